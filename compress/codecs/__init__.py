@@ -1,0 +1,10 @@
+"""Codecs: ways to write a tensor as bytes and back. Importing this registers the levels of the house."""
+
+from __future__ import annotations
+
+from compress.codecs import digits, grid, int8, nf4, raw, rtn  # noqa: F401  (they register themselves)
+from compress.codecs.base import Codec
+from compress.codecs.encoded import Encoded, decode, encode
+from compress.codecs.registry import canonical, codec, names, register
+
+__all__ = ["Codec", "Encoded", "canonical", "codec", "decode", "encode", "names", "register"]

@@ -1,0 +1,93 @@
+"""What a codec is: a way to write the matrices of one unit as bytes and back.
+
+A codec sees all matrices of a unit at once, because small ones then share one header and one entropy
+model. Shapes are never part of the payload: who decodes knows them (the model's config, or the header of
+an `Encoded`), so a payload cannot lie about them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor
+
+from compress.codecs.frames import join, split
+from compress.errors import Refusal
+
+Shape = tuple[int, ...]
+
+
+class Codec(ABC):
+    """One level: a codec with its settings. `level` is its canonical name and round-trips."""
+
+    level: str
+    uses_hessian = False  # whether calibration changes what it writes
+
+    def misfit(self, shape: Shape) -> str | None:
+        """Why a matrix of this shape cannot be written at this level; None when it can."""
+        if prod(shape) == 0:
+            return "the tensor is empty"
+        if len(shape) < 2:
+            return f"the tensor has {len(shape)} dimension(s), a level is for matrices"
+        return None
+
+    def unit_misfit(self, shapes: Sequence[Shape], roles: Sequence[str]) -> str | None:  # noqa: ARG002
+        """As `misfit`, for a whole unit."""
+        for shape in shapes:
+            reason = self.misfit(shape)
+            if reason:
+                return reason
+        return None
+
+    @abstractmethod
+    def encode(self, weights: Sequence[Tensor], hessians: Sequence[Tensor | None], roles: Sequence[str]) -> bytes:
+        """The matrices of one unit as bytes. `roles` are their names inside the unit."""
+
+    @abstractmethod
+    def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:
+        """The matrices again. `dtype` is what they were before, for codecs whose values depend on it."""
+
+    def within(self, overhead: int) -> Codec:  # noqa: ARG002
+        """This codec where `overhead` further bytes count against its rate; most have no rate to keep."""
+        return self
+
+
+class EachAlone(Codec):
+    """A codec that treats the matrices of a unit one by one."""
+
+    @abstractmethod
+    def encode_one(self, weight: Tensor) -> bytes: ...
+
+    @abstractmethod
+    def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor: ...
+
+    def encode(
+        self,
+        weights: Sequence[Tensor],
+        hessians: Sequence[Tensor | None],  # noqa: ARG002
+        roles: Sequence[str],  # noqa: ARG002
+    ) -> bytes:
+        return join([self.encode_one(weight) for weight in weights])
+
+    def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:
+        parts = split(payload, len(shapes))
+        return [self.decode_one(part, shape, dtype) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def rows(weight: Tensor) -> Tensor:
+    """A matrix of any number of dimensions as float32 [outputs, inputs]; convolutions flatten their kernel."""
+    return weight.detach().to(torch.float32).reshape(weight.shape[0], -1)
+
+
+def flat_shape(shape: Shape) -> tuple[int, int]:
+    return shape[0], prod(shape[1:])
+
+
+def exactly(payload: bytes, nbytes: int, what: str) -> bytes:
+    """Refuse a payload of another length before anything is allocated for it."""
+    if len(payload) != nbytes:
+        raise Refusal(f"damaged {what}: {len(payload)} bytes where {nbytes} are needed")
+    return payload

@@ -1,0 +1,48 @@
+"""`digits:D`: the seed's codec, exactly as published.
+
+numcodecs' Quantize(digits=D, f4 -> f2), one absolute step for every tensor (2^-7 for D=2, 2^-10 for D=3),
+then Zstd(3). Payload bytes and values are those of numcodecs called directly.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import torch
+from numcodecs.quantize import Quantize
+from torch import Tensor
+
+from compress.codecs.base import EachAlone, Shape
+from compress.codecs.lossless import zstd_decode, zstd_encode
+from compress.codecs.registry import register
+from compress.errors import Refusal
+
+ZSTD_LEVEL = 3
+
+
+class Digits(EachAlone):
+    def __init__(self, digits: int) -> None:
+        self.digits = digits
+        self.level = f"digits:{digits}"
+        self._quantize = Quantize(digits=digits, dtype="f4", astype="f2")
+
+    def encode_one(self, weight: Tensor) -> bytes:
+        values = weight.detach().cpu().to(torch.float32).contiguous().numpy()
+        if float(np.abs(values).max(initial=0.0)) > 65504:
+            raise Refusal(f"{self.level} stores half precision, and a weight is beyond 65504; use another level")
+        return zstd_encode(self._quantize.encode(values).tobytes(), ZSTD_LEVEL)
+
+    def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
+        nbytes = 2 * prod(shape)
+        data = zstd_decode(payload, nbytes, exact=nbytes)
+        return torch.from_numpy(np.frombuffer(data, dtype="<f2").astype(np.float32)).reshape(shape)
+
+
+def _make(settings: str) -> Digits:
+    if settings[:1] != ":" or not settings[1:].isdecimal() or not 0 < int(settings[1:]) <= 6:
+        raise Refusal(f"unknown level 'digits{settings}'; write digits:1 to digits:6")
+    return Digits(int(settings[1:]))
+
+
+register("digits", _make)

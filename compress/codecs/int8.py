@@ -1,0 +1,46 @@
+"""`int8`: the weights as bitsandbytes' LLM.int8 stores them, with the same values.
+
+One float32 scale a row (its largest magnitude, in half precision as bitsandbytes takes it) and one byte a
+weight. Written in plain torch so that decoding needs no bitsandbytes; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from compress.codecs.base import EachAlone, Shape, exactly, flat_shape
+from compress.codecs.raw import from_bytes, to_bytes
+from compress.codecs.registry import register
+from compress.errors import Refusal
+
+_INVERSE_127 = 7.874015718698502e-3  # the constant bitsandbytes multiplies by
+
+
+class Int8(EachAlone):
+    level = "int8"
+
+    def encode_one(self, weight: Tensor) -> bytes:
+        half = weight.detach().cpu().to(torch.float16).reshape(weight.shape[0], -1)
+        if bool(torch.isinf(half).any()):
+            raise Refusal("int8 works in half precision, and a weight is beyond 65504; use another level")
+        largest = half.abs().amax(dim=1, keepdim=True).to(torch.float32)
+        scaled = half.to(torch.float32) * (127.0 / largest)
+        codes = torch.round(torch.where(largest > 0, scaled, torch.zeros_like(scaled))).to(torch.int8)
+        return to_bytes(largest) + to_bytes(codes)
+
+    def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
+        height, width = flat_shape(shape)
+        exactly(payload, 4 * height + height * width, "int8 tensor")
+        largest = from_bytes(payload[: 4 * height], (height, 1), torch.float32)
+        codes = from_bytes(payload[4 * height :], (height, width), torch.int8)
+        return (codes * largest * _INVERSE_127).reshape(shape)
+
+
+def _make(settings: str) -> Int8:
+    if settings:
+        raise Refusal(f"unknown level 'int8{settings}'; int8 takes no settings")
+    return Int8()
+
+
+register("int8", _make)

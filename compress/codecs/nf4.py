@@ -1,0 +1,75 @@
+"""`nf4`: bitsandbytes' 4-bit NormalFloat with double quantisation, with the same values.
+
+Blocks of 64 weights in row order; each block's largest magnitude is itself stored in 8 bits, in blocks of
+256, around one offset. bitsandbytes encodes; decoding is plain torch, and a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+
+import torch
+from torch import Tensor
+
+from compress.codecs.base import EachAlone, Shape, exactly
+from compress.codecs.raw import from_bytes, to_bytes
+from compress.codecs.registry import register
+from compress.errors import Refusal
+
+BLOCK = 64  # weights that share a scale
+OUTER = 256  # scales that share a scale
+# The sixteen values of NF4 (QLoRA, appendix E).
+_VALUES = (
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453,
+    -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0,
+    0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+)  # fmt: skip
+
+
+class NF4(EachAlone):
+    level = "nf4"
+
+    def encode_one(self, weight: Tensor) -> bytes:
+        from bitsandbytes.functional import quantize_4bit
+
+        source = weight.detach().cpu().contiguous()
+        codes, state = quantize_4bit(source, blocksize=BLOCK, compress_statistics=True, quant_type="nf4")
+        return b"".join(to_bytes(t) for t in (state.offset.reshape(1), state.state2.absmax, state.absmax, codes))
+
+    def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:
+        count = prod(shape)
+        blocks = -(-count // BLOCK)
+        outer = -(-blocks // OUTER)
+        packed = -(-count // 2)
+        exactly(payload, 4 + 4 * outer + blocks + packed, "nf4 tensor")
+        offset = from_bytes(payload[:4], (1,), torch.float32)
+        scales = from_bytes(payload[4 : 4 + 4 * outer], (outer,), torch.float32)
+        inner = from_bytes(payload[4 + 4 * outer : 4 + 4 * outer + blocks], (blocks,), torch.uint8)
+        largest = _dynamic_map()[inner.long()] * scales.repeat_interleave(OUTER)[:blocks] + offset
+        pairs = from_bytes(payload[4 + 4 * outer + blocks :], (packed,), torch.uint8)
+        codes = torch.stack((pairs >> 4, pairs & 15), dim=1).reshape(-1)[:count].long()
+        values = torch.tensor(_VALUES, dtype=torch.float32)[codes] * largest.repeat_interleave(BLOCK)[:count]
+        return values.to(dtype).reshape(shape)
+
+
+@lru_cache(maxsize=1)
+def _dynamic_map() -> Tensor:
+    """The signed 8-bit dynamic code of bitsandbytes: seven decades, more fraction bits in the larger ones."""
+    values: list[float] = []
+    for decade in range(7):
+        edges = torch.linspace(0.1, 1, 2**decade + 1, dtype=torch.float32)
+        means = (edges[:-1] + edges[1:]) / 2.0
+        values += (10.0 ** (decade - 6) * means).tolist()
+        values += (-(10.0 ** (decade - 6)) * means).tolist()
+    return torch.tensor(sorted([*values, 0.0, 1.0]), dtype=torch.float32)
+
+
+def _make(settings: str) -> NF4:
+    if settings:
+        raise Refusal(f"unknown level 'nf4{settings}'; nf4 takes no settings")
+    return NF4()
+
+
+register("nf4", _make)

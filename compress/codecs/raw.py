@@ -1,0 +1,49 @@
+"""`raw:bf16`, `raw:fp16`, `raw:fp32`: the weights as they are, in a chosen floating-point format."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import Tensor
+
+from compress.codecs.base import EachAlone, Shape, exactly
+from compress.codecs.registry import register
+from compress.errors import Refusal
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+FORMATS = {dtype: name for name, dtype in DTYPES.items()}
+
+
+class Raw(EachAlone):
+    def __init__(self, format: str) -> None:
+        self.format = format
+        self.level = f"raw:{format}"
+
+    def encode_one(self, weight: Tensor) -> bytes:
+        stored = weight.detach().to("cpu", DTYPES[self.format])
+        if self.format == "fp16" and bool(torch.isinf(stored).any()):
+            raise Refusal("raw:fp16 cannot hold this tensor: a weight is beyond 65504; use raw:bf16")
+        return to_bytes(stored)
+
+    def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
+        return from_bytes(payload, shape, DTYPES[self.format])
+
+
+def to_bytes(tensor: Tensor) -> bytes:
+    """The memory of a tensor, row by row, little-endian."""
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
+def from_bytes(payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:
+    exactly(payload, prod(shape) * dtype.itemsize, "tensor")
+    return torch.frombuffer(bytearray(payload), dtype=dtype).reshape(shape)
+
+
+def _make(settings: str) -> Raw:
+    if settings[:1] != ":" or settings[1:] not in DTYPES:
+        raise Refusal(f"unknown level 'raw{settings}'; there are raw:bf16, raw:fp16 and raw:fp32")
+    return Raw(settings[1:])
+
+
+register("raw", _make)

@@ -1,0 +1,49 @@
+"""What every command line of this library does alike: arguments, one-line errors, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from compress.errors import Refusal
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its own errors in our one-line form."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        print(f"error: {message} (--help shows how)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -> int:
+    """Run a command; a Refusal becomes one line on stderr and exit code 2."""
+    try:
+        main(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except Refusal as refusal:
+        print(f"error: {refusal}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `… | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+    except MemoryError:
+        print("error: out of memory", file=sys.stderr)
+        return 2
+    return 0
+
+
+def model_folder(name: str) -> Path:
+    """A folder; or `embedded`, the small trained model of this repository."""
+    if name == "embedded" and not Path(name, "config.json").is_file():
+        try:
+            from embedded import MODEL
+        except ImportError:
+            raise Refusal("the embedded model is not installed here; give the folder of a model") from None
+        return MODEL
+    return Path(name)

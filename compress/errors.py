@@ -1,0 +1,7 @@
+"""The one exception a user is meant to see: what is wrong, with the value, and what to do, in one line."""
+
+from __future__ import annotations
+
+
+class Refusal(Exception):
+    """A mistake in what was asked for, or damaged or hostile input. Command lines print it and exit with 2."""

@@ -1,0 +1,92 @@
+"""The files of a model that are not weights, in one compressed file: every byte of an artifact counts.
+
+Only what loading needs is kept (of a fast tokenizer, `tokenizer.json` and not `vocab.json` + `merges.txt`
+again), JSON without spaces, all of it together through Zstandard.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from compress.codecs.lossless import zstd_decode, zstd_encode
+from compress.errors import Refusal
+
+ALWAYS = (
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.json",
+    "chat_template.jinja",
+)
+# Needed only where there is no tokenizer.json to say the same.
+SLOW = ("vocab.json", "merges.txt", "added_tokens.json", "tokenizer.model", "vocab.txt", "spiece.model")
+MOST_BYTES = 64 << 20  # of all files together, unpacked
+_RATIO = 64  # text compresses less than this: more is a bomb
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}\.(json|txt|model|jinja)")
+
+
+def fixed_files(folder: Path) -> dict[str, bytes]:
+    """The files an artifact needs, by name, JSON in its shortest form."""
+    names = [name for name in ALWAYS if (folder / name).is_file()]
+    if "tokenizer.json" not in names:
+        names += [name for name in SLOW if (folder / name).is_file()]
+    return {name: _shortest(name, (folder / name).read_bytes()) for name in names}
+
+
+def _shortest(name: str, data: bytes) -> bytes:
+    if not name.endswith(".json"):
+        return data
+    try:
+        return dump_json(json.loads(data))
+    except ValueError:
+        raise Refusal(f"{name} of this model is not JSON") from None
+
+
+def dump_json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def pack_files(files: Mapping[str, bytes]) -> bytes:
+    table: dict[str, object] = {}
+    for name, data in files.items():
+        try:
+            table[name] = data.decode()
+        except UnicodeDecodeError:
+            table[name] = [base64.b64encode(data).decode()]
+    return zstd_encode(dump_json(table), 22)
+
+
+def unpack_files(blob: bytes) -> dict[str, bytes]:
+    """The files again; names that are no plain file names are refused."""
+    try:
+        table = json.loads(zstd_decode(blob, min(MOST_BYTES, (1 << 20) + _RATIO * len(blob))))
+    except (ValueError, RecursionError):
+        raise Refusal("damaged artifact: its fixed files are not JSON") from None
+    if not isinstance(table, dict) or len(table) > 64:
+        raise Refusal("damaged artifact: its fixed files are not a table")
+    out = {}
+    for name, data in table.items():
+        if not _NAME.fullmatch(name):
+            raise Refusal(f"damaged artifact: a fixed file named {name[:60]!r}")
+        out[name] = _content(name, data)
+    return out
+
+
+def _content(name: str, data: object) -> bytes:
+    if isinstance(data, str):
+        return data.encode()
+    if isinstance(data, list) and len(data) == 1 and isinstance(data[0], str):
+        try:
+            return base64.b64decode(data[0], validate=True)
+        except binascii.Error:
+            pass
+    raise Refusal(f"damaged artifact: fixed file {name} has no content")

@@ -1,0 +1,95 @@
+"""A model that stays in memory while policies come and go: only the units that differ are swapped.
+
+What `apply` leaves is, bit for bit, what loading the artifact of that policy gives. Original weights are
+read again from the checkpoint when they come back, so the model is held once and not twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from compress.anatomy import Unit
+from compress.artifact import working_dtype
+from compress.assemble import finish, processor_of
+from compress.errors import Refusal
+from compress.policy import Policy
+from compress.source import Source
+from compress.store import Store
+from compress.surgery import Stacks, set_tensor
+from compress.variant import Wanted, build, decode_unit, variant_key
+
+_ORIGINAL = "original"
+
+
+class Resident:
+    """One model on one device, and what is applied to it now."""
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store,
+        dtype: torch.dtype | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.source = source
+        self.store = store
+        self.device = torch.device(device)
+        self.dtype = working_dtype(source.dtype, dtype, device)
+        self.model: Any = source.skeleton()
+        for name in (*source.anatomy.kept, *(t for u in source.anatomy.units.values() for t in u.tensors)):
+            self._set(name, source.tensor(name))
+        finish(self.model, self.device, source.fixed)
+        self.processor: Any = processor_of(source.fixed)
+        self._stacks = Stacks(self.model, source.anatomy)
+        self._applied = dict.fromkeys(source.anatomy.units, _ORIGINAL)  # unit -> key of its variant
+
+    def apply(self, policy: Policy) -> tuple[str, ...]:
+        """Make the model what the policy says. Returns the units that had to be swapped."""
+        policy.check(self.source.anatomy, self.source.digest)
+        wanted = Wanted(policy.vocabulary, policy.calibration)
+        swapped = []
+        # Names of parameters are those of the whole model: put every layer in place before touching any.
+        self._stacks.drop(())
+        for unit in policy.kept_units(self.source.anatomy):
+            level = policy.levels[unit.name]
+            key = variant_key(self.source, unit, level, wanted)
+            if self._applied[unit.name] != key:
+                self._swap(unit, level, key, wanted)
+                swapped.append(unit.name)
+        self._finish(policy.dropped)
+        return tuple(swapped)
+
+    def restore(self) -> tuple[str, ...]:
+        """The original again. Returns the units that had to be read again."""
+        self._stacks.drop(())
+        swapped = []
+        for unit in self.source.anatomy.units.values():
+            if self._applied[unit.name] != _ORIGINAL:
+                for name in unit.tensors:
+                    self._set(name, self.source.tensor(name))
+                self._applied[unit.name] = _ORIGINAL
+                swapped.append(unit.name)
+        self._finish(())
+        return tuple(swapped)
+
+    def _swap(self, unit: Unit, level: str, key: str, wanted: Wanted) -> None:
+        payload = self.store.get(key)
+        if payload is None:
+            build(self.source, unit.name, level, self.store, wanted=wanted)
+            payload = self.store.get(key)
+        if payload is None:
+            raise Refusal(f"the store {self.store.root} does not keep what is written to it")
+        self._applied[unit.name] = "in between"  # should decoding fail, the unit is swapped again next time
+        for name, value in zip(unit.tensors, decode_unit(payload, unit, level, self.source.dtype), strict=True):
+            self._set(name, value)
+        self._applied[unit.name] = key
+
+    def _set(self, name: str, value: torch.Tensor) -> None:
+        set_tensor(self.model, name, value.to(self.device, self.dtype))
+
+    def _finish(self, dropped: tuple[str, ...]) -> None:
+        if self.source.anatomy.tied:
+            self.model.tie_weights()
+        self._stacks.drop(dropped)

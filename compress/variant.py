@@ -1,0 +1,88 @@
+"""Variants: one unit encoded at one level. Made by a pure function, so that a cluster can spread the work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compress.anatomy import Unit
+from compress.codecs import Codec, codec
+from compress.codecs.encoded import refuse_values
+from compress.errors import Refusal
+from compress.source import Source
+from compress.store import Store, checksum
+
+_FORMAT = 1  # raise it when a codec writes other bytes than before for the same level
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a unit costs at a level, and where the store keeps it."""
+
+    unit: str
+    level: str
+    key: str
+    nbytes: int
+    sum: bytes
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The settings besides the level that a variant depends on."""
+
+    vocabulary: str = "full"
+    calibration: str = ""
+
+
+def variant_key(source: Source, unit: Unit, level: str, wanted: Wanted = Wanted()) -> str:
+    """The content address: the tensors, the level, and whatever else decides the bytes."""
+    chosen = codec(level)
+    facts = {
+        "format": _FORMAT,
+        "level": chosen.level,
+        "tensors": [[role, source.tensor_digest(t)] for role, t in zip(unit.roles, unit.tensors, strict=True)],
+        "calibration": wanted.calibration if chosen.uses_hessian else "",
+        "vocabulary": wanted.vocabulary if unit.kind in {"embedding", "head"} else "full",
+    }
+    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=20).hexdigest()
+
+
+def build(source: Source, unit_name: str, level: str, store: Store, *, wanted: Wanted = Wanted()) -> Variant:
+    """Encode one unit at one level, unless the store holds it already and undamaged."""
+    unit = source.anatomy.unit(unit_name)
+    level = codec(level).level
+    key = variant_key(source, unit, level, wanted)
+    payload = store.get(key)
+    if payload is None:
+        payload = encode_unit(source, unit, level, wanted)
+        store.put(key, payload)
+    return Variant(unit_name, level, key, len(payload), checksum(payload))
+
+
+def encode_unit(source: Source, unit: Unit, level: str, wanted: Wanted = Wanted()) -> bytes:  # noqa: ARG001
+    """The bytes of a variant."""
+    chosen = fitting(unit, level)
+    weights = []
+    for name in unit.tensors:
+        weight = source.tensor(name)
+        refuse_values(weight, f"tensor {name}")
+        weights.append(weight)
+    return chosen.encode(weights, [None] * len(weights), unit.roles)
+
+
+def decode_unit(payload: bytes, unit: Unit, level: str, dtype: torch.dtype) -> list[Tensor]:
+    """The matrices of a unit from the bytes of a variant, in the order of `unit.tensors`."""
+    return fitting(unit, level).decode(payload, unit.shapes, dtype)
+
+
+def fitting(unit: Unit, level: str) -> Codec:
+    """The codec of a level, if it fits the unit."""
+    chosen = codec(level)
+    reason = chosen.unit_misfit(unit.shapes, unit.roles)
+    if reason:
+        raise Refusal(f"level {level} does not fit unit {unit.name}: {reason}")
+    return chosen
