@@ -1,0 +1,76 @@
+"""Fills a budget of bytes with the least damage: Lagrangian with bisection, then the last bytes greedily.
+
+For a price λ of a byte each unit takes the level of least damage + λ·bytes, and a layer is dropped where that is
+cheaper than keeping it. Damage adds up over units, so for every λ the answer is optimal at its own size; bisection
+finds the λ whose size is just within the budget. O(units × levels) a step, about fifty steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.space import Choice, Space
+
+STEPS = 50
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Estimated damage of every treatment, in any additive unit."""
+
+    levels: np.ndarray  # [unit, level]
+    drops: np.ndarray  # [layer], infinite where a layer must stay
+
+    def of(self, space: Space, choice: Choice) -> float:
+        present = space.present(choice)
+        chosen = self.levels[np.arange(len(space.units)), choice.columns]
+        return float(chosen[present].sum() + self.drops[choice.dropped].sum())
+
+
+def cheapest(space: Space, damage: Damage, price: float) -> Choice:
+    """The choice of least damage + price × bytes."""
+    finite = np.isfinite(space.sizes)
+    cost = np.where(finite, damage.levels + price * np.where(finite, space.sizes, 0.0), np.inf)
+    columns = cost.argmin(axis=1)
+    per_unit = cost[np.arange(len(columns)), columns]
+    keep = price * space.kept
+    inside = space.layer_of >= 0
+    np.add.at(keep, space.layer_of[inside], per_unit[inside])
+    return Choice(columns, space.droppable & (damage.drops < keep))
+
+
+def fill(space: Space, damage: Damage, choice: Choice, budget: float) -> Choice:
+    """Spends what is left of the budget on the upgrades that save the most damage a byte."""
+    rows = np.arange(len(space.units))
+    columns = choice.columns.copy()
+    left = budget - space.weigh(choice)
+    present = space.present(choice)
+    while True:
+        more = space.sizes - space.sizes[rows, columns][:, None]
+        less = damage.levels[rows, columns][:, None] - damage.levels
+        useful = np.isfinite(more) & (less > 0) & (more <= left) & present[:, None]
+        if not useful.any():
+            return Choice(columns, choice.dropped)
+        gain = np.where(useful, less / np.maximum(more, 1e-9), -np.inf)
+        row, column = np.unravel_index(int(gain.argmax()), gain.shape)
+        left -= more[row, column]
+        columns[row] = column
+
+
+def allocate(space: Space, damage: Damage, budget: float) -> Choice | None:
+    """The choice of least damage within the budget, None if even the smallest one is above it."""
+    smallest = cheapest(space, damage, 1e12)
+    if space.weigh(smallest) > budget:
+        return None
+    low, high = 1e-18, 1e12  # a byte's price: too big a choice at low, one that fits at high
+    best = smallest
+    for _ in range(STEPS):
+        price = float(np.sqrt(low * high))
+        choice = cheapest(space, damage, price)
+        if space.weigh(choice) <= budget:
+            best, high = choice, price
+        else:
+            low = price
+    return fill(space, damage, best, budget)

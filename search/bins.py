@@ -1,0 +1,54 @@
+"""Bins: half-open ranges of bytes, as the shared task of 2025 cut them. A boundary value belongs to the larger bin.
+
+A model that is not full-size has bins in proportion to its original bytes, so that the embedded model is pressed
+as hard as Qwen2-Audio is. GB = 1e9 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compress.bins import BINS
+from compress.errors import Refusal
+
+FULL_SIZE = 16_794_189_824  # Qwen2-Audio-7B in bf16, the model the bins were made for
+NEAR_FULL_SIZE = 0.5  # from half of that on the bins are taken as they are
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Bytes from `low` (inclusive) to `high` (exclusive)."""
+
+    name: str
+    low: int
+    high: int
+
+    def holds(self, size: int) -> bool:
+        return self.low <= size < self.high
+
+
+def scale_for(original_bytes: int) -> float:
+    """1 for full-size models, else the model's share of the full size."""
+    return 1.0 if original_bytes >= NEAR_FULL_SIZE * FULL_SIZE else original_bytes / FULL_SIZE
+
+
+def all_bins(original_bytes: int) -> tuple[Bin, ...]:
+    scale = scale_for(original_bytes)
+    return tuple(Bin(name, round(low * scale), round(high * scale)) for name, (low, high) in BINS.items())
+
+
+def parse_bins(names: Sequence[str], original_bytes: int) -> tuple[Bin, ...]:
+    """The bins named, `all` for every one."""
+    known = {each.name: each for each in all_bins(original_bytes)}
+    if "all" in names:
+        return tuple(known.values())
+    for name in names:
+        if name not in known:
+            raise Refusal(f"unknown bin '{name}': known are {', '.join(known)} and all")
+    return tuple(known[name] for name in known if name in names)
+
+
+def bin_of(size: int, original_bytes: int) -> str:
+    """Name of the bin a size falls into, '-' for none (4 GB and above at full size)."""
+    return next((each.name for each in all_bins(original_bytes) if each.holds(size)), "-")

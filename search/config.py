@@ -1,0 +1,78 @@
+"""The one configuration of a run: what the command line fills, what is saved with the run and compared on --resume."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from compress.errors import Refusal
+
+FREE_TO_CHANGE = ("trials", "workers", "gpus_per_worker", "address", "runs", "name", "threads", "device", "max_seconds")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one search. The fields in FREE_TO_CHANGE may differ when a run is resumed."""
+
+    bins: tuple[str, ...]
+    lang: str
+    model: str = "embedded"
+    data: str = "embedded"
+    comet: str = "embedded"
+    trials: int = 48
+    sampler: str = "house"
+    seed: int = 0
+    baselines: bool = True
+    levels: tuple[str, ...] = ()
+    drop: bool = True
+    segments: int | None = None
+    sense_segments: int = 32
+    chat: bool = False
+    batch_size: int = 32
+    max_new_tokens: int = 256
+    workers: int = 0  # 0: as many as the cluster has room for
+    gpus_per_worker: float = 0.0
+    threads: int = 1
+    device: str = "cpu"
+    address: str | None = None
+    runs: str = "runs"
+    name: str = ""
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.runs) / self.name
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> Config:
+        """Refuses what is not a configuration of this program."""
+        try:
+            found: dict[str, Any] = json.loads(text)
+            known = {f.name for f in fields(Config)}
+            unknown = sorted(set(found) - known)
+            if unknown:
+                raise Refusal(f"the run was made with settings unknown here ({', '.join(unknown)}): use its version")
+            found["bins"], found["levels"] = tuple(found["bins"]), tuple(found["levels"])
+            return Config(**found)
+        except (json.JSONDecodeError, TypeError, KeyError) as error:
+            raise Refusal(f"config.json of the run is damaged ({error})") from None
+
+    def check_same(self, earlier: Config) -> None:
+        """Refuses to go on with settings that would mix two different searches, naming those that differ."""
+        names = [f.name for f in fields(Config) if f.name not in FREE_TO_CHANGE]
+        differ = [name for name in names if getattr(self, name) != getattr(earlier, name)]
+        if differ:
+            told = ", ".join(f"{name} was {getattr(earlier, name)}, now {getattr(self, name)}" for name in differ)
+            raise Refusal(
+                f"--resume: the run '{self.name}' was made with other settings ({told}); give those, or a new --name"
+            )
+
+
+def check_name(name: str) -> str:
+    if not name or name.startswith(".") or any(not (c.isalnum() or c in "-_.") for c in name):
+        raise Refusal(f"run name '{name}': use letters, digits, '-', '_' and '.', not starting with '.'")
+    return name

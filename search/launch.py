@@ -1,0 +1,126 @@
+"""From a checked configuration to a finished run: Ray, scorers, workers, engine, and what is left to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import compress
+from cluster.jobs import Context
+from compress import Policy
+from compress.errors import Refusal
+from results.pareto import to_text
+from search.bins import Bin
+from search.config import Config
+from search.folder import RunFolder
+from search.progress import Progress
+
+STORE = ".store"  # in the folder of runs: variants are shared by all of them
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was found and checked before Ray is started."""
+
+    config: Config
+    folder: RunFolder
+    source: compress.Source
+    bins: tuple[Bin, ...]
+    recipes: dict[str, Policy]
+    model: str  # folder of the checkpoint
+    comet: str  # checkpoint or hub name
+    data_signature: str
+    progress: Progress
+
+
+def launch(prepared: Prepared) -> int:
+    """Runs to the end or to an interrupt; returns the exit code."""
+    from cluster import session
+    from search.engine import Engine
+    from search.tuning import run_tune
+
+    config, progress = prepared.config, prepared.progress
+    joined = session.connect(config.address, config.threads)
+    try:
+        progress.say(
+            f"Ray: {joined.nodes} nodes, {joined.cpus} CPUs, {joined.gpus:g} GPUs; dashboard {joined.dashboard}"
+        )
+        workers, gpus = room(config, joined.cpus, joined.gpus)
+        handles, names = _start_scorers(prepared, workers, joined.gpus)
+        context = Context(
+            model=prepared.model,
+            store=str((Path(config.runs) / STORE).resolve()),
+            data=config.data,
+            split="dev",
+            lang=config.lang,
+            segments=config.segments,
+            sense_segments=config.sense_segments,
+            chat=config.chat,
+            batch_size=config.batch_size,
+            max_new_tokens=config.max_new_tokens,
+            scorers=names,
+            device="cuda" if gpus else "cpu",
+            threads=config.threads,
+        )
+        store = compress.Store(context.store)
+        engine = Engine(
+            config, prepared.folder, prepared.source, store, prepared.bins, prepared.recipes, workers, progress
+        )
+        engine.recorder.signature = _signature(prepared, handles)
+        finished = run_tune(engine, context, gpus)
+    finally:
+        session.disconnect()
+    _show(engine, prepared, finished)
+    return 0 if finished else 130
+
+
+def room(config: Config, cpus: int, gpus: float) -> tuple[int, float]:
+    """Workers at once and GPUs for each. Refuses what the cluster has no room for."""
+    share = config.gpus_per_worker
+    if share < 0:
+        share = 1.0 if gpus else 0.0
+    if share and gpus < share:
+        raise Refusal(f"--gpus-per-worker {share:g}: the cluster has {gpus:g} GPUs; give 0 to run on CPUs")
+    most = int(gpus / share) if share else max(1, cpus // max(config.threads, 1))
+    if config.workers > most:
+        has = f"{gpus:g} GPUs" if share else f"{cpus} CPUs"
+        raise Refusal(f"--workers {config.workers}: the cluster ({has}) has room for {most}")
+    return config.workers or most, share
+
+
+def _start_scorers(prepared: Prepared, workers: int, gpus: float) -> tuple[list[object], tuple[str, ...]]:
+    from cluster.scorer import start_scorers
+
+    share = 0.1 if gpus and prepared.config.comet != "embedded" else 0.0
+    return start_scorers(prepared.config.name, prepared.comet, workers, share, prepared.config.threads)
+
+
+def _signature(prepared: Prepared, handles: list[object]) -> str:
+    """Waits for the first scorer, so that a missing COMET is told before anything else is done."""
+    from cluster.scorer import identify
+    from evaluate.metrics import signature_of
+
+    return signature_of(identify(handles[0]), prepared.data_signature, prepared.config.max_new_tokens)
+
+
+def _show(engine: object, prepared: Prepared, finished: bool) -> None:
+    from results.report import write_report
+    from search.engine import Engine
+
+    assert isinstance(engine, Engine)
+    folder, config = prepared.folder, prepared.config
+    front = engine.recorder.front()
+    if not front:
+        return
+    bins = [(each.name, each.low, each.high) for each in prepared.bins]
+    title = f"{config.name}: {config.model}, {config.lang}"
+    write_report(folder.path, title, engine.recorder.candidates, bins)
+    names = ", ".join(each.name for each in prepared.bins)
+    inside = [c for c in front if any(each.holds(c.bytes) for each in prepared.bins)]
+    counts = f"{len(inside)} of {len(front)} on the whole front, {len(engine.recorder.candidates)} candidates"
+    print(f"\nThe front in {names} ({counts}):")
+    print(to_text(inside) if inside else "  no candidate inside yet")
+    print(f"\nPareto CSV  {folder.pareto}\nReport      {folder.path / 'report.html'}")
+    if not finished:
+        again = f"python -m search.run … --name {config.name} --resume"
+        print(f"\nStopped before the end; nothing that was scored is lost. To go on: {again}")

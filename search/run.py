@@ -1,0 +1,69 @@
+"""`python -m search.run --bin Bin2 --lang en-zh`: the whole search, from a model and a limit on bytes to its front."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from compress.errors import Refusal
+from search.arguments import parser, to_config
+from search.config import Config
+from search.progress import Progress
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 2 a mistake of the user's (one line on standard error), 130 interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        if options.doctor:
+            from search.doctor import examine
+
+            return examine(options)
+        return search(to_config(options), options.resume)
+    except Refusal as refusal:
+        print(f"error: {refusal}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def search(config: Config, resume: bool = False) -> int:
+    """Checks everything that can be checked without Ray, then runs."""
+    if config.data == "embedded" and config.comet == "embedded":
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import compress
+    import embedded
+    from cluster.worker import model_folder
+    from evaluate.dataset import open_data
+    from evaluate.metrics import data_signature
+    from search.baselines import baselines
+    from search.bins import parse_bins
+    from search.folder import RunFolder
+    from search.launch import Prepared, launch
+    from search.space import DEFAULT_LEVELS
+
+    for level in config.levels:
+        compress.codecs.codec(level)
+    model = str(embedded.MODEL) if config.model == "embedded" else model_folder(config.model)
+    comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
+    data = open_data(config.data, "dev", config.lang).first(config.segments)
+    source = compress.Source.open(model)
+    bins = parse_bins(config.bins, source.original_bytes)
+    recipes = baselines(source, config.levels or DEFAULT_LEVELS) if config.baselines else {}
+    folder = RunFolder(config, resume)
+    progress = Progress()
+    told = ", ".join(f"{each.name} {each.low:,} to {each.high:,} bytes" for each in bins)
+    progress.say(f"run {folder.path}: {config.model} ({source.original_bytes:,} bytes), {config.lang}, {told}")
+    if config.comet == "embedded":
+        progress.say(f"COMET: {embedded.LABEL}")
+    return launch(
+        Prepared(config, folder, source, bins, recipes, model, comet, data_signature(data, cleaned=True), progress)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
