@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compress.anatomy import Anatomy, Layer, Unit, read_anatomy
     from compress.artifact import Artifact, load
+    from compress.calibration import calibrate
     from compress.errors import Refusal
     from compress.ledger import Ledger
     from compress.packing import pack
@@ -38,6 +39,7 @@ _WHERE = {
     "Variant": "variant",
     "Wanted": "variant",
     "build": "variant",
+    "calibrate": "calibration",
     "inspect": "reports",
     "load": "artifact",
     "pack": "packing",
@@ -62,6 +64,7 @@ __all__ = [
     "Variant",
     "Wanted",
     "build",
+    "calibrate",
     "inspect",
     "load",
     "pack",

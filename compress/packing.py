@@ -57,7 +57,7 @@ def _write(source: Source, policy: Policy, store: Store | None, folder: Path) ->
         for unit in unit_order(source.anatomy, policy):
             level = policy.levels[unit.name]
             if store is None:
-                payload = encode_unit(source, unit, level, wanted)
+                payload = encode_unit(source, unit, level, None, wanted)
             else:
                 build(source, unit.name, level, store, wanted=wanted)
                 payload = store.get(variant_key(source, unit, level, wanted)) or b""

@@ -13,10 +13,11 @@ from compress.anatomy import Unit
 from compress.codecs import Codec, codec
 from compress.codecs.encoded import refuse_values
 from compress.errors import Refusal
+from compress.hessians import hessians
 from compress.source import Source
 from compress.store import Store, checksum
 
-_FORMAT = 1  # raise it when a codec writes other bytes than before for the same level
+_FORMAT = 2  # raise it when a codec writes other bytes than before for the same level
 
 
 @dataclass(frozen=True)
@@ -58,20 +59,25 @@ def build(source: Source, unit_name: str, level: str, store: Store, *, wanted: W
     key = variant_key(source, unit, level, wanted)
     payload = store.get(key)
     if payload is None:
-        payload = encode_unit(source, unit, level, wanted)
+        payload = encode_unit(source, unit, level, store, wanted)
         store.put(key, payload)
     return Variant(unit_name, level, key, len(payload), checksum(payload))
 
 
-def encode_unit(source: Source, unit: Unit, level: str, wanted: Wanted = Wanted()) -> bytes:  # noqa: ARG001
-    """The bytes of a variant."""
+def encode_unit(source: Source, unit: Unit, level: str, store: Store | None, wanted: Wanted = Wanted()) -> bytes:
+    """The bytes of a variant. The store is asked for calibration statistics, where any are wanted."""
     chosen = fitting(unit, level)
     weights = []
     for name in unit.tensors:
         weight = source.tensor(name)
         refuse_values(weight, f"tensor {name}")
         weights.append(weight)
-    return chosen.encode(weights, [None] * len(weights), unit.roles)
+    known: list[Tensor | None] = [None] * len(weights)
+    if wanted.calibration and chosen.uses_hessian:
+        if store is None:
+            raise Refusal(f"this policy needs calibration {wanted.calibration}; name the store that holds it")
+        known = hessians(store.root, wanted.calibration, unit)
+    return chosen.encode(weights, known, unit.roles)
 
 
 def decode_unit(payload: bytes, unit: Unit, level: str, dtype: torch.dtype) -> list[Tensor]:

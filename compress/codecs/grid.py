@@ -2,12 +2,17 @@
 
 Entropy coding makes a uniform grid nearly optimal: common values near zero cost a fraction of a bit, and
 rare large ones keep their full precision without scales for small groups. The step is searched so that the
-payload, side information included, costs at most R bits a weight and not less than 0.98 R. All matrices of
-a unit share one step relative to their own root mean square, and so one entropy model.
+payload, side information included, costs at most R bits a weight and not less than 0.98 R. With Hessians
+the rounding is by error feedback with a step for each input column; without, it is plain. All matrices of
+a unit share one step relative to their own scale, and so their entropy model.
+
+Payload: head; for each matrix its scale (and, with Hessians, which of them share their inputs); the codes
+of the column steps; the integers.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,29 +23,36 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compress.codecs.base import Codec, Shape, rows
+from compress.codecs.base import Codec, Shape, flat_shape, rows
+from compress.codecs.feedback import Factor, factor, quantise_columns, shifted
+from compress.codecs.frames import put_varint, take_varint
+from compress.codecs.layout import Block, decode_streams, encode_streams
 from compress.codecs.lossless import check_ratio, integers_decode, integers_encode
+from compress.codecs.rate import first_guess, search
 from compress.codecs.registry import register
 from compress.errors import Refusal
 
 LOWEST, HIGHEST = 0.25, 8.0
-_HEAD = struct.Struct("<BfBB")  # flags, step, centroid shifts of |q| = 1 and of |q| > 1
-_WIDE = 1  # flag: integers of 32 bits
+_HEAD = struct.Struct("<BfBB")  # way of the streams, step, centroid shifts of |q| = 1 and of |q| > 1
+_CALIBRATED = 32  # flag in the first byte: columns have steps of their own
 _SHIFT = 512.0  # a centroid shift is stored in units of 1/512 of a step
-_ENOUGH = 0.985  # stop searching when this share of the budget is used
-Integers = NDArray[np.generic]
+_FINEST = 96  # largest code of a column step: 2^-24 of the widest
+_SAMPLE = 1 << 16  # weights that the first guess of the step looks at
 
 
 @dataclass(frozen=True)
-class Quantised:
-    """A unit on the grid: integers of all its matrices, and what turns them back into weights."""
+class Part:
+    """Matrices that share their inputs, as the encoder works on them: inputs × outputs, each at its scale."""
 
-    integers: Integers
-    step: float
-    shifts: tuple[int, int]
+    block: Block
+    columns: Tensor
+    relative: Tensor  # step of each column, as the decoder will know it
+    factor: Factor | None
 
 
 class Grid(Codec):
+    uses_hessian = True
+
     def __init__(self, rate: float, overhead: int = 0) -> None:
         self.rate = rate
         self.overhead = overhead  # bytes of a header that is not ours but counts
@@ -60,114 +72,181 @@ class Grid(Codec):
     def encode(
         self,
         weights: Sequence[Tensor],
-        hessians: Sequence[Tensor | None],  # noqa: ARG002
+        hessians: Sequence[Tensor | None],
         roles: Sequence[str],  # noqa: ARG002
     ) -> bytes:
-        matrices = [rows(weight).cpu() for weight in weights]
-        scales = [_bf16(matrix.square().mean().sqrt().item()) for matrix in matrices]
-        head = b"".join(_bf16_bytes(scale) for scale in scales)
-        unit = torch.cat([(m / s if s > 0 else m).reshape(-1) for m, s in zip(matrices, scales, strict=True)]).numpy()
-        budget = int(unit.size * self.rate / 8) - len(head) - self.overhead
-        return head + search_step(unit, budget)
+        matrices = [rows(weight) for weight in weights]
+        groups = _groups(hessians) if any(h is not None for h in hessians) else None
+        scales = [_bf16(_scale(m, h)) for m, h in zip(matrices, hessians, strict=True)]
+        parts = _parts(matrices, scales, hessians, groups)
+        side = b"".join(_bf16_bytes(scale) for scale in scales)
+        if groups is not None:
+            codes = integers_encode(np.concatenate([part.block.codes for part in parts]))
+            side += bytes(groups) + put_varint(len(codes)) + codes
+        count = sum(m.numel() for m in matrices)
+        budget = int(count * self.rate / 8) - self.overhead
+
+        def attempt(log_step: float) -> bytes:
+            return _payload(parts, 2.0**log_step, side, groups is not None)
+
+        if all(not bool(part.columns.any()) for part in parts):
+            return attempt(0.0)
+        return search(attempt, budget, count, first_guess(_sample(parts), 8 * (budget - len(side)) / count))
 
     def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:  # noqa: ARG002
-        at = 2 * len(shapes)
-        if len(payload) < at + _HEAD.size:
+        if len(payload) < _HEAD.size + 2 * len(shapes):
             raise Refusal(f"damaged grid payload: only {len(payload)} bytes")
-        flags, step, first, others = _HEAD.unpack_from(payload, at)
-        count = sum(prod(shape) for shape in shapes)
-        check_ratio(count, len(payload))
-        if not 0 < step < float("inf"):
-            raise Refusal(f"damaged grid payload: a step of {step}")
-        body = payload[at + _HEAD.size :]
-        integers = integers_decode(body, count, "int32" if flags & _WIDE else "int16")
-        out, begin = [], 0
-        for index, shape in enumerate(shapes):
-            scale = _bf16_value(payload[2 * index : 2 * index + 2])
-            if not 0 <= scale < float("inf"):
-                raise Refusal(f"damaged grid payload: a scale of {scale}")
-            part = integers[begin : begin + prod(shape)]
-            begin += prod(shape)
-            out.append(torch.from_numpy(values(part, (first, others), step * scale)).reshape(shape))
+        check_ratio(sum(prod(shape) for shape in shapes), len(payload))
+        flags, step, first, others = _HEAD.unpack_from(payload)
+        at = _HEAD.size
+        scales = [_bf16_value(payload[at + 2 * i : at + 2 * i + 2]) for i in range(len(shapes))]
+        at += 2 * len(shapes)
+        if not 0 < step < math.inf or not all(0 <= scale < math.inf for scale in scales):
+            raise Refusal("damaged grid payload: a step or scale that is none")
+        flat = [flat_shape(shape) for shape in shapes]
+        shifts = (first / _SHIFT, others / _SHIFT)
+        groups: Sequence[int] = range(len(shapes))
+        if flags & _CALIBRATED:
+            groups, at = _checked(payload[at : at + len(shapes)], flat), at + len(shapes)
+            blocks, at = _read_codes(payload, at, groups, flat)
+        else:
+            blocks = [Block(np.zeros(1, np.int16), prod(shape)) for shape in shapes]
+        streams = decode_streams(blocks, flags & ~_CALIBRATED, payload[at:])
+        out: list[Tensor] = [torch.empty(0)] * len(shapes)
+        for group, (block, integers) in enumerate(zip(blocks, streams, strict=True)):
+            members = [i for i in range(len(shapes)) if groups[i] == group]
+            columns = _values(integers, shifts)
+            columns *= (np.float32(step) * _steps(block.codes))[:, None]
+            begin = 0
+            for i in members:
+                width = flat[i][0] if flags & _CALIBRATED else block.outputs
+                mine = torch.from_numpy(columns[:, begin : begin + width])
+                begin += width
+                value = mine.T.contiguous() if flags & _CALIBRATED else mine
+                out[i] = value.mul_(scales[i]).reshape(shapes[i])
         return out
 
 
-def search_step(unit: NDArray[np.float32], budget: int) -> bytes:
-    """The finest step whose payload takes at most `budget` bytes, to within 1.5 %."""
-    if not unit.any():
-        return _payload(Quantised(np.zeros(unit.size, np.int16), 1.0, (0, 0)))
-    best: bytes | None = None
-    low, high = -24.0, 8.0  # log2 of the step: too costly, affordable
-    guess = _first_guess(unit, 8 * budget / unit.size)
-    for _ in range(24):
-        payload = _payload(quantise(unit, 2.0**guess))
-        if len(payload) <= budget:
-            best, high = (payload if best is None or len(payload) > len(best) else best), guess
-            if len(payload) >= _ENOUGH * budget:
-                break
+def _groups(hessians: Sequence[Tensor | None]) -> list[int]:
+    """For each matrix the group of those that share its inputs, numbered as they come."""
+    found: list[Tensor | None] = []
+    groups = []
+    for hessian in hessians:
+        same = [i for i, h in enumerate(found) if h is not None and hessian is not None and _equal(h, hessian)]
+        if not same:
+            found.append(hessian)
+        groups.append(same[0] if same else len(found) - 1)
+    return groups
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a is b or (a.shape == b.shape and bool(torch.equal(a, b)))
+
+
+def _scale(matrix: Tensor, hessian: Tensor | None) -> float:
+    """What a matrix is measured by: the size of its outputs on the calibration data, or of its weights."""
+    if hessian is None:
+        return float(matrix.square().mean().sqrt())
+    damped = factor(hessian).hessian.to(matrix.device)
+    return float(((matrix @ damped) * matrix).sum().div(matrix.numel()).clamp(min=0).sqrt())
+
+
+def _parts(
+    matrices: Sequence[Tensor], scales: Sequence[float], hessians: Sequence[Tensor | None], groups: list[int] | None
+) -> list[Part]:
+    scaled = [m / s if s > 0 else torch.zeros_like(m) for m, s in zip(matrices, scales, strict=True)]
+    if groups is None:
+        one = np.zeros(1, np.int16)
+        return [Part(Block(one, m.numel()), m.reshape(1, -1), torch.ones(1), None) for m in scaled]
+    parts = []
+    for group in range(max(groups) + 1):
+        members = [i for i, g in enumerate(groups) if g == group]
+        columns = torch.cat([scaled[i] for i in members]).T.contiguous()
+        hessian = hessians[members[0]]
+        known = None if hessian is None else factor(hessian)
+        relative = torch.ones(columns.shape[0]) if known is None else known.relative.cpu()
+        codes = (-4 * torch.log2(relative)).round().clamp(0, _FINEST).to(torch.int16).numpy()
+        steps = torch.from_numpy(_steps(codes)).to(columns.device)
+        parts.append(Part(Block(codes, columns.shape[1]), columns, steps, known))
+    return parts
+
+
+def _steps(codes: NDArray[np.int16]) -> NDArray[np.float32]:
+    return np.exp2(codes.astype(np.float32) / -4).astype(np.float32)
+
+
+def _sample(parts: Sequence[Part]) -> NDArray[np.float32]:
+    """Weights in units of their column's step, a few thousand of each part."""
+    out = []
+    for part in parts:
+        values = (part.columns / part.relative.to(part.columns.device)[:, None]).reshape(-1)
+        out.append(values[:: max(1, values.numel() // _SAMPLE)].cpu().numpy())
+    return np.concatenate(out)
+
+
+def _payload(parts: Sequence[Part], step: float, side: bytes, calibrated: bool) -> bytes:
+    step = float(np.float32(step))
+    first, others = _centroids(_sample(parts) / np.float32(step))
+    integers = []
+    for part in parts:
+        steps = part.relative.to(part.columns.device) * step
+        if part.factor is None:
+            q = torch.round(part.columns / steps[:, None])
         else:
-            low = guess
-        # Near the target one bit less of step costs one bit a weight; bisect when that leads outside.
-        slope = 8 * len(payload) / unit.size - 8 * 0.994 * budget / unit.size
-        guess += slope
-        if not low < guess < high:
-            guess = (low + high) / 2
-        if high - low < 1e-4:
-            break
-    if best is None:
-        raise Refusal(f"{unit.size} weights cannot be written in {budget} bytes")
-    return best
+            order = part.factor.order.to(part.columns.device)
+            upper = part.factor.upper.to(part.columns.device)
+            shifts = (first / _SHIFT, others / _SHIFT)
+            ordered = quantise_columns(part.columns[order], upper, steps[order], shifts)
+            q = torch.empty_like(ordered)
+            q[order] = ordered
+        if float(q.abs().max()) >= 2**31:
+            raise Refusal("a weight lies too far from all others for a grid")
+        integers.append(q.to(torch.int32).cpu().numpy())
+    way, streams = encode_streams([part.block for part in parts], integers)
+    return _HEAD.pack(way | (_CALIBRATED if calibrated else 0), step, first, others) + side + streams
 
 
-def _first_guess(unit: NDArray[np.float32], bits: float) -> float:
-    """log2 of a step by the entropy of a sample: cheap, and nearly right."""
-    sample = unit[:: max(1, unit.size // 65536)]
-    low, high = -16.0, 6.0
-    for _ in range(18):
-        middle = (low + high) / 2
-        low, high = (middle, high) if entropy(np.rint(sample / 2.0**middle)) > bits else (low, middle)
-    return high
-
-
-def entropy(integers: NDArray[np.generic]) -> float:
-    """Empirical entropy, bits a value."""
-    counts = np.unique(integers, return_counts=True)[1] / integers.size
-    return float(-(counts * np.log2(counts)).sum())
-
-
-def quantise(unit: NDArray[np.float32], step: float) -> Quantised:
-    scaled = unit / np.float32(step)
-    integers = np.rint(scaled)
-    size = np.abs(integers)
+def _centroids(scaled: NDArray[np.float32]) -> tuple[int, int]:
+    """How far the mean of a cell lies towards zero from its middle, in units of 1/512 step."""
+    size = np.rint(np.abs(scaled))
     excess = size - np.abs(scaled)
-    shifts = (_shift(excess[size == 1]), _shift(excess[size > 1]))
-    if size.max(initial=0) >= 2**31:
-        raise Refusal("a weight lies too far from all others for a grid")
-    wide = size.max(initial=0) >= 2**15
-    return Quantised(integers.astype(np.int32 if wide else np.int16), float(np.float32(step)), shifts)
+    return _shift(excess[size == 1]), _shift(excess[size > 1])
 
 
 def _shift(excess: NDArray[np.float32]) -> int:
-    """How far the mean of a cell lies towards zero from its middle, in units of 1/512 step."""
     return int(np.clip(round(float(excess.mean()) * _SHIFT), 0, 255)) if excess.size else 0
 
 
-def values(integers: NDArray[np.generic], shifts: tuple[int, int], step: float) -> NDArray[np.float32]:
-    """Weights from integers: the centroid of each cell."""
-    out = integers.astype(np.float32)
-    first, others = shifts[0] / _SHIFT, shifts[1] / _SHIFT
-    if others:
-        out -= np.float32(others) * np.sign(out)
-    if first != others:
-        ones = np.abs(integers) == 1
-        out[ones] = np.sign(integers[ones]) * np.float32(1.0 - first)
-    out *= np.float32(step)
-    return out
+def _values(integers: NDArray[np.generic], shifts: tuple[float, float]) -> NDArray[np.float32]:
+    q = torch.from_numpy(integers.astype(np.float32))
+    return shifted(q, *shifts).numpy()
 
 
-def _payload(unit: Quantised) -> bytes:
-    flags = _WIDE if unit.integers.dtype == np.int32 else 0
-    return _HEAD.pack(flags, unit.step, *unit.shifts) + integers_encode(unit.integers)
+def _checked(groups: bytes, shapes: Sequence[tuple[int, int]]) -> list[int]:
+    """Groups as they were written, or a refusal: numbered as they come, one width in each."""
+    found: list[int] = []
+    for group, shape in zip(groups, shapes, strict=True):
+        if group > len(found) or (group < len(found) and found[group] != shape[1]):
+            raise Refusal("damaged grid payload: impossible groups")
+        if group == len(found):
+            found.append(shape[1])
+    return list(groups)
+
+
+def _read_codes(
+    payload: bytes, at: int, groups: Sequence[int], shapes: Sequence[tuple[int, int]]
+) -> tuple[list[Block], int]:
+    length, at = take_varint(payload, at)
+    count = max(groups) + 1
+    widths = [next(s[1] for g, s in zip(groups, shapes, strict=True) if g == group) for group in range(count)]
+    outputs = [sum(s[0] for g, s in zip(groups, shapes, strict=True) if g == group) for group in range(count)]
+    codes = integers_decode(payload[at : at + length], sum(widths), "int16")
+    if codes.min() < 0 or codes.max() > _FINEST:
+        raise Refusal("damaged grid payload: a column step that is none")
+    ends = np.cumsum(widths)
+    return [
+        Block(codes[e - w : e].astype(np.int16), o) for e, w, o in zip(ends, widths, outputs, strict=True)
+    ], at + length
 
 
 def _bf16_bytes(value: float) -> bytes:
@@ -179,16 +258,15 @@ def _bf16_value(data: bytes) -> float:
 
 
 def _bf16(value: float) -> float:
-    """The nearest bfloat16 towards zero; what the payload will say."""
+    """The bfloat16 next to a value towards zero: what the payload will say."""
     return _bf16_value(_bf16_bytes(value))
 
 
 def _make(settings: str) -> Grid:
     try:
-        rate = float(settings[1:]) if settings[:1] == "@" and "_" not in settings else float("nan")
+        rate = round(float(settings[1:]), 3) if settings[:1] == "@" and "_" not in settings else math.nan
     except ValueError:
-        rate = float("nan")
-    rate = round(rate, 3) if rate == rate else rate
+        rate = math.nan
     if not LOWEST <= rate <= HIGHEST:
         raise Refusal(f"unknown level 'grid{settings}'; write grid@RATE with {LOWEST} to {HIGHEST:g} bits a weight")
     return Grid(rate)

@@ -1,0 +1,64 @@
+"""Finding the step that costs what it may cost: the rate of an entropy-coded grid is continuous."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.errors import Refusal
+
+ENOUGH = 0.988  # stop when this share of the budget is used
+AIM = 0.995
+_MOST_ATTEMPTS = 24
+
+
+def search(attempt: Callable[[float], bytes], budget: int, count: int, guess: float) -> bytes:
+    """The payload nearest below `budget` bytes; `attempt` takes log2 of a step, `count` is weights."""
+    best: bytes | None = None
+    dear, cheap = -28.0, 12.0  # log2 of steps known to cost too much, and to fit
+    previous: tuple[float, float] | None = None
+    for _ in range(_MOST_ATTEMPTS):
+        payload = attempt(guess)
+        bits, wanted = 8 * len(payload) / count, 8 * AIM * budget / count
+        if len(payload) <= budget:
+            cheap = guess
+            if best is None or len(payload) > len(best):
+                best = payload
+            if len(payload) >= ENOUGH * budget:
+                break
+        else:
+            dear = guess
+        if cheap - dear < 2e-4:
+            break
+        # A step twice as wide saves one bit a weight where rates are high and less where they are low.
+        slope = -1.0 + 2.0 ** -(1 + min(bits, wanted)) if previous is None else _slope(previous, (guess, bits))
+        previous = (guess, bits)
+        guess += (wanted - bits) / slope
+        if not dear < guess < cheap:
+            guess = (dear + cheap) / 2
+    if best is None:
+        raise Refusal(f"{count} weights cannot be written in {budget} bytes, side information included")
+    return best
+
+
+def _slope(first: tuple[float, float], second: tuple[float, float]) -> float:
+    run = second[0] - first[0]
+    slope = (second[1] - first[1]) / run if run else -1.0
+    return min(max(slope, -1.5), -0.1)
+
+
+def first_guess(sample: NDArray[np.float32], bits: float) -> float:
+    """log2 of a step by the entropy of a sample: cheap, and nearly right."""
+    low, high = -20.0, 8.0
+    for _ in range(16):
+        middle = (low + high) / 2
+        low, high = (middle, high) if entropy(np.rint(sample / 2.0**middle)) > bits else (low, middle)
+    return high
+
+
+def entropy(integers: NDArray[np.generic]) -> float:
+    """Empirical entropy, bits a value."""
+    shares = np.unique(integers, return_counts=True)[1] / integers.size
+    return float(-(shares * np.log2(shares)).sum())
