@@ -1,0 +1,164 @@
+"""The embedded model before training: tokenizer, processor, configuration, initial weights, and how it is saved.
+
+Everything is a plain transformers class, so that the saved folder loads as the real Qwen2-Audio does. It is narrow
+and deep on purpose: what a search finds interesting (bits, layers) must cost something here too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    GenerationConfig,
+    Qwen2AudioConfig,
+    Qwen2AudioEncoderConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+    Qwen2Config,
+    Qwen2TokenizerFast,
+)
+from transformers.models.whisper.modeling_whisper import sinusoids
+
+from embedded.recipe import features, lexicon
+from embedded.recipe.talks import Sizes, splits
+
+LANGUAGES = {"de": "German", "zh": "Chinese"}
+AUDIO = "<|audio_bos|><|AUDIO|><|audio_eos|>"
+PROMPTS = {code: f"{AUDIO}Translate this English speech into {name}." for code, name in LANGUAGES.items()}
+SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
+VOCABULARY = 1024
+AUDIO_LAYERS, LM_LAYERS, WIDTH = 8, 12, 96
+MAX_NEW_TOKENS = 64  # the longest reference takes 50
+
+
+def chinese_words(text: str) -> list[str]:
+    """Cuts the grammar's Chinese into the words it was made of."""
+    return _CHINESE.findall(text)
+
+
+def _chinese_pattern() -> re.Pattern[str]:
+    words = {w.zh for table in (lexicon.NOUNS, lexicon.VERBS, lexicon.REPORTING, lexicon.ADJECTIVES) for w in table}
+    for phrases in (lexicon.OPENERS, lexicon.ADVERBS, lexicon.PRONOUNS, lexicon.SURNAMES, lexicon.TITLES):
+        words |= {p.zh for p in phrases}
+    for phrases in (lexicon.FIRST_NAMES, lexicon.CITIES, lexicon.QUANTIFIERS):
+        words |= {p.zh for p in phrases}
+    words |= {m[3] for m in lexicon.MODALS}
+    words |= {"这些", "我们的", "他们的", "因为", "如果", "虽然", "而且", "为什么", "什么时候", "如何"}
+    words |= {"百分之", "没有", "来自"}
+    return re.compile("|".join(sorted(map(re.escape, words), key=len, reverse=True)) + "|.")
+
+
+_CHINESE = _chinese_pattern()
+
+
+def _tokenizer_text() -> Iterator[str]:
+    for talk in splits(77, Sizes(train=700, dev=0, eval=0))["train"]:
+        for sentence in talk.sentences:
+            yield sentence.de
+            yield from chinese_words(sentence.zh)
+    for _ in range(3000):
+        for prompt in PROMPTS.values():
+            yield prompt.removeprefix(AUDIO)
+
+
+def _train_tokenizer(folder: Path) -> None:
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY - len(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    bpe.train_from_iterator(_tokenizer_text(), trainer)
+    learned = json.loads(bpe.to_str())["model"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps(learned["vocab"], ensure_ascii=False), encoding="utf-8")
+    merges = [m if isinstance(m, str) else " ".join(m) for m in learned["merges"]]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
+
+
+def make_tokenizer(folder: Path) -> Qwen2TokenizerFast:
+    """A byte-level BPE of 1,024 entries in the class of the real model's tokenizer; trained once, then read."""
+    if not (folder / "merges.txt").exists():
+        _train_tokenizer(folder)
+    return Qwen2TokenizerFast(
+        str(folder / "vocab.json"),
+        str(folder / "merges.txt"),
+        unk_token=None,
+        bos_token=None,
+        eos_token=SPECIAL[0],
+        pad_token=SPECIAL[0],
+        additional_special_tokens=list(SPECIAL[1:]),
+        model_max_length=512,
+        padding_side="left",
+    )
+
+
+def make_processor(folder: Path) -> Qwen2AudioProcessor:
+    return Qwen2AudioProcessor(features.extractor(), make_tokenizer(folder))
+
+
+def make_config(tokenizer: Qwen2TokenizerFast) -> Qwen2AudioConfig:
+    end = tokenizer.eos_token_id
+    audio = Qwen2AudioEncoderConfig(
+        num_mel_bins=features.MELS,
+        encoder_layers=AUDIO_LAYERS,
+        encoder_attention_heads=4,
+        encoder_ffn_dim=384,
+        d_model=WIDTH,
+        max_source_positions=features.FRAMES // 2,
+        initializer_range=0.05,  # the default 0.02 is too small to start from at this width
+    )
+    text = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=256,
+        num_hidden_layers=LM_LAYERS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        rope_theta=10000.0,
+        tie_word_embeddings=False,
+        initializer_range=0.05,
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+    )
+    return Qwen2AudioConfig(
+        audio_config=audio.to_dict(),
+        text_config=text.to_dict(),
+        audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
+        pad_token_id=end,
+        eos_token_id=end,
+        bos_token_id=end,
+        tie_word_embeddings=False,
+    )
+
+
+def make_model(config: Qwen2AudioConfig, seed: int) -> Qwen2AudioForConditionalGeneration:
+    torch.manual_seed(seed)
+    model = Qwen2AudioForConditionalGeneration(config)
+    tower = model.audio_tower
+    with torch.no_grad():  # transformers leaves these random and frozen: it never trains the model from scratch
+        tower.embed_positions.weight.copy_(sinusoids(features.FRAMES // 2, WIDTH))
+    tower.embed_positions.requires_grad_(False)
+    model.generation_config = GenerationConfig(
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+        bos_token_id=config.bos_token_id,
+        do_sample=False,
+        max_new_tokens=MAX_NEW_TOKENS,
+    )
+    return model
+
+
+def save(model: Qwen2AudioForConditionalGeneration, processor: Qwen2AudioProcessor, folder: Path) -> None:
+    """Writes the folder that plain transformers loads: bf16 weights, configuration, generation settings, processor."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+    model.config.dtype = torch.bfloat16
+    model.save_pretrained(folder, state_dict=state)
+    processor.save_pretrained(folder)
