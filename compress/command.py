@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,21 @@ def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -
         print("error: out of memory", file=sys.stderr)
         return 2
     return 0
+
+
+def progress_line(what: str, every: float = 5.0) -> Callable[[int, int], None]:
+    """A line on stderr now and then, with the time left; nothing for work that is done at once."""
+    begin = last = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done and now - last >= every:
+            last = now
+            left = (now - begin) / done * (total - done)
+            print(f"{done} of {total} {what}, about {left:.0f} s left", file=sys.stderr, flush=True)
+
+    return show
 
 
 def model_folder(name: str) -> Path:

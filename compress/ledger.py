@@ -18,6 +18,7 @@ from compress.policy import Policy
 from compress.source import Source
 from compress.store import Store, checksum
 from compress.variant import Wanted, variant_key
+from compress.vocabulary import FULL, files_of
 
 
 class Ledger:
@@ -51,7 +52,7 @@ class Ledger:
         self.anatomy.unit(unit)
         return self._fitting[unit]
 
-    def size(self, unit: str, level: str, vocabulary: str = "full") -> int:
+    def size(self, unit: str, level: str, vocabulary: str = FULL) -> int:
         """Bytes of a unit at a level."""
         return self.part(unit, level, Wanted(vocabulary, self.calibration)).nbytes
 
@@ -61,7 +62,7 @@ class Ledger:
             self.anatomy.layer(layer)
         return self._kept[layer].nbytes
 
-    def fixed(self, vocabulary: str = "full") -> int:
+    def fixed(self, vocabulary: str = FULL) -> int:
         """Bytes of config, tokenizer and processor."""
         return self.files(vocabulary).nbytes
 
@@ -92,14 +93,14 @@ class Ledger:
 
     def files(self, vocabulary: str) -> Part:
         if vocabulary not in self._files:
-            self._files[vocabulary] = _part(pack_files(self._source.fixed))
+            self._files[vocabulary] = _part(pack_files(files_of(self._source, vocabulary, self._store)))
         return self._files[vocabulary]
 
     def _find(self, unit: str, level: str, wanted: Wanted) -> Part | None:
         level = codec(level).level
         name = (unit, level, wanted)
         if name not in self._variants:
-            entry = self._store.entry(variant_key(self._source, self.anatomy.unit(unit), level, wanted))
+            entry = self._store.entry(variant_key(self._source, self.anatomy.unit(unit), level, wanted, self._store))
             if entry is None:
                 return None
             self._variants[name] = Part(*entry)

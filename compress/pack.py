@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def main(arguments: list[str]) -> None:
-    from compress.command import Parser, model_folder
+    from compress.command import Parser, model_folder, progress_line
     from compress.packing import pack
     from compress.policy import read_policy
     from compress.recipes import names, recipe
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
         policy = read_policy(given.policy)
     else:
         policy = recipe(given.recipe or f"uniform:{given.level}", source.anatomy, source.digest)
-    nbytes = pack(source, policy, Store(given.store) if given.store else None, given.out)
+    nbytes = pack(source, policy, Store(given.store) if given.store else None, given.out, progress_line("units"))
     print(f"{given.out}: {nbytes:,} bytes = {nbytes / 1e9:.6f} GB, {inspect(given.out).bin}, policy {policy.digest}")
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from compress.artifact import Artifact
@@ -17,9 +18,12 @@ from compress.policy import Policy
 from compress.source import Source
 from compress.store import Store, checksum
 from compress.variant import Wanted, build, encode_unit, variant_key
+from compress.vocabulary import files_of
+
+Progress = Callable[[int, int], None]  # units written, and in all
 
 
-def pack(source: Source, policy: Policy, store: Store | None, out: str | Path) -> int:
+def pack(source: Source, policy: Policy, store: Store | None, out: str | Path, progress: Progress | None = None) -> int:
     """Write the artifact of a policy and return its bytes: those that the ledger predicts.
 
     Variants come from the store, and are added to it where it lacks them; without a store nothing but the
@@ -34,7 +38,7 @@ def pack(source: Source, policy: Policy, store: Store | None, out: str | Path) -
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
         partial.chmod(0o755)
-        _write(source, policy, store, partial)
+        _write(source, policy, store, partial, progress)
         os.rename(partial, out)
         partial = None
     except OSError as error:
@@ -46,7 +50,7 @@ def pack(source: Source, policy: Policy, store: Store | None, out: str | Path) -
     return Artifact.open(out).nbytes
 
 
-def _write(source: Source, policy: Policy, store: Store | None, folder: Path) -> None:
+def _write(source: Source, policy: Policy, store: Store | None, folder: Path, progress: Progress | None) -> None:
     wanted = Wanted(policy.vocabulary, policy.calibration)
     kept, units = [], []
     with open(folder / WEIGHTS, "wb") as weights:
@@ -54,18 +58,21 @@ def _write(source: Source, policy: Policy, store: Store | None, folder: Path) ->
             blob = source.kept_blob(group)
             weights.write(blob)
             kept.append(Part(len(blob), checksum(blob)))
-        for unit in unit_order(source.anatomy, policy):
+        order = unit_order(source.anatomy, policy)
+        for done, unit in enumerate(order):
+            if progress is not None:
+                progress(done, len(order))
             level = policy.levels[unit.name]
             if store is None:
                 payload = encode_unit(source, unit, level, None, wanted)
             else:
                 build(source, unit.name, level, store, wanted=wanted)
-                payload = store.get(variant_key(source, unit, level, wanted)) or b""
+                payload = store.get(variant_key(source, unit, level, wanted, store)) or b""
             weights.write(payload)
             units.append(Part(len(payload), checksum(payload)))
             del payload
         _to_disk(weights.fileno())
-    files = pack_files(source.fixed)
+    files = pack_files(files_of(source, policy.vocabulary, store))
     (folder / FILES).write_bytes(files)
     manifest = Manifest(
         policy=policy,

@@ -6,7 +6,7 @@ The seeds' rows keep what they keep (embeddings, audio tower, attention) in half
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from compress.anatomy import Anatomy, Unit
 from compress.codecs import codec
@@ -37,27 +37,50 @@ def names() -> tuple[str, ...]:
     )
 
 
-def recipe(name: str, anatomy: Anatomy, model: str) -> Policy:
-    """The policy of a recipe for one model (`model` is its digest)."""
+def recipe(name: str, anatomy: Anatomy, model: str, calibration: str = "") -> Policy:
+    """The policy of a recipe for one model (`model` is its digest, `calibration` that of its statistics)."""
+    level_of, dropped = _parse(name, anatomy)
+    levels = {u.name: level_of(u) for u in anatomy.units.values() if u.layer not in dropped}
+    return Policy(model=model, levels=levels, dropped=dropped, calibration=calibration)
+
+
+def _parse(name: str, anatomy: Anatomy) -> tuple[LevelOf, tuple[str, ...]]:
     if name in _PLAIN:
-        return _policy(anatomy, model, _PLAIN[name])
+        return _PLAIN[name], ()
+    if name == "diet":
+        return _diet(anatomy), ()
     if name.startswith("uniform:"):
         level = codec(name.removeprefix("uniform:")).level
-        return _policy(anatomy, model, lambda unit: _or_half(unit, level))
+        return lambda unit: _or_half(unit, level), ()
     if name.startswith("drop:"):
-        return _policy(anatomy, model, lambda _: HALF, _layers(name.removeprefix("drop:"), anatomy))
+        return lambda _: HALF, _layers(name.removeprefix("drop:"), anatomy)
     if name in ("moslem-de", "moslem-zh"):
-        dropped = [f"lm.{i}" for i in MOSLEM[name[-2:]]]
+        dropped = tuple(f"lm.{i}" for i in MOSLEM[name[-2:]])
         if any(layer not in anatomy.by_layer for layer in dropped):
-            raise Refusal(f"recipe {name} drops layers up to lm.{max(MOSLEM[name[-2:]])}; this model has no such layer")
-        return _policy(anatomy, model, lambda unit: _or_half(unit, "nf4"), dropped)
+            raise Refusal(f"recipe {name} drops layers up to lm.29 of a model of 32; this one has no such layers")
+        return lambda unit: "nf4" if _linear(unit) and unit.kind != "head" else HALF, dropped
     raise Refusal(f"unknown recipe {name!r}; there are {', '.join(names())}")
 
 
-def _policy(anatomy: Anatomy, model: str, level_of: LevelOf, dropped: Iterable[str] = ()) -> Policy:
-    gone = tuple(dropped)
-    levels = {u.name: level_of(u) for u in anatomy.units.values() if u.layer not in gone}
-    return Policy(model=model, levels=levels, dropped=gone)
+def _diet(anatomy: Anatomy) -> LevelOf:
+    """Diet-KIT 2026: 4 bits, 3 for the MLPs that mind least (the middle half), 2 for the embedding, 6 for the head.
+
+    Their sizes, 3.98 GB in all, are met with rates of our own grid in place of HQQ.
+    """
+    middle = {
+        layer.name
+        for layer in anatomy.layers
+        if layer.stack == "lm"
+        for length in [next(s.length for s in anatomy.stacks if s.name == "lm")]
+        if length / 4 <= layer.index < 3 * length / 4
+    }
+
+    def level(unit: Unit) -> str:
+        if unit.kind in {"embedding", "head"}:
+            return _or_half(unit, "grid@2" if unit.kind == "embedding" else "grid@6")
+        return _or_half(unit, "grid@3" if unit.kind == "mlp" and unit.layer in middle else "grid@4")
+
+    return level
 
 
 def _or_half(unit: Unit, level: str) -> str:
@@ -74,7 +97,7 @@ def _linear(unit: Unit) -> bool:
     return unit.kind in {"attention", "mlp", "head", "projector"}
 
 
-def _layers(text: str, anatomy: Anatomy) -> list[str]:
+def _layers(text: str, anatomy: Anatomy) -> tuple[str, ...]:
     """`3,5,7-9` counts LM layers; `audio.3` names one."""
     found = []
     for part in filter(None, text.split(",")):
@@ -85,7 +108,7 @@ def _layers(text: str, anatomy: Anatomy) -> list[str]:
         found += [anatomy.layer(f"{match[1] or 'lm'}.{i}").name for i in range(first, last + 1)]
     if not found:
         raise Refusal("recipe drop: names no layer; write drop:3,5,7-9 or drop:audio.3,lm.5")
-    return found
+    return tuple(found)
 
 
 _PLAIN: dict[str, LevelOf] = {
@@ -93,5 +116,6 @@ _PLAIN: dict[str, LevelOf] = {
     "int8": lambda unit: "int8" if _linear(unit) and unit.kind != "head" else HALF,
     "mlp-q3": lambda unit: "digits:3" if _selected(unit) else HALF,
     "mlp-q2": lambda unit: "digits:2" if _selected(unit) else HALF,
+    "mlp-prune-q2": lambda unit: "ffn:0.8+digits:2" if _selected(unit) else HALF,
     "global-q2": lambda unit: "digits:2" if _linear(unit) else HALF,
 }

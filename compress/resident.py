@@ -6,6 +6,7 @@ read again from the checkpoint when they come back, so the model is held once an
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import torch
@@ -15,16 +16,22 @@ from compress.artifact import working_dtype
 from compress.assemble import finish, processor_of
 from compress.errors import Refusal
 from compress.policy import Policy
+from compress.skeleton import build_skeleton, config_from_dict
 from compress.source import Source
 from compress.store import Store
 from compress.surgery import Stacks, set_tensor
-from compress.variant import Wanted, build, decode_unit, variant_key
+from compress.variant import Wanted, build, decode_unit, trimmed, variant_key
+from compress.vocabulary import FULL, files_of
 
-_ORIGINAL = "original"
+_ORIGINAL, _BETWEEN = "original", "in between"
 
 
 class Resident:
-    """One model on one device, and what is applied to it now."""
+    """One model on one device, and what is applied to it now.
+
+    `model` and `processor` are new objects after a policy with another vocabulary, and the same ones
+    otherwise: take them from here each time.
+    """
 
     def __init__(
         self,
@@ -42,6 +49,7 @@ class Resident:
             self._set(name, source.tensor(name))
         finish(self.model, self.device, source.fixed)
         self.processor: Any = processor_of(source.fixed)
+        self._vocabulary = FULL
         self._stacks = Stacks(self.model, source.anatomy)
         self._applied = dict.fromkeys(source.anatomy.units, _ORIGINAL)  # unit -> key of its variant
 
@@ -52,9 +60,10 @@ class Resident:
         swapped = []
         # Names of parameters are those of the whole model: put every layer in place before touching any.
         self._stacks.drop(())
+        self._use_vocabulary(policy.vocabulary)
         for unit in policy.kept_units(self.source.anatomy):
             level = policy.levels[unit.name]
-            key = variant_key(self.source, unit, level, wanted)
+            key = variant_key(self.source, unit, level, wanted, self.store)
             if self._applied[unit.name] != key:
                 self._swap(unit, level, key, wanted)
                 swapped.append(unit.name)
@@ -64,6 +73,7 @@ class Resident:
     def restore(self) -> tuple[str, ...]:
         """The original again. Returns the units that had to be read again."""
         self._stacks.drop(())
+        self._use_vocabulary(FULL)
         swapped = []
         for unit in self.source.anatomy.units.values():
             if self._applied[unit.name] != _ORIGINAL:
@@ -81,10 +91,32 @@ class Resident:
             payload = self.store.get(key)
         if payload is None:
             raise Refusal(f"the store {self.store.root} does not keep what is written to it")
-        self._applied[unit.name] = "in between"  # should decoding fail, the unit is swapped again next time
-        for name, value in zip(unit.tensors, decode_unit(payload, unit, level, self.source.dtype), strict=True):
+        self._applied[unit.name] = _BETWEEN  # should decoding fail, the unit is swapped again next time
+        rows = trimmed(self.source, unit, wanted.vocabulary, self.store)
+        now = unit if rows is None else rows.unit(unit)
+        for name, value in zip(now.tensors, decode_unit(payload, now, level, self.source.dtype), strict=True):
             self._set(name, value)
         self._applied[unit.name] = key
+
+    def _use_vocabulary(self, vocabulary: str) -> None:
+        """Another vocabulary is another config: build that model around the weights that are here."""
+        if vocabulary == self._vocabulary:
+            return
+        files = files_of(self.source, vocabulary, self.store)
+        processor = processor_of(files)
+        here = dict(self.model.named_parameters())
+        model: Any = build_skeleton(config_from_dict(json.loads(files["config.json"])))
+        for unit in self.source.anatomy.units.values():
+            if unit.kind in {"embedding", "head"}:
+                self._applied[unit.name] = _BETWEEN
+                for name in unit.tensors:
+                    shape = model.get_parameter(name).shape
+                    here[name] = torch.nn.Parameter(torch.zeros(shape, dtype=self.dtype, device=self.device))
+        for name, value in here.items():
+            set_tensor(model, name, value.data)
+        finish(model, self.device, files)
+        self.model, self.processor, self._vocabulary = model, processor, vocabulary
+        self._stacks = Stacks(model, self.source.anatomy)
 
     def _set(self, name: str, value: torch.Tensor) -> None:
         set_tensor(self.model, name, value.to(self.device, self.dtype))

@@ -9,6 +9,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from compress.anatomy import Anatomy, read_anatomy
@@ -18,7 +20,7 @@ from compress.fixed import fixed_files
 from compress.kept import encode_kept
 from compress.skeleton import build_skeleton, read_config
 
-_DTYPES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
+_DTYPES = ("F64", "F32", "BF16", "F16")
 
 
 class Source:
@@ -28,10 +30,11 @@ class Source:
         self.folder = folder
         self.config = read_config(folder)
         self.shards = _shards(folder)
-        self._handles: dict[Path, Any] = {}
         self._kept: dict[str, bytes] = {}
         self._digests: dict[str, str] = {}
-        stored = {name: shard for shard in self.shards for name in self._names(shard)}
+        self.trims: dict[str, Any] = {}  # vocabularies by name, filled by compress.vocabulary
+        self._heads = {shard: _read_head(shard) for shard in self.shards}
+        stored = {name: shard for shard, head in self._heads.items() for name in head}
         model = self.skeleton()
         self.anatomy: Anatomy = read_anatomy(model)
         self._where = _match(dict(model.named_parameters()), stored)
@@ -52,7 +55,7 @@ class Source:
         """One tensor, by its name in the model, at the checkpoint's dtype."""
         shard, stored = self._where[name]
         try:
-            return self._open(shard).get_tensor(stored)
+            return _read(shard, stored)
         except Exception as error:
             raise Refusal(f"cannot read tensor {stored} of {shard}: {str(error).splitlines()[0]}") from None
 
@@ -60,16 +63,10 @@ class Source:
         """A hash of dtype, shape and content. Those of large shards are remembered between runs."""
         if name not in self._digests:
             shard, stored = self._where[name]
-            known = remembered(shard, lambda: {n: self._hash(shard, n) for n in self._names(shard)})
+            known = remembered(shard, lambda: {n: _hash(shard, n) for n in self._heads[shard]})
             self._digests |= {n: known[s] for n, (sh, s) in self._where.items() if sh == shard and s in known}
             assert stored in known
         return self._digests[name]
-
-    def _hash(self, shard: Path, stored: str) -> str:
-        tensor = self._open(shard).get_tensor(stored)
-        state = hashlib.blake2b(f"{tensor.dtype}{tuple(tensor.shape)}".encode(), digest_size=16)
-        state.update(memoryview(tensor.contiguous().view(-1).view(_uint8()).numpy()))
-        return state.hexdigest()
 
     @cached_property
     def digest(self) -> str:
@@ -92,15 +89,12 @@ class Source:
         return sum(shard.stat().st_size for shard in self.shards)
 
     @cached_property
-    def dtype(self) -> Any:
+    def dtype(self) -> torch.dtype:
         """The dtype most weights are stored in."""
-        counts: dict[Any, int] = {}
-        for name in self._where:
-            shard, stored = self._where[name]
-            view = self._open(shard).get_slice(stored)
-            counts[view.get_dtype()] = counts.get(view.get_dtype(), 0) + prod(view.get_shape())
-        import torch
-
+        counts: dict[str, int] = {}
+        for shard, stored in self._where.values():
+            dtype, shape = self._heads[shard][stored]
+            counts[dtype] = counts.get(dtype, 0) + prod(shape)
         table = {"BF16": torch.bfloat16, "F16": torch.float16}
         return table.get(max(counts, key=lambda key: counts[key]), torch.float32)
 
@@ -110,35 +104,37 @@ class Source:
             self._kept[group] = encode_kept([self.tensor(name) for name in self.anatomy.groups[group]])
         return self._kept[group]
 
-    def _names(self, shard: Path) -> list[str]:
-        return list(self._open(shard).keys())
-
-    def _open(self, shard: Path) -> Any:
-        if shard not in self._handles:
-            from safetensors import safe_open
-
-            try:
-                self._handles[shard] = safe_open(shard, framework="pt")
-            except Exception as error:
-                raise Refusal(f"{shard} is no safetensors file: {str(error).splitlines()[0]}") from None
-        return self._handles[shard]
-
     def _check_shapes(self, parameters: dict[str, Tensor]) -> None:
         for name, (shard, stored) in self._where.items():
-            view = self._open(shard).get_slice(stored)
-            if tuple(view.get_shape()) != tuple(parameters[name].shape):
-                raise Refusal(
-                    f"tensor {stored} of {shard} has shape {tuple(view.get_shape())}; config.json says "
-                    f"{tuple(parameters[name].shape)}"
-                )
-            if view.get_dtype() not in _DTYPES:
-                raise Refusal(f"tensor {stored} of {shard} is stored as {view.get_dtype()}; give an uncompressed model")
+            dtype, shape = self._heads[shard][stored]
+            wanted = tuple(parameters[name].shape)
+            if shape != wanted:
+                raise Refusal(f"tensor {stored} of {shard} has shape {shape}; config.json says {wanted}")
+            if dtype not in _DTYPES:
+                raise Refusal(f"tensor {stored} of {shard} is stored as {dtype}; give an uncompressed model")
 
 
-def _uint8() -> Any:
-    import torch
+# Shards are opened anew for each tensor: a lasting memory map would keep every page once read, 16.8 GB in all.
+def _read(shard: Path, name: str) -> Tensor:
+    with safe_open(shard, framework="pt") as file:
+        return file.get_tensor(name)
 
-    return torch.uint8
+
+def _read_head(shard: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Dtype and shape of every tensor of a shard, by name."""
+    try:
+        with safe_open(shard, framework="pt") as file:
+            views = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            return {name: (view.get_dtype(), tuple(view.get_shape())) for name, view in views.items()}
+    except Exception as error:  # safetensors raises a class of its own for a damaged header
+        raise Refusal(f"{shard} is no safetensors file: {str(error).splitlines()[0]}") from None
+
+
+def _hash(shard: Path, name: str) -> str:
+    tensor = _read(shard, name)
+    state = hashlib.blake2b(f"{tensor.dtype}{tuple(tensor.shape)}".encode(), digest_size=16)
+    state.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -7,11 +7,14 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from compress.artifact import Artifact, load
 from compress.errors import Refusal
+from compress.surgery import Stacks, set_tensor
 
 
 def unpack(artifact: str | Path, out: str | Path, dtype: torch.dtype | None = None) -> int:
@@ -21,6 +24,7 @@ def unpack(artifact: str | Path, out: str | Path, dtype: torch.dtype | None = No
     if out.exists() or out.is_symlink():
         raise Refusal(f"{out} exists already; give another name or remove it")
     model, _ = load(opened, dtype=dtype or opened.dtype)
+    even_out(model, opened)
     partial: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -38,3 +42,36 @@ def unpack(artifact: str | Path, out: str | Path, dtype: torch.dtype | None = No
             with contextlib.suppress(OSError):
                 shutil.rmtree(partial)
     return sum(file.stat().st_size for file in out.iterdir())
+
+
+def even_out(model: nn.Module, artifact: Artifact) -> None:
+    """Pruned MLPs as a plain config can say them: one width for all layers, or else neurons of zeros.
+
+    A neuron whose weights are all zero adds exactly nothing.
+    """
+    whole = artifact.skeleton()
+    Stacks(whole, artifact.anatomy).drop(artifact.policy.dropped)
+    full = {name: value.shape for name, value in whole.named_parameters()}
+    for stack in artifact.anatomy.stacks:
+        prefix = stack.path + "."
+        pruned = {
+            name: value
+            for name, value in model.named_parameters()
+            if name.startswith(prefix) and value.shape != full[name]
+        }
+        config: Any = getattr(model.get_submodule(stack.path.rpartition(".")[0]), "config", None)
+        widths = {
+            now
+            for name, value in pruned.items()
+            for now, was in zip(value.shape, full[name], strict=True)
+            if now != was
+        }
+        layers = {name[len(prefix) :].partition(".")[0] for name in pruned}
+        alike = len(widths) == 1 and len(layers) == len(list(model.get_submodule(stack.path).children()))
+        if pruned and alike and hasattr(config, "intermediate_size"):
+            config.intermediate_size = widths.pop()
+            continue
+        for name, value in pruned.items():
+            padded = value.new_zeros(full[name])
+            padded[: value.shape[0], : value.shape[1]] = value
+            set_tensor(model, name, padded)

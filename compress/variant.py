@@ -16,6 +16,7 @@ from compress.errors import Refusal
 from compress.hessians import hessians
 from compress.source import Source
 from compress.store import Store, checksum
+from compress.vocabulary import FULL, Trim, trim
 
 _FORMAT = 2  # raise it when a codec writes other bytes than before for the same level
 
@@ -35,19 +36,25 @@ class Variant:
 class Wanted:
     """The settings besides the level that a variant depends on."""
 
-    vocabulary: str = "full"
+    vocabulary: str = FULL
     calibration: str = ""
 
 
-def variant_key(source: Source, unit: Unit, level: str, wanted: Wanted = Wanted()) -> str:
+def trimmed(source: Source, unit: Unit, vocabulary: str, store: Store | None) -> Trim | None:
+    """The vocabulary that decides a unit's rows; None for a unit that has none, and when all of it stays."""
+    return trim(source, vocabulary, store) if unit.kind in {"embedding", "head"} else None
+
+
+def variant_key(source: Source, unit: Unit, level: str, wanted: Wanted = Wanted(), store: Store | None = None) -> str:
     """The content address: the tensors, the level, and whatever else decides the bytes."""
     chosen = codec(level)
+    rows = trimmed(source, unit, wanted.vocabulary, store)
     facts = {
         "format": _FORMAT,
         "level": chosen.level,
         "tensors": [[role, source.tensor_digest(t)] for role, t in zip(unit.roles, unit.tensors, strict=True)],
         "calibration": wanted.calibration if chosen.uses_hessian else "",
-        "vocabulary": wanted.vocabulary if unit.kind in {"embedding", "head"} else "full",
+        "vocabulary": FULL if rows is None else rows.digest,
     }
     return hashlib.blake2b(json.dumps(facts).encode(), digest_size=20).hexdigest()
 
@@ -56,7 +63,7 @@ def build(source: Source, unit_name: str, level: str, store: Store, *, wanted: W
     """Encode one unit at one level, unless the store holds it already and undamaged."""
     unit = source.anatomy.unit(unit_name)
     level = codec(level).level
-    key = variant_key(source, unit, level, wanted)
+    key = variant_key(source, unit, level, wanted, store)
     payload = store.get(key)
     if payload is None:
         payload = encode_unit(source, unit, level, store, wanted)
@@ -66,12 +73,13 @@ def build(source: Source, unit_name: str, level: str, store: Store, *, wanted: W
 
 def encode_unit(source: Source, unit: Unit, level: str, store: Store | None, wanted: Wanted = Wanted()) -> bytes:
     """The bytes of a variant. The store is asked for calibration statistics, where any are wanted."""
-    chosen = fitting(unit, level)
+    rows = trimmed(source, unit, wanted.vocabulary, store)
+    chosen = fitting(unit if rows is None else rows.unit(unit), level)
     weights = []
     for name in unit.tensors:
         weight = source.tensor(name)
         refuse_values(weight, f"tensor {name}")
-        weights.append(weight)
+        weights.append(weight if rows is None else weight[torch.from_numpy(rows.ids)])
     known: list[Tensor | None] = [None] * len(weights)
     if wanted.calibration and chosen.uses_hessian:
         if store is None:

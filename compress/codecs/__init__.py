@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compress.codecs import digits, grid, int8, nf4, raw, rtn  # noqa: F401  (they register themselves)
+from compress.codecs import digits, ffn, grid, int8, nf4, raw, rtn  # noqa: F401  (they register themselves)
 from compress.codecs.base import Codec
 from compress.codecs.encoded import Encoded, decode, encode
 from compress.codecs.registry import canonical, codec, names, register

@@ -19,6 +19,7 @@ from compress.codecs.registry import register
 from compress.errors import Refusal
 
 ZSTD_LEVEL = 3
+_AT_ONCE = 1 << 24  # weights quantised in one go, to bound memory; the bytes are the same
 
 
 class Digits(EachAlone):
@@ -28,10 +29,14 @@ class Digits(EachAlone):
         self._quantize = Quantize(digits=digits, dtype="f4", astype="f2")
 
     def encode_one(self, weight: Tensor) -> bytes:
-        values = weight.detach().cpu().to(torch.float32).contiguous().numpy()
-        if float(np.abs(values).max(initial=0.0)) > 65504:
-            raise Refusal(f"{self.level} stores half precision, and a weight is beyond 65504; use another level")
-        return zstd_encode(self._quantize.encode(values).tobytes(), ZSTD_LEVEL)
+        flat = weight.detach().cpu().contiguous().reshape(-1)
+        halves = np.empty(flat.numel(), dtype="<f2")
+        for begin in range(0, flat.numel(), _AT_ONCE):
+            values = flat[begin : begin + _AT_ONCE].to(torch.float32).numpy()
+            if float(np.abs(values).max(initial=0.0)) > 65504:
+                raise Refusal(f"{self.level} stores half precision, and a weight is beyond 65504; use another level")
+            halves[begin : begin + _AT_ONCE] = self._quantize.encode(values)
+        return zstd_encode(halves, ZSTD_LEVEL)
 
     def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
         nbytes = 2 * prod(shape)

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
@@ -23,11 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compress.codecs.base import Codec, Shape, flat_shape, rows
-from compress.codecs.feedback import Factor, factor, quantise_columns, shifted
+from compress.codecs.base import Codec, Shape, flat_shape
+from compress.codecs.feedback import shifted
 from compress.codecs.frames import put_varint, take_varint
 from compress.codecs.layout import Block, decode_streams, encode_streams
 from compress.codecs.lossless import check_ratio, integers_decode, integers_encode
+from compress.codecs.parts import FINEST, Part, column_steps, sample, split_parts
 from compress.codecs.rate import first_guess, search
 from compress.codecs.registry import register
 from compress.errors import Refusal
@@ -36,18 +36,7 @@ LOWEST, HIGHEST = 0.25, 8.0
 _HEAD = struct.Struct("<BfBB")  # way of the streams, step, centroid shifts of |q| = 1 and of |q| > 1
 _CALIBRATED = 32  # flag in the first byte: columns have steps of their own
 _SHIFT = 512.0  # a centroid shift is stored in units of 1/512 of a step
-_FINEST = 96  # largest code of a column step: 2^-24 of the widest
-_SAMPLE = 1 << 16  # weights that the first guess of the step looks at
-
-
-@dataclass(frozen=True)
-class Part:
-    """Matrices that share their inputs, as the encoder works on them: inputs × outputs, each at its scale."""
-
-    block: Block
-    columns: Tensor
-    relative: Tensor  # step of each column, as the decoder will know it
-    factor: Factor | None
+_MUCH = 1 << 22  # weights from which the step is searched on a share of the outputs
 
 
 class Grid(Codec):
@@ -75,23 +64,31 @@ class Grid(Codec):
         hessians: Sequence[Tensor | None],
         roles: Sequence[str],  # noqa: ARG002
     ) -> bytes:
-        matrices = [rows(weight) for weight in weights]
-        groups = _groups(hessians) if any(h is not None for h in hessians) else None
-        scales = [_bf16(_scale(m, h)) for m, h in zip(matrices, hessians, strict=True)]
-        parts = _parts(matrices, scales, hessians, groups)
-        side = b"".join(_bf16_bytes(scale) for scale in scales)
-        if groups is not None:
+        parts = split_parts(weights, hessians)
+        calibrated = any(hessian is not None for hessian in hessians)
+        side = b"".join(
+            _bf16_bytes(scale)
+            for _, scale in sorted(p for part in parts for p in zip(part.members, part.scales, strict=True))
+        )
+        if calibrated:
+            groups = sorted((index, group) for group, part in enumerate(parts) for index in part.members)
             codes = integers_encode(np.concatenate([part.block.codes for part in parts]))
-            side += bytes(groups) + put_varint(len(codes)) + codes
-        count = sum(m.numel() for m in matrices)
+            side += bytes(group for _, group in groups) + put_varint(len(codes)) + codes
+        count = sum(part.numel for part in parts)
         budget = int(count * self.rate / 8) - self.overhead
 
-        def attempt(log_step: float) -> bytes:
-            return _payload(parts, 2.0**log_step, side, groups is not None)
+        def attempt(parts: Sequence[Part]) -> Callable[[float], bytes]:
+            return lambda log_step: _payload(parts, 2.0**log_step, side, calibrated)
 
-        if all(not bool(part.columns.any()) for part in parts):
-            return attempt(0.0)
-        return search(attempt, budget, count, first_guess(_sample(parts), 8 * (budget - len(side)) / count))
+        if all(scale == 0 for part in parts for scale in part.scales):
+            return attempt(parts)(0.0)
+        guess = first_guess(sample(parts), 8 * (budget - len(side)) / count)
+        if count > _MUCH:  # find the step on a share of the outputs; all of them then cost the same a weight
+            few = [part.thinned(-(-count // _MUCH)) for part in parts]
+            few_count = sum(part.numel for part in few)
+            fewer = int((budget - len(side)) * few_count / count) + len(side)
+            guess = search(attempt(few), fewer, few_count, guess)[1]
+        return search(attempt(parts), budget, count, guess)[0]
 
     def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:  # noqa: ARG002
         if len(payload) < _HEAD.size + 2 * len(shapes):
@@ -115,93 +112,26 @@ class Grid(Codec):
         out: list[Tensor] = [torch.empty(0)] * len(shapes)
         for group, (block, integers) in enumerate(zip(blocks, streams, strict=True)):
             members = [i for i in range(len(shapes)) if groups[i] == group]
-            columns = _values(integers, shifts)
-            columns *= (np.float32(step) * _steps(block.codes))[:, None]
+            columns = shifted(torch.from_numpy(integers.astype(np.float32)), *shifts)
+            columns *= torch.from_numpy(np.float32(step) * column_steps(block.codes))[:, None]
             begin = 0
             for i in members:
                 width = flat[i][0] if flags & _CALIBRATED else block.outputs
-                mine = torch.from_numpy(columns[:, begin : begin + width])
+                mine = columns[:, begin : begin + width]
                 begin += width
                 value = mine.T.contiguous() if flags & _CALIBRATED else mine
                 out[i] = value.mul_(scales[i]).reshape(shapes[i])
         return out
 
 
-def _groups(hessians: Sequence[Tensor | None]) -> list[int]:
-    """For each matrix the group of those that share its inputs, numbered as they come."""
-    found: list[Tensor | None] = []
-    groups = []
-    for hessian in hessians:
-        same = [i for i, h in enumerate(found) if h is not None and hessian is not None and _equal(h, hessian)]
-        if not same:
-            found.append(hessian)
-        groups.append(same[0] if same else len(found) - 1)
-    return groups
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    return a is b or (a.shape == b.shape and bool(torch.equal(a, b)))
-
-
-def _scale(matrix: Tensor, hessian: Tensor | None) -> float:
-    """What a matrix is measured by: the size of its outputs on the calibration data, or of its weights."""
-    if hessian is None:
-        return float(matrix.square().mean().sqrt())
-    damped = factor(hessian).hessian.to(matrix.device)
-    return float(((matrix @ damped) * matrix).sum().div(matrix.numel()).clamp(min=0).sqrt())
-
-
-def _parts(
-    matrices: Sequence[Tensor], scales: Sequence[float], hessians: Sequence[Tensor | None], groups: list[int] | None
-) -> list[Part]:
-    scaled = [m / s if s > 0 else torch.zeros_like(m) for m, s in zip(matrices, scales, strict=True)]
-    if groups is None:
-        one = np.zeros(1, np.int16)
-        return [Part(Block(one, m.numel()), m.reshape(1, -1), torch.ones(1), None) for m in scaled]
-    parts = []
-    for group in range(max(groups) + 1):
-        members = [i for i, g in enumerate(groups) if g == group]
-        columns = torch.cat([scaled[i] for i in members]).T.contiguous()
-        hessian = hessians[members[0]]
-        known = None if hessian is None else factor(hessian)
-        relative = torch.ones(columns.shape[0]) if known is None else known.relative.cpu()
-        codes = (-4 * torch.log2(relative)).round().clamp(0, _FINEST).to(torch.int16).numpy()
-        steps = torch.from_numpy(_steps(codes)).to(columns.device)
-        parts.append(Part(Block(codes, columns.shape[1]), columns, steps, known))
-    return parts
-
-
-def _steps(codes: NDArray[np.int16]) -> NDArray[np.float32]:
-    return np.exp2(codes.astype(np.float32) / -4).astype(np.float32)
-
-
-def _sample(parts: Sequence[Part]) -> NDArray[np.float32]:
-    """Weights in units of their column's step, a few thousand of each part."""
-    out = []
-    for part in parts:
-        values = (part.columns / part.relative.to(part.columns.device)[:, None]).reshape(-1)
-        out.append(values[:: max(1, values.numel() // _SAMPLE)].cpu().numpy())
-    return np.concatenate(out)
-
-
 def _payload(parts: Sequence[Part], step: float, side: bytes, calibrated: bool) -> bytes:
     step = float(np.float32(step))
-    first, others = _centroids(_sample(parts) / np.float32(step))
-    integers = []
-    for part in parts:
-        steps = part.relative.to(part.columns.device) * step
-        if part.factor is None:
-            q = torch.round(part.columns / steps[:, None])
-        else:
-            order = part.factor.order.to(part.columns.device)
-            upper = part.factor.upper.to(part.columns.device)
-            shifts = (first / _SHIFT, others / _SHIFT)
-            ordered = quantise_columns(part.columns[order], upper, steps[order], shifts)
-            q = torch.empty_like(ordered)
-            q[order] = ordered
-        if float(q.abs().max()) >= 2**31:
-            raise Refusal("a weight lies too far from all others for a grid")
-        integers.append(q.to(torch.int32).cpu().numpy())
+    first, others = _centroids(sample(parts) / np.float32(step))
+    shifts = (first / _SHIFT, others / _SHIFT)
+    try:
+        integers: list[NDArray[np.generic]] = [part.integers(step, shifts, np.dtype(np.int16)) for part in parts]
+    except OverflowError:
+        integers = [part.integers(step, shifts, np.dtype(np.int32)) for part in parts]
     way, streams = encode_streams([part.block for part in parts], integers)
     return _HEAD.pack(way | (_CALIBRATED if calibrated else 0), step, first, others) + side + streams
 
@@ -215,11 +145,6 @@ def _centroids(scaled: NDArray[np.float32]) -> tuple[int, int]:
 
 def _shift(excess: NDArray[np.float32]) -> int:
     return int(np.clip(round(float(excess.mean()) * _SHIFT), 0, 255)) if excess.size else 0
-
-
-def _values(integers: NDArray[np.generic], shifts: tuple[float, float]) -> NDArray[np.float32]:
-    q = torch.from_numpy(integers.astype(np.float32))
-    return shifted(q, *shifts).numpy()
 
 
 def _checked(groups: bytes, shapes: Sequence[tuple[int, int]]) -> list[int]:
@@ -241,7 +166,7 @@ def _read_codes(
     widths = [next(s[1] for g, s in zip(groups, shapes, strict=True) if g == group) for group in range(count)]
     outputs = [sum(s[0] for g, s in zip(groups, shapes, strict=True) if g == group) for group in range(count)]
     codes = integers_decode(payload[at : at + length], sum(widths), "int16")
-    if codes.min() < 0 or codes.max() > _FINEST:
+    if codes.min() < 0 or codes.max() > FINEST:
         raise Refusal("damaged grid payload: a column step that is none")
     ends = np.cumsum(widths)
     return [
@@ -250,16 +175,12 @@ def _read_codes(
 
 
 def _bf16_bytes(value: float) -> bytes:
+    """A value that is a bfloat16 already."""
     return struct.pack("<f", value)[2:]
 
 
 def _bf16_value(data: bytes) -> float:
     return float(struct.unpack("<f", b"\0\0" + data)[0])
-
-
-def _bf16(value: float) -> float:
-    """The bfloat16 next to a value towards zero: what the payload will say."""
-    return _bf16_value(_bf16_bytes(value))
 
 
 def _make(settings: str) -> Grid:

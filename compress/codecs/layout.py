@@ -2,14 +2,15 @@
 
 Columns with a wide step hold mostly zeros and columns with a narrow one do not, so columns are sorted by
 step and cut into a few classes, each coded with statistics of its own. Steps are known to the decoder, so
-the sorting costs nothing; each class costs a table, so small units get fewer.
+the sorting costs nothing; each class costs a table, so small units get fewer. Long classes are cut again,
+so that no more than a few million integers pass through the coder at once.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,9 @@ from compress.codecs.lossless import integers_decode, integers_encode
 from compress.errors import Refusal
 
 CLASSES = (1, 2, 4, 8)
+WIDE = 16  # flag: integers of 32 bits
 _TRY_ALL = 1 << 21  # weights up to which every number of classes is tried
+_LONGEST = 1 << 23  # weights in one stream
 
 
 @dataclass(frozen=True)
@@ -30,50 +33,54 @@ class Block:
     outputs: int
 
 
-def encode_streams(blocks: Sequence[Block], integers: Sequence[NDArray[np.int32]]) -> tuple[int, bytes]:
-    """Streams of all classes, and the index in CLASSES of how many there are: the shortest way."""
+def encode_streams(blocks: Sequence[Block], integers: Sequence[NDArray[np.generic]]) -> tuple[int, bytes]:
+    """All streams the shortest way, and which way that is: number of classes, width of integers."""
     count = sum(values.size for values in integers)
-    wide = any(np.abs(values).max(initial=0) >= 2**15 for values in integers)
-    flat = _in_order(blocks, integers).astype(np.int32 if wide else np.int16)
     ways = range(len(CLASSES)) if count <= _TRY_ALL else [len(CLASSES) - 1]
     best: tuple[int, bytes] | None = None
     for way in ways:
         cuts = _cuts(blocks, CLASSES[way])
-        if len(cuts) != CLASSES[way] + 1:
+        if cuts is None:
             continue
-        data = join([integers_encode(flat[a:b]) for a, b in itertools.pairwise(cuts)])
+        pieces = [_gather(blocks, integers, a, b) for a, b in pairwise(cuts)]
+        data = join([integers_encode(piece) for piece in pieces])
         if best is None or len(data) < len(best[1]):
             best = way, data
-    assert best is not None
-    return best[0] | (16 if wide else 0), best[1]
+    if best is None:  # all columns have one step: there is only one class
+        cuts = _cuts(blocks, 1)
+        assert cuts is not None
+        best = 0, join([integers_encode(_gather(blocks, integers, a, b)) for a, b in pairwise(cuts)])
+    return best[0] | (WIDE if integers[0].dtype == np.int32 else 0), best[1]
 
 
 def decode_streams(blocks: Sequence[Block], way: int, data: bytes) -> list[NDArray[np.generic]]:
     """The integers of each block again, inputs × outputs."""
-    wide, way = way & 16, way & 15
-    cuts = _cuts(blocks, CLASSES[way]) if way < len(CLASSES) else []
-    if len(cuts) < 2 or len(cuts) != CLASSES[way] + 1:
+    dtype = "int32" if way & WIDE else "int16"
+    way &= ~WIDE
+    cuts = _cuts(blocks, CLASSES[way]) if way < len(CLASSES) else None
+    if cuts is None:
         raise Refusal("damaged grid payload: impossible classes")
-    dtype = "int32" if wide else "int16"
     streams = split(data, len(cuts) - 1)
-    pieces = [integers_decode(s, b - a, dtype) for s, a, b in zip(streams, cuts[:-1], cuts[1:], strict=True)]
-    flat = np.concatenate(pieces)
     out = [np.empty((block.codes.size, block.outputs), dtype) for block in blocks]
-    at = 0
-    for block, columns in _order(blocks):
-        width = blocks[block].outputs
-        size = columns.size * width
-        out[block][columns] = flat[at : at + size].reshape(columns.size, width)
-        at += size
+    for stream, begin, end in zip(streams, cuts[:-1], cuts[1:], strict=True):
+        values, at = integers_decode(stream, end - begin, dtype), 0
+        for block, columns, places in _pieces(blocks, begin, end):
+            size = columns.size * (places.stop - places.start)
+            out[block][columns, places] = values[at : at + size].reshape(columns.size, -1)
+            at += size
     return out
 
 
-def _in_order(blocks: Sequence[Block], integers: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
-    return np.concatenate([integers[block][columns].reshape(-1) for block, columns in _order(blocks)])
+def _gather(
+    blocks: Sequence[Block], integers: Sequence[NDArray[np.generic]], begin: int, end: int
+) -> NDArray[np.generic]:
+    return np.concatenate(
+        [integers[b][columns, places].reshape(-1) for b, columns, places in _pieces(blocks, begin, end)]
+    )
 
 
-def _order(blocks: Sequence[Block]) -> list[tuple[int, NDArray[np.int64]]]:
-    """Runs of columns of one block, by the code of their step."""
+def _runs(blocks: Sequence[Block]) -> list[tuple[int, NDArray[np.int64]]]:
+    """Columns of one block and one code of step, the widest steps first."""
     runs = []
     for code in sorted({int(code) for block in blocks for code in np.unique(block.codes)}):
         for index, block in enumerate(blocks):
@@ -83,10 +90,36 @@ def _order(blocks: Sequence[Block]) -> list[tuple[int, NDArray[np.int64]]]:
     return runs
 
 
-def _cuts(blocks: Sequence[Block], classes: int) -> list[int]:
-    """Where classes begin and end, in weights: about equal, and never within a run."""
-    edges = np.cumsum([columns.size * blocks[block].outputs for block, columns in _order(blocks)])
+def _pieces(blocks: Sequence[Block], begin: int, end: int) -> Iterator[tuple[int, NDArray[np.int64], slice]]:
+    """What lies between two places of the sorted order: rectangles of whole columns, or parts of one column."""
+    at = 0
+    for index, columns in _runs(blocks):
+        width = blocks[index].outputs
+        first, last = max(begin - at, 0), min(end - at, columns.size * width)
+        at += columns.size * width
+        while first < last:
+            column, inside = divmod(first, width)
+            whole = (last - first) // width if inside == 0 else 0
+            stop = first + (whole * width if whole else min(width - inside, last - first))
+            places = slice(0, width) if whole else slice(inside, inside + stop - first)
+            yield index, columns[column : column + max(1, whole)], places
+            first = stop
+
+
+def _cuts(blocks: Sequence[Block], classes: int) -> list[int] | None:
+    """Where streams begin and end, in weights; None when there are too few different steps for the classes.
+
+    Classes are about equal in weights, and end where a run ends.
+    """
+    edges = np.cumsum([columns.size * blocks[block].outputs for block, columns in _runs(blocks)])
     total = int(edges[-1])
     wanted = [total * k / classes for k in range(1, classes)]
-    inner = {int(edges[np.abs(edges - at).argmin()]) for at in wanted}
-    return [0, *sorted(inner - {0, total}), total]
+    inner = {int(edges[np.abs(edges - at).argmin()]) for at in wanted} - {0, total}
+    if len(inner) != classes - 1:
+        return None
+    cuts = [0]
+    for end in [*sorted(inner), total]:
+        begin = cuts[-1]
+        pieces = -(-(end - begin) // _LONGEST)
+        cuts += [begin + (end - begin) * k // pieces for k in range(1, pieces + 1)]
+    return cuts

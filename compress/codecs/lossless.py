@@ -15,7 +15,7 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _INTEGERS = PCodec(level=12, mode_spec="classic", delta_spec="none")
 
 
-def zstd_encode(data: bytes, level: int) -> bytes:
+def zstd_encode(data: bytes | NDArray[np.generic], level: int) -> bytes:
     return bytes(Zstd(level=level).encode(data))
 
 

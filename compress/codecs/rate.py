@@ -14,9 +14,12 @@ AIM = 0.995
 _MOST_ATTEMPTS = 24
 
 
-def search(attempt: Callable[[float], bytes], budget: int, count: int, guess: float) -> bytes:
-    """The payload nearest below `budget` bytes; `attempt` takes log2 of a step, `count` is weights."""
-    best: bytes | None = None
+def search(attempt: Callable[[float], bytes], budget: int, count: int, guess: float) -> tuple[bytes, float]:
+    """The payload nearest below `budget` bytes, and log2 of its step, which is what `attempt` takes.
+
+    `count` is the number of weights.
+    """
+    best: tuple[bytes, float] | None = None
     dear, cheap = -28.0, 12.0  # log2 of steps known to cost too much, and to fit
     previous: tuple[float, float] | None = None
     for _ in range(_MOST_ATTEMPTS):
@@ -24,8 +27,8 @@ def search(attempt: Callable[[float], bytes], budget: int, count: int, guess: fl
         bits, wanted = 8 * len(payload) / count, 8 * AIM * budget / count
         if len(payload) <= budget:
             cheap = guess
-            if best is None or len(payload) > len(best):
-                best = payload
+            if best is None or len(payload) > len(best[0]):
+                best = payload, guess
             if len(payload) >= ENOUGH * budget:
                 break
         else:
