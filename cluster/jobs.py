@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-BUILD, SCORE, SENSE = "build", "score", "sense"
+CALIBRATE, BUILD, SCORE, SENSE = "calibrate", "build", "score", "sense"
 LEVEL, DROP = "level", "drop"
 
 
@@ -29,9 +29,14 @@ class Context:
     threads: int
 
 
-def build(treatments: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def calibrate(translations: Sequence[str]) -> dict[str, Any]:
+    """Gather the statistics that levels with error feedback are encoded with."""
+    return {"kind": CALIBRATE, "translations": list(translations)}
+
+
+def build(treatments: Sequence[tuple[str, str]], calibration: str) -> dict[str, Any]:
     """Encode units at levels: (unit, level) pairs."""
-    return {"kind": BUILD, "treatments": [list(pair) for pair in treatments]}
+    return {"kind": BUILD, "treatments": [list(pair) for pair in treatments], "calibration": calibration}
 
 
 def score(policy: str | None) -> dict[str, Any]:
@@ -39,6 +44,11 @@ def score(policy: str | None) -> dict[str, Any]:
     return {"kind": SCORE, "policy": policy}
 
 
-def sense(treatments: Sequence[tuple[str, str, str]], translations: Sequence[str]) -> dict[str, Any]:
+def sense(treatments: Sequence[tuple[str, str, str]], translations: Sequence[str], calibration: str) -> dict[str, Any]:
     """KL of the original with one treatment at a time: (LEVEL, unit, level) or (DROP, layer, "")."""
-    return {"kind": SENSE, "treatments": [list(t) for t in treatments], "translations": list(translations)}
+    return {
+        "kind": SENSE,
+        "treatments": [list(t) for t in treatments],
+        "translations": list(translations),
+        "calibration": calibration,
+    }

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import compress
-from cluster.jobs import BUILD, DROP, SCORE, Context
+from cluster.jobs import BUILD, CALIBRATE, DROP, SCORE, Context
 from compress.codecs.raw import FORMATS
+from compress.hessians import hessians
 from compress.variant import decode_unit
 from evaluate.batches import Batch, prepare
 from evaluate.cleanup import clean
-from evaluate.closeness import Taught, closeness, teach
+from evaluate.closeness import Taught, append_translations, closeness, teach
 from evaluate.dataset import DataSet, open_data
 from evaluate.metrics import bleu, chrf
 from evaluate.translate import translate
@@ -42,21 +43,31 @@ class Worker:
     def run(self, job: dict[str, Any]) -> dict[str, Any]:
         """Does a job and returns plain data."""
         if job["kind"] == BUILD:
-            return self.build(job["treatments"])
+            return self.build(job["treatments"], job["calibration"])
         if job["kind"] == SCORE:
             return self.score(job["policy"])
-        return self.sense(job["treatments"], job["translations"])
+        if job["kind"] == CALIBRATE:
+            return self.calibrate(job["translations"])
+        return self.sense(job["treatments"], job["translations"], job["calibration"])
 
-    def build(self, treatments: Sequence[Sequence[str]]) -> dict[str, Any]:
+    def calibrate(self, translations: Sequence[str]) -> dict[str, Any]:
+        """Gathers the inputs of every matrix on the speech and the original's own translations of it."""
+        resident = self._load()
+        processor = resident.processor
+        batches = [append_translations(batch, processor, translations)[0] for batch in self._batches]
+        return {"calibration": compress.calibrate(self.source, batches, self.store, resident=resident)}
+
+    def build(self, treatments: Sequence[Sequence[str]], calibration: str) -> dict[str, Any]:
         """Encodes variants into the store; tells each one's relative error. What does not fit is told, not raised."""
         built, unfit = [], []
         for unit, level in treatments:
             try:
-                variant = compress.build(self.source, unit, level, self.store)
+                wanted = compress.Wanted(calibration=calibration)
+                variant = compress.build(self.source, unit, level, self.store, wanted=wanted)
             except compress.errors.Refusal as refusal:
                 unfit.append([unit, level, str(refusal)])
             else:
-                built.append([unit, level, relative_error(self.source, self.store, variant)])
+                built.append([unit, level, relative_error(self.source, self.store, variant, calibration)])
         return {"built": built, "unfit": unfit}
 
     def score(self, policy: str | None) -> dict[str, Any]:
@@ -77,7 +88,9 @@ class Worker:
             "swapped": len(swapped or ()),
         }
 
-    def sense(self, treatments: Sequence[Sequence[str]], translations: Sequence[str]) -> dict[str, Any]:
+    def sense(
+        self, treatments: Sequence[Sequence[str]], translations: Sequence[str], calibration: str
+    ) -> dict[str, Any]:
         """KL to the original of each treatment alone."""
         resident = self._load()
         if not self._taught:
@@ -91,7 +104,8 @@ class Worker:
             if kind == DROP:
                 resident.apply(replace(untouched, dropped=(name,)))
             else:
-                resident.apply(replace(untouched, levels={**untouched.levels, name: level}))
+                levels = {**untouched.levels, name: level}
+                resident.apply(replace(untouched, levels=levels, calibration=calibration))
             found.append([kind, name, level, closeness(resident.model, self._taught)])
         return {"sensed": found}
 
@@ -109,19 +123,28 @@ def original_policy(source: compress.Source) -> compress.Policy:
     return compress.Policy(model=source.digest, levels=dict.fromkeys(source.anatomy.units, level))
 
 
-def relative_error(source: compress.Source, store: compress.Store, variant: compress.Variant) -> float:
-    """Σ (decoded − original)² / Σ original² over the unit's weights: how much noise a level adds."""
+def relative_error(
+    source: compress.Source, store: compress.Store, variant: compress.Variant, calibration: str
+) -> float:
+    """How much noise a level adds to a unit's outputs, relative to them: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ).
+
+    H is the calibration's Hessian of the inputs, where there is one, else the identity: the error of the weights.
+    """
     import torch
 
     unit = source.anatomy.unit(variant.unit)
     payload = store.get(variant.key)
     assert payload is not None
+    known = hessians(store.root, calibration, unit) if calibration else [None] * len(unit.tensors)
     noise = power = 0.0
-    for name, decoded in zip(unit.tensors, decode_unit(payload, unit, variant.level, torch.float32), strict=True):
-        original = source.tensor(name).float()
-        power += float(original.square().sum())
-        noise += float((decoded.float() - original).square().sum()) if decoded.shape == original.shape else power
-    return noise / max(power, 1e-30)
+    decoded = decode_unit(payload, unit, variant.level, torch.float32)
+    for name, weight, hessian in zip(unit.tensors, decoded, known, strict=True):
+        original = source.tensor(name).float().flatten(1)
+        # A pruned FFN has fewer rows or columns: there all of the weight counts as error.
+        error = weight.float().flatten(1) - original if weight.shape == source.tensor(name).shape else original
+        power += float(((original @ hessian) * original).sum() if hessian is not None else original.square().sum())
+        noise += float(((error @ hessian) * error).sum() if hessian is not None else error.square().sum())
+    return max(noise, 0.0) / max(power, 1e-30)
 
 
 def model_folder(model: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from compress.errors import Refusal
+from evaluate.comet_server import find_checkpoint
 
 DEFAULT = "Unbabel/wmt22-comet-da"
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +27,15 @@ class Identity:
     name: str
     digest: str
     version: str
+
+
+def check_comet(name: str) -> None:
+    """Refuses a path at which no checkpoint lies. Hub names are only known when they are loaded."""
+    if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+        try:
+            find_checkpoint(name)
+        except ValueError as error:
+            raise Refusal(f"COMET: {error}; give --comet embedded, a checkpoint or a hub name") from None
 
 
 class Comet:
@@ -55,7 +65,11 @@ class Comet:
             encoding="utf-8",
             env=environment,
         )
-        hello = self._read()
+        try:
+            hello = self._read()
+        except BrokenPipeError as error:
+            self.close()
+            raise Refusal(f"COMET: {self.name} could not be loaded ({error})") from None
         if "refused" in hello:
             self.close()
             raise Refusal(f"COMET: {hello['refused']}")

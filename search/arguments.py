@@ -8,6 +8,7 @@ from datetime import datetime
 
 from compress.bins import BINS
 from compress.errors import Refusal
+from evaluate.batches import is_chat
 from evaluate.dataset import LANGUAGES, check_language
 from search.config import Config, check_name
 from search.stock import NAMES
@@ -53,6 +54,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--levels", help="comma-separated levels to choose from (default: a ladder from raw to grid@1)")
     p.add_argument("--no-drop", dest="drop", action="store_false", help="never drop a layer")
+    p.add_argument(
+        "--no-calibration", dest="calibration", action="store_false", help="encode without looking at the speech"
+    )
     p.add_argument("--segments", type=int, help="score on the first N segments of dev (default: all; embedded: 64)")
     p.add_argument("--batch-size", type=int, default=32, help="segments translated at once (default 32)")
     p.add_argument("--max-new-tokens", type=int, help="longest translation in tokens (default 256; embedded: 64)")
@@ -107,8 +111,9 @@ def to_config(options: argparse.Namespace) -> Config:
         baselines=embedded if options.baselines is None else options.baselines,
         levels=tuple(filter(None, (options.levels or "").split(","))),
         drop=options.drop,
+        calibration=options.calibration,
         segments=options.segments if options.segments is not None else (64 if data == "embedded" else None),
-        chat="instruct" in options.model.lower(),
+        chat=is_chat(options.model),
         batch_size=options.batch_size,
         max_new_tokens=options.max_new_tokens or (64 if embedded else 256),
         workers=options.workers,

@@ -9,7 +9,7 @@ from typing import Any
 
 from compress.errors import Refusal
 
-FREE_TO_CHANGE = ("trials", "workers", "gpus_per_worker", "address", "runs", "name", "threads", "device", "max_seconds")
+FREE_TO_CHANGE = ("trials", "workers", "gpus_per_worker", "address", "runs", "name", "threads", "device")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Config:
     baselines: bool = True
     levels: tuple[str, ...] = ()
     drop: bool = True
+    calibration: bool = True
     segments: int | None = None
     sense_segments: int = 32
     chat: bool = False

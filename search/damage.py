@@ -20,12 +20,18 @@ from search.space import Choice, Space
 WORST = 0.03  # shares of the original's score below this are all the same wreck
 SHARED, OWN = 1.5, 0.6  # prior spread of θ, relative to its mean
 NOISE, RELATIVE_NOISE = 0.01, 0.2  # of an observed damage: a floor, and growing with the damage
+SATURATED = 1.2  # beyond this damage (30 % of the score left) scores flatten out and tell little about θ
 LEAST = 0.05  # θ is never believed below this share of its mean: no treatment is free
 
 
 def observed(comet: float, original: float) -> float:
     """Damage of a score: −log of what is left of the original's."""
     return -float(np.log(max(comet / max(original, 1e-9), WORST)))
+
+
+def noise(damage: float) -> float:
+    """Spread of an observed damage round the model's: a floor, a share, and much more where scores flatten out."""
+    return NOISE + RELATIVE_NOISE * max(damage, 0.0) + 3.0 * max(damage - SATURATED, 0.0)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Belief:
     def learn(self, choice: Choice, damage: float) -> None:
         """One scored candidate: a rank-one update."""
         x = self.features(choice)
-        weight = 1.0 / (NOISE + RELATIVE_NOISE * max(damage, 0.0)) ** 2
+        weight = 1.0 / noise(damage) ** 2
         self._precision = self._precision + weight * np.outer(x, x)
         self._weighted = self._weighted + weight * damage * x
         self.learnt += 1

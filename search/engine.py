@@ -10,12 +10,14 @@ import json
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import compress
 from cluster import jobs
 from cluster.worker import original_policy
 from compress import Policy
+from compress.codecs import codec
 from compress.errors import Refusal
 from results.candidate import SCORED, Candidate
 from search import sense
@@ -57,33 +59,59 @@ class Engine:
         self.refusal: Refusal | None = None
         self._original = original_policy(source)
         self._original_outcome: dict[str, Any] | None = None
+        self._calibration = ""
+        self._translations: tuple[str, ...] = ()
         self._errors: dict[tuple[str, str], float] = {}
         self._sensed: list[Sequence[Any]] = []
         self._unfit: dict[tuple[str, str], str] = {}
         self._asked: dict[str, tuple[str, Policy, dict[str, str], int, float]] = {}
-        self._plan_encoding()
+        self._plan_start()
 
     # Phases, each planned when the one before it is done.
 
-    def _plan_encoding(self) -> None:
-        levels = self.config.levels or DEFAULT_LEVELS
-        wanted = {(unit, level) for unit in self.source.anatomy.units for level in levels}
-        wanted |= {pair for policy in (*self.recipes.values(), self._original) for pair in policy.levels.items()}
-        by_unit: dict[str, list[tuple[str, str]]] = {}
-        for unit, level in sorted(wanted):
-            by_unit.setdefault(unit, []).append((unit, level))
-        work = list(by_unit.values())
-        random.Random(0).shuffle(work)  # big and small units mixed, so that the pieces take alike
-        size = max(1, -(-len(work) // (4 * self.workers)))
-        pieces = [[pair for unit in work[start : start + size] for pair in unit] for start in range(0, len(work), size)]
-        tasks = [jobs.build(piece) for piece in pieces]
+    def _plan_start(self) -> None:
+        """Scores the original, and meanwhile encodes what needs no calibration."""
+        tasks = self._encoding([pair for pair in self._wanted() if not codec(pair[1]).uses_hessian])
         if self.recorder.find(ORIGINAL) is None:
             tasks.insert(0, jobs.score(None) | {"name": ORIGINAL, "recipe": ORIGINAL})
-        self.progress.say(f"encoding {len(by_unit)} units at up to {len(levels)} levels, scoring the original")
+        self.progress.say(f"encoding {len(self.source.anatomy.units)} units, scoring the original")
+        self._phase("encode", tasks, self._plan_calibration)
+
+    def _plan_calibration(self) -> None:
+        """What the original says on the speech is what levels with error feedback are calibrated on."""
+        earlier = self.recorder.find(ORIGINAL)
+        outcome = self._original_outcome or {}
+        self._translations = earlier.hypotheses if earlier else tuple(outcome.get("hypotheses", ()))
+        if not self._translations:
+            raise Refusal(f"the original model cannot be scored: {outcome.get('error', 'no result')}")
+        tasks = [jobs.calibrate(self._translations)] if self.config.calibration else []
+        self._phase("calibrate", tasks, self._plan_encoding)
+
+    def _plan_encoding(self) -> None:
+        tasks = self._encoding([pair for pair in self._wanted() if codec(pair[1]).uses_hessian])
         self._phase("encode", tasks, self._plan_sensing)
 
+    def _wanted(self) -> list[tuple[str, str]]:
+        """Every (unit, level) that this run may need."""
+        levels = self.config.levels or DEFAULT_LEVELS
+        wanted = {(unit, level) for unit in self.source.anatomy.units for level in levels}
+        return sorted(wanted | {pair for p in (*self.recipes.values(), self._original) for pair in p.levels.items()})
+
+    def _encoding(self, wanted: Sequence[tuple[str, str]]) -> list[Job]:
+        """Jobs of like size: a unit's levels stay together, big and small units are mixed."""
+        by_unit: dict[str, list[tuple[str, str]]] = {}
+        for unit, level in wanted:
+            by_unit.setdefault(unit, []).append((unit, level))
+        work = list(by_unit.values())
+        random.Random(0).shuffle(work)
+        size = max(1, -(-len(work) // (4 * self.workers)))
+        pieces = [[pair for unit in work[start : start + size] for pair in unit] for start in range(0, len(work), size)]
+        return [jobs.build(piece, self._calibration) for piece in pieces]
+
     def _plan_sensing(self) -> None:
-        self.ledger = compress.Ledger(self.source, self.store, sorted({level for _, level in self._errors}))
+        self.ledger = compress.Ledger(
+            self.source, self.store, sorted({level for _, level in self._errors}), self._calibration
+        )
         self.space = self._make_space()
         self.fitter = Fitter(self.space, self.ledger.predict)
         self.fitter.check_reachable(self.bins)
@@ -104,12 +132,13 @@ class Engine:
         todo = [t for t in sense.plan(self.space, weights) if t not in known]
         if todo:
             self.progress.say(f"measuring {len(todo)} sensitivities")
-        tasks = [jobs.sense(piece, original.hypotheses) for piece in sense.chunks(todo, self.workers)]
+        tasks = [jobs.sense(piece, self._translations, self._calibration) for piece in sense.chunks(todo, self.workers)]
         self._phase("sensitivities", tasks, self._plan_recipes)
 
     def _plan_recipes(self) -> None:
         self.sensitivities = sense.sensitivities(self.space, self._errors, self._sensed)
         tasks = []
+        self.recipes = {name: self._calibrated(policy) for name, policy in self.recipes.items()}
         for name, policy in self.recipes.items():
             unfit = [pair for pair in policy.levels.items() if pair in self._unfit]
             if unfit:
@@ -168,6 +197,10 @@ class Engine:
             self._unfit |= {(unit, level): why for unit, level, why in outcome.get("unfit", [])}
             if "error" in outcome:
                 raise Refusal(f"encoding failed: {outcome['error']}")
+        elif job["kind"] == jobs.CALIBRATE:
+            if "error" in outcome:
+                raise Refusal(f"calibrating failed: {outcome['error']}")
+            self._calibration = outcome["calibration"]
         elif job["kind"] == jobs.SENSE:
             if "error" in outcome:
                 raise Refusal(f"measuring sensitivities failed: {outcome['error']}")
@@ -198,6 +231,11 @@ class Engine:
         gone = sum(layer.parameters for layer in self.source.anatomy.layers if layer.name in policy.dropped)
         parameters = self.source.anatomy.parameters - gone
         return self.recorder.record(name, recipe, policy, self.ledger.predict(policy), parameters, predicted, outcome)
+
+    def _calibrated(self, policy: Policy) -> Policy:
+        """A recipe whose levels use calibration gets this run's."""
+        uses = any(codec(level).uses_hessian for level in policy.levels.values())
+        return replace(policy, calibration=self._calibration) if uses else policy
 
     def _learn(self, candidate: Candidate) -> None:
         """A recipe teaches the sampler too, if its levels are among the search's."""
@@ -253,6 +291,7 @@ class Engine:
             kept={layer.name: self.ledger.kept(layer.name) for layer in anatomy.layers},
             # The first layer of a stack always stays: a stack cannot be empty, and no model survives without it.
             droppable={layer.name: self.config.drop and layer.index > 0 for layer in anatomy.layers},
+            calibration=self._calibration,
         )
 
     def line(self) -> str:

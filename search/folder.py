@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -35,6 +36,7 @@ class RunFolder:
         except OSError as error:
             refused = full_disk(error, self.path)
             raise (refused if isinstance(refused, Refusal) else Refusal(f"cannot make {self.path}: {error}")) from None
+        self.fresh = not exists
         self._lock = self._take_lock()
         write_atomically(self.path / "config.json", replace(config).to_json())
 
@@ -52,6 +54,16 @@ class RunFolder:
         stream.write(str(os.getpid()))
         stream.flush()
         return stream
+
+    def discard(self) -> None:
+        """Takes back a folder that was made for a run that could not start; one with candidates always stays."""
+        if self.fresh and not any(self.table.glob("part-*.parquet")):
+            self.release()
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def release(self) -> None:
+        """Lets another process have the folder."""
+        self._lock.close()
 
     @property
     def table(self) -> Path:

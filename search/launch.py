@@ -66,7 +66,7 @@ def launch(prepared: Prepared) -> int:
         engine = Engine(
             config, prepared.folder, prepared.source, store, prepared.bins, prepared.recipes, workers, progress
         )
-        engine.recorder.signature = _signature(prepared, handles)
+        engine.recorder.signature = lambda: _signature(prepared, handles)
         finished = run_tune(engine, context, gpus)
     finally:
         session.disconnect()
@@ -96,7 +96,7 @@ def _start_scorers(prepared: Prepared, workers: int, gpus: float) -> tuple[list[
 
 
 def _signature(prepared: Prepared, handles: list[object]) -> str:
-    """Waits for the first scorer, so that a missing COMET is told before anything else is done."""
+    """Waits for the first scorer, which starts while the workers do. A missing COMET is told here."""
     from cluster.scorer import identify
     from evaluate.metrics import signature_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from compress import Policy
@@ -22,7 +23,8 @@ class Recorder:
         self.folder = folder
         self.original_bytes = original_bytes
         self.bins = bins
-        self.signature = ""
+        self.signature: Callable[[], str] = str  # set by the launcher; the scorers may still be starting
+        self._signature = ""
         self.table = Table(folder.table)
         self.candidates = self.table.read()
         self.started = time.time() - max((c.seconds for c in self.candidates), default=0.0)
@@ -81,7 +83,7 @@ class Recorder:
             vocabulary=policy.vocabulary,
             seconds_per_segment=float(outcome.get("translate_seconds", 0.0)) / max(len(scores), 1),
             policy=self.folder.save_policy(policy),
-            signature=self.signature,
+            signature=self._signed(),
             status=FAILED if error or not scores else SCORED,
             error=error[:500],
             order=len(self.candidates) + 1,
@@ -90,6 +92,11 @@ class Recorder:
             comet_segments=tuple(scores),
             hypotheses=tuple(outcome.get("hypotheses", ())),
         )
+
+    def _signed(self) -> str:
+        if not self._signature:
+            self._signature = self.signature()
+        return self._signature
 
     def best(self) -> Candidate | None:
         """The best COMET inside the bins of this run."""

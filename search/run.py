@@ -38,6 +38,7 @@ def search(config: Config, resume: bool = False) -> int:
     import compress
     import embedded
     from cluster.worker import model_folder
+    from evaluate.comet import check_comet
     from evaluate.dataset import open_data
     from evaluate.metrics import data_signature
     from search.baselines import baselines
@@ -50,6 +51,7 @@ def search(config: Config, resume: bool = False) -> int:
         compress.codecs.codec(level)
     model = str(embedded.MODEL) if config.model == "embedded" else model_folder(config.model)
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
+    check_comet(comet)
     data = open_data(config.data, "dev", config.lang).first(config.segments)
     source = compress.Source.open(model)
     bins = parse_bins(config.bins, source.original_bytes)
@@ -60,9 +62,12 @@ def search(config: Config, resume: bool = False) -> int:
     progress.say(f"run {folder.path}: {config.model} ({source.original_bytes:,} bytes), {config.lang}, {told}")
     if config.comet == "embedded":
         progress.say(f"COMET: {embedded.LABEL}")
-    return launch(
-        Prepared(config, folder, source, bins, recipes, model, comet, data_signature(data, cleaned=True), progress)
-    )
+    told_data = data_signature(data, cleaned=True)
+    try:
+        return launch(Prepared(config, folder, source, bins, recipes, model, comet, told_data, progress))
+    except Refusal:
+        folder.discard()
+        raise
 
 
 if __name__ == "__main__":

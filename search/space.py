@@ -35,6 +35,8 @@ DEFAULT_LEVELS = (
     "grid@1.5",
     "grid@1.25",
     "grid@1",
+    "grid@0.75",
+    "grid@0.5",
 )
 
 
@@ -50,6 +52,7 @@ class Space:
     layer_of: np.ndarray  # index of the unit's layer, -1 for none, [unit]
     kept: np.ndarray  # bytes of what a layer keeps beside its units, [layer]
     droppable: np.ndarray  # bool, [layer]
+    calibration: str = ""  # digest of the statistics that levels are encoded with
 
     @cached_property
     def distributions(self) -> dict[str, Any]:
@@ -90,7 +93,7 @@ class Space:
             for row, unit in enumerate(self.units)
             if self.layer_of[row] < 0 or not choice.dropped[self.layer_of[row]]
         }
-        return Policy(model=self.model, levels=levels, dropped=dropped)
+        return Policy(model=self.model, levels=levels, dropped=dropped, calibration=self.calibration)
 
     def parameters(self, choice: Choice) -> dict[str, str]:
         """The choice as Optuna parameters. A dropped layer's units keep a level, so that every trial has them all."""
@@ -135,6 +138,7 @@ def make_space(
     sizes: Mapping[tuple[str, str], int],
     kept: Mapping[str, int],
     droppable: Mapping[str, bool],
+    calibration: str = "",
 ) -> Space:
     """From names: unit → its layer, (unit, level) → bytes, layer → bytes it keeps."""
     names = tuple(units)
@@ -152,4 +156,5 @@ def make_space(
         layer_of=np.array([-1 if layer is None else index[layer] for layer in units.values()], dtype=int),
         kept=np.array([kept[layer] for layer in layers], dtype=float),
         droppable=np.array([droppable[layer] for layer in layers], dtype=bool),
+        calibration=calibration,
     )

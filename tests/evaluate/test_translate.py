@@ -1,0 +1,117 @@
+"""Translating and closeness, on the embedded model itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import compress
+import embedded
+from compress.errors import Refusal
+from evaluate.batches import prepare
+from evaluate.closeness import closeness, teach
+from evaluate.dataset import DataSet, Segment, open_data
+from evaluate.translate import halves, translate
+
+COUNT = 10
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSet:
+    return open_data("embedded", "dev", "en-zh").first(COUNT)
+
+
+@pytest.fixture(scope="module")
+def resident(tmp_path_factory: pytest.TempPathFactory) -> compress.Resident:
+    torch.set_num_threads(1)
+    store = compress.Store(tmp_path_factory.mktemp("store"))
+    return compress.Resident(compress.Source.open(embedded.MODEL), store)
+
+
+def run(resident: Any, data: DataSet, size: int) -> list[str]:
+    return translate(resident.model, resident.processor, prepare(data, resident.processor, size), 48)
+
+
+def test_output_does_not_depend_on_batch_size_and_keeps_the_order(resident: Any, data: DataSet) -> None:
+    found = {size: run(resident, data, size) for size in (1, 3, COUNT)}
+    assert found[1] == found[3] == found[COUNT]
+    assert len(set(found[1])) == COUNT
+
+
+def test_it_translates(resident: Any, data: DataSet) -> None:
+    from evaluate.metrics import chrf
+
+    assert chrf(run(resident, data, COUNT), data.references) > 80
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    resident: Any, data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(resident, data, COUNT)
+    generate = resident.model.generate
+    sizes: list[int] = []
+
+    def short_of_memory(**inputs: Any) -> Any:
+        sizes.append(len(inputs["input_ids"]))
+        if sizes[-1] > 3:
+            raise torch.OutOfMemoryError("no room")
+        return generate(**inputs)
+
+    monkeypatch.setattr(resident.model, "generate", short_of_memory)
+    assert run(resident, data, COUNT) == whole
+    assert max(sizes) == COUNT
+    assert min(sizes) <= 3
+
+
+def test_halves_hold_the_whole(resident: Any, data: DataSet) -> None:
+    batch = prepare(data, resident.processor, COUNT)[0]
+    left, right = halves(batch)
+    assert left.indices + right.indices == batch.indices
+    assert torch.equal(torch.cat([left.inputs["input_ids"], right.inputs["input_ids"]]), batch.inputs["input_ids"])
+
+
+def test_the_original_is_closest_to_itself_and_worse_levels_are_farther(resident: Any, data: DataSet) -> None:
+    resident.restore()
+    batches = prepare(data, resident.processor, COUNT)
+    texts = translate(resident.model, resident.processor, batches, 48)
+    taught = teach(resident.model, resident.processor, batches, texts)
+    assert closeness(resident.model, taught) == pytest.approx(0.0, abs=1e-6)
+    units = resident.source.anatomy.units
+    found = []
+    for level in ("int8", "grid@3", "grid@1"):
+        resident.apply(compress.Policy(model=resident.source.digest, levels=dict.fromkeys(units, level)))
+        found.append(closeness(resident.model, taught))
+    resident.restore()
+    assert 0 < found[0] < found[1] < found[2]
+    assert closeness(resident.model, taught) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_closeness_of_a_broken_model_is_nan(resident: Any, data: DataSet) -> None:
+    batches = prepare(data.first(2), resident.processor, 2)
+    taught = teach(resident.model, resident.processor, batches, data.references)
+    weight = next(resident.model.parameters())
+    with torch.no_grad():
+        kept = weight.clone()
+        weight.fill_(float("nan"))
+        found = closeness(resident.model, taught)
+        weight.copy_(kept)
+    assert found != found
+
+
+def test_a_segment_longer_than_the_window_is_refused_by_name(resident: Any, tmp_path: Path) -> None:
+    import numpy as np
+    import soundfile
+
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.zeros(16_000 * 31, dtype="float32"), 16_000)
+    data = DataSet("x", "dev", "en-zh", (Segment("1", "t", path, "a", "b"),))
+    with pytest.raises(Refusal, match=r"long\.wav lasts 31\.0 s"):
+        prepare(data, resident.processor, 1)
+
+
+def test_a_text_model_given_speech_is_refused(data: DataSet) -> None:
+    with pytest.raises(Refusal, match="takes no audio"):
+        prepare(data, object(), 1)

@@ -1,0 +1,123 @@
+"""Settings and the run's folder: what may change on --resume, and who may use a folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from compress import Policy
+from compress.errors import Refusal
+from search.arguments import parser, to_config
+from search.config import FREE_TO_CHANGE, Config, check_name
+from search.folder import RunFolder
+
+
+def config(tmp_path: Path, **others: object) -> Config:
+    base = Config(bins=("Bin2",), lang="en-zh", runs=str(tmp_path), name="one")
+    return replace(base, **others)  # type: ignore[arg-type]
+
+
+def test_config_reads_back_equal(tmp_path: Path) -> None:
+    made = config(tmp_path, levels=("grid@2", "nf4"), segments=12)
+    assert Config.from_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"bins": ["Bin2"]}', '{"bins": ["Bin2"], "lang": "x", "levels": 3}'])
+def test_a_damaged_config_is_refused(text: str) -> None:
+    with pytest.raises(Refusal, match="damaged"):
+        Config.from_json(text)
+
+
+def test_a_config_of_a_newer_program_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="novelty"):
+        Config.from_json(config(tmp_path).to_json().replace('"seed"', '"novelty": 1,\n  "seed"'))
+
+
+def test_resume_names_the_settings_that_differ(tmp_path: Path) -> None:
+    earlier = config(tmp_path)
+    config(tmp_path, trials=99, workers=7, address="auto").check_same(earlier)
+    with pytest.raises(Refusal, match="seed was 0, now 3"):
+        config(tmp_path, seed=3).check_same(earlier)
+
+
+def test_free_settings_exist() -> None:
+    assert set(FREE_TO_CHANGE) <= {f.name for f in fields(Config)}
+
+
+def test_a_name_that_exists_needs_resume_and_resume_needs_a_run(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="there is no run 'one'"):
+        RunFolder(config(tmp_path), resume=True)
+    first = RunFolder(config(tmp_path), resume=False)
+    first.release()
+    with pytest.raises(Refusal, match="run 'one' exists"):
+        RunFolder(config(tmp_path), resume=False)
+    RunFolder(config(tmp_path), resume=True).release()
+
+
+def test_a_run_in_use_by_a_living_process_is_refused(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from tests.search.test_config import config;"
+        "from search.folder import RunFolder; f = RunFolder(config(Path(sys.argv[1])), False);"
+        "print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(Refusal, match=f"in use by process {holder.pid}"):
+            RunFolder(config(tmp_path), resume=True)
+    finally:
+        holder.kill()
+        holder.wait()
+    RunFolder(config(tmp_path), resume=True).release()  # the dead do not hold it
+
+
+def test_policies_are_written_once_under_their_digest(tmp_path: Path) -> None:
+    folder = RunFolder(config(tmp_path), resume=False)
+    policy = Policy(model="0123456789abcdef", levels={"lm.0.mlp": "nf4"})
+    relative = folder.save_policy(policy)
+    assert relative == f"policies/{policy.digest}.json"
+    assert folder.save_policy(policy) == relative
+    assert folder.read_policy(relative) == policy
+    folder.release()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", ".hidden", "a b"])
+def test_bad_run_names(name: str) -> None:
+    with pytest.raises(Refusal, match="run name"):
+        check_name(name)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--lang en-zh", "--bin is missing"),
+        ("--bin Bin2", "--lang is missing"),
+        ("--bin Bin7 --lang en-zh", "unknown bin 'Bin7'"),
+        ("--bin Bin2 --lang en-fr", "unknown language pair 'en-fr'"),
+        ("--bin Bin2 --lang en-zh --sampler magic", "unknown sampler 'magic'"),
+        ("--bin Bin2 --lang en-zh --trials -1", "--trials -1"),
+        ("--bin Bin2 --lang en-zh --resume", "--resume needs the --name"),
+        ("--bin Bin2 --lang en-zh --model elsewhere/model", "--data is missing"),
+        ("--bin Bin2 --lang en-zh --gpus-per-worker -2", "--gpus-per-worker"),
+    ],
+)
+def test_mistakes_on_the_command_line(line: str, told: str) -> None:
+    with pytest.raises(Refusal, match=told):
+        to_config(parser().parse_args(line.split()))
+
+
+def test_defaults_of_the_embedded_run() -> None:
+    found = to_config(parser().parse_args(["--bin", "Bin2", "--lang", "en-zh"]))
+    assert (found.model, found.data, found.comet, found.baselines) == ("embedded", "embedded", "embedded", True)
+    full = to_config(
+        parser().parse_args(
+            ["--bin", "Bin2", "--lang", "en-de", "--model", "Qwen/Qwen2-Audio-7B-Instruct", "--data", "acl6060:x"]
+        )
+    )
+    assert (full.comet, full.chat, full.baselines) == ("Unbabel/wmt22-comet-da", True, False)
+    assert full.max_new_tokens == 256

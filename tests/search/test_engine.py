@@ -1,0 +1,196 @@
+"""The whole search on the embedded default, with real Ray, Tune, Optuna, COMET and bytes; killed, and resumed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import compress
+import embedded
+from results.candidate import Candidate
+from results.table import Table
+
+pytestmark = pytest.mark.engine
+ROOT = Path(__file__).parent.parent.parent
+# Three levels and few segments: every phase runs, in seconds.
+SMALL = ["--levels", "raw:bf16,grid@1,grid@2", "--segments", "6", "--no-baselines", "--max-new-tokens", "32"]
+
+
+def command(runs: Path, *more: str) -> list[str]:
+    base = [sys.executable, "-m", "search.run", "--bin", "Bin2", "--lang", "en-zh", "--runs", str(runs), "--name", "t"]
+    return [*base, *SMALL, *more]
+
+
+def run(runs: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(runs, *more), cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+
+def table(runs: Path) -> list[Candidate]:
+    return Table(runs / "t" / "candidates.parquet").read()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    runs = tmp_path_factory.mktemp("runs")
+    return runs, run(runs, "--trials", "5")
+
+
+def test_it_ends_with_the_front_and_says_where_it_lies(finished: tuple[Path, Any]) -> None:
+    runs, done = finished
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "The front in Bin2" in done.stdout
+    assert str(runs / "t" / "pareto.csv") in done.stdout
+    assert "dashboard http://127.0.0.1:" in done.stderr
+    assert embedded.LABEL in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_candidate_lies_in_the_bin_and_is_scored(finished: tuple[Path, Any]) -> None:
+    found = table(finished[0])
+    searched = [c for c in found if c.recipe == "search"]
+    assert [c.candidate for c in searched] == [f"c{n:05d}" for n in range(1, 6)]
+    assert all(c.bin == "Bin2" and c.status == "scored" and c.segments == 6 for c in searched)
+    assert len({c.policy for c in searched}) == 5
+    original = next(c for c in found if c.candidate == "original")
+    assert original.comet > 0.8, "the embedded model translates"
+    assert all(low <= c.comet <= high for c in found for low, high in [(c.comet_low, c.comet_high)])
+
+
+def test_the_csv_is_the_front_and_its_policies_are_there(finished: tuple[Path, Any]) -> None:
+    folder = finished[0] / "t"
+    with (folder / "pareto.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert rows
+    assert [int(row["bytes"]) for row in rows] == sorted(int(row["bytes"]) for row in rows)
+    assert [float(row["comet"]) for row in rows] == sorted(float(row["comet"]) for row in rows)
+    for row in rows:
+        compress.Policy.from_json((folder / row["policy"]).read_text(encoding="utf-8"))
+        assert "segments:6" in row["signature"]
+
+
+def test_the_bytes_of_a_row_are_the_bytes_of_its_artifact(finished: tuple[Path, Any], tmp_path: Path) -> None:
+    folder = finished[0] / "t"
+    source = compress.Source.open(embedded.MODEL)
+    store = compress.Store(finished[0] / ".store")
+    for candidate in table(finished[0])[:4]:
+        policy = compress.Policy.from_json((folder / candidate.policy).read_text(encoding="utf-8"))
+        out = tmp_path / candidate.candidate
+        compress.pack(source, policy, store, out)
+        assert sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) == candidate.bytes
+
+
+def test_the_study_opens_in_optuna(finished: tuple[Path, Any]) -> None:
+    from search.searcher import Journal
+
+    study = Journal(finished[0] / "t" / "study.journal").study
+    assert len(study.trials) == 5
+    assert study.metric_names == ["comet", "bytes"]
+
+
+def test_report_and_pictures_are_there(finished: tuple[Path, Any]) -> None:
+    for name in ("report.html", "pareto.png", "pareto.svg", "config.json", "sensitivities.json"):
+        assert (finished[0] / "t" / name).stat().st_size > 100
+
+
+def test_a_finished_run_resumed_has_nothing_to_do_or_goes_on(finished: tuple[Path, Any]) -> None:
+    runs, _ = finished
+    before = table(runs)
+    done = run(runs, "--trials", "7", "--resume")
+    assert done.returncode == 0, done.stderr[-3000:]
+    after = table(runs)
+    assert after[: len(before)] == before, "what was scored stays as it was"
+    assert [c.candidate for c in after[len(before) :]] == ["c00006", "c00007"]
+    assert len({c.policy for c in after if c.recipe == "search"}) == 7, "nothing is tried twice"
+
+
+def test_killed_without_warning_and_resumed(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command(tmp_path, "--trials", "60"), cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    folder = tmp_path / "t" / "candidates.parquet"
+    deadline = time.time() + 400
+    while time.time() < deadline and len(list(folder.glob("part-*.parquet"))) < 4:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    scored = [c.candidate for c in table(tmp_path)]
+    assert len(scored) >= 4
+    wanted = len(scored) + 1  # the original is one of them: two more candidates
+    done = run(tmp_path, "--trials", str(wanted), "--resume")
+    assert done.returncode == 0, done.stderr[-3000:]
+    after = [c.candidate for c in table(tmp_path)]
+    assert after[: len(scored)] == scored
+    assert len(after) == len(set(after)) == wanted + 1
+
+
+def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command(tmp_path, "--trials", "60"), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    folder = tmp_path / "t" / "candidates.parquet"
+    deadline = time.time() + 400
+    while time.time() < deadline and len(list(folder.glob("part-*.parquet"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err[-2000:]
+    assert "--resume" in out
+    assert "Traceback" not in err
+    assert len(table(tmp_path)) >= 3
+    assert (tmp_path / "t" / "pareto.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--bin", "Bin5"], "Bin5 .* cannot be reached"),
+        (["--comet", "/not/there.ckpt"], "COMET: /not/there.ckpt is neither"),
+        (["--address", "127.0.0.1:1"], "no Ray cluster at 127.0.0.1:1"),
+        (["--gpus-per-worker", "1"], "the cluster has 0 GPUs"),
+        (["--workers", "999"], "--workers 999: the cluster .* has room for"),
+    ],
+)
+def test_mistakes_that_show_only_with_ray(tmp_path: Path, more: list[str], told: str) -> None:
+    import re
+
+    done = run(tmp_path, *more)
+    assert done.returncode == 2, done.stderr[-2000:]
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert re.search(told, last)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--model", "/not/there", "--data", "embedded"], "model '/not/there' is not there"),
+        (["--levels", "magic@2"], "unknown level 'magic@2'"),
+        (["--data", "manifest:/not/there.csv"], "/not/there.csv is missing"),
+        (["--name", "../x"], "run name '../x'"),
+    ],
+)
+def test_mistakes_that_show_before_ray(tmp_path: Path, more: list[str], told: str, capsys: Any) -> None:
+    from search.run import main
+
+    assert main([*command(tmp_path)[3:], *more]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "t").exists()
+
+
+def test_sensitivities_are_kept(finished: tuple[Path, Any]) -> None:
+    kept = json.loads((finished[0] / "t" / "sensitivities.json").read_text(encoding="utf-8"))
+    kinds = {entry[0] for entry in kept}
+    assert kinds == {"level", "drop"}
+    assert all(entry[3] >= 0 for entry in kept)

@@ -1,0 +1,70 @@
+"""No policy outside the bin is ever suggested, by whichever sampler."""
+
+from __future__ import annotations
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compress.errors import Refusal
+from search.bins import Bin
+from search.damage import Belief
+from search.sampler import HouseSampler
+from search.stock import NAMES, Repaired, stock
+from tests.search.test_space import some_choice
+from tests.search.worlds import World, world
+
+
+def middle_bin(w: World) -> Bin:
+    least, most = w.fitter.size(w.fitter.smallest()), w.fitter.size(w.fitter.largest())
+    return Bin("Bin2", round(least + 0.1 * (most - least)), round(least + 0.3 * (most - least)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000))
+def test_repair_ends_inside_the_bin(seed: int) -> None:
+    w = world(seed=seed % 7)
+    into = middle_bin(w)
+    fixed = w.fitter.repair(some_choice(w, seed), into, np.random.default_rng(seed))
+    assert fixed is not None
+    assert into.holds(w.fitter.size(fixed))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.02, 1.0))
+def test_fill_ends_inside_the_bin_at_most_at_the_target(seed: int, share: float) -> None:
+    w = world(seed=seed)
+    into = middle_bin(w)
+    target = into.low + share * (into.high - 1 - into.low)
+    choice = w.fitter.fill(w.truth, target, into)
+    if choice is not None:
+        assert into.low <= w.fitter.size(choice) <= target
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_sampler_stays_inside(name: str) -> None:
+    w = world(layers=8, seed=2)
+    into = middle_bin(w)
+    house = HouseSampler(w.fitter, [into], Belief(w.space, w.sensitivities), seed=1)
+    house.original = 0.8
+    sampler = house if name == "house" else Repaired(stock(name, 1), w.fitter, [into], 1)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    seen = set()
+    for _ in range(30):
+        trial = study.ask(w.space.distributions)
+        choice = w.space.from_parameters(trial.params)
+        size = w.fitter.size(choice)
+        assert into.holds(size)
+        seen.add(w.space.policy(choice).digest)
+        study.tell(trial, [w.comet(choice), size])
+    assert len(seen) == 30 if name == "house" else len(seen) > 15
+
+
+def test_a_bin_out_of_reach_is_refused_with_what_could_be() -> None:
+    w = world()
+    least, most = w.fitter.size(w.fitter.smallest()), w.fitter.size(w.fitter.largest())
+    with pytest.raises(Refusal, match=f"Bin5 .* cannot be reached.*{least:,} to {most:,}"):
+        w.fitter.check_reachable((Bin("Bin5", 0, least),))
+    w.fitter.check_reachable((Bin("Bin2", least, least + 1), Bin("Bin1", most, most + 1)))

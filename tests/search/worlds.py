@@ -1,0 +1,63 @@
+"""Made-up models to search: sizes and true damages known, so that answers can be checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compress import Policy
+from search.allocate import Damage
+from search.damage import Sensitivities
+from search.fit import Fitter
+from search.space import Choice, Space, make_space
+
+BITS = {"grid@1": 1.0, "grid@2": 2.0, "grid@3": 3.0, "grid@4": 4.0, "int8": 8.0}
+FIXED = 700
+
+
+@dataclass(frozen=True)
+class World:
+    """A space, an exact size, and the COMET every choice truly has."""
+
+    space: Space
+    truth: Damage
+    sensitivities: Sensitivities
+
+    @property
+    def fitter(self) -> Fitter:
+        return Fitter(self.space, self.exact)
+
+    def exact(self, policy: Policy) -> int:
+        """Like a real artifact: the fixed files grow a little with the policy's text."""
+        return self.space.weigh(self.space.choice(policy)) + FIXED + 3 * len(policy.levels)
+
+    def comet(self, choice: Choice) -> float:
+        return 0.8 * float(np.exp(-self.truth.of(self.space, choice)))
+
+
+def world(layers: int = 6, seed: int = 0, wrong: float = 0.5) -> World:
+    """`wrong` is how far measured sensitivities are from the true damages (spread of the log)."""
+    generator = np.random.default_rng(seed)
+    names = [f"lm.{index}" for index in range(layers)]
+    units: dict[str, str | None] = {f"{name}.{part}": name for name in names for part in ("attention", "mlp")}
+    units |= {"embedding": None, "head": None}
+    weights = {unit: int(generator.integers(2000, 9000)) for unit in units}
+    sizes = {(unit, level): int(weights[unit] * bits / 8) for unit in units for level, bits in BITS.items()}
+    space = make_space(
+        model="0123456789abcdef",
+        units=units,
+        layers=names,
+        levels=list(BITS),
+        sizes=sizes,
+        kept=dict.fromkeys(names, 40),
+        droppable={name: name != "lm.0" for name in names},
+    )
+    scale = np.exp(generator.normal(-2.0, 1.2, len(units)))
+    levels = scale[:, None] * 4.0 ** (1.0 - np.array(list(BITS.values())))[None, :]
+    drops = np.exp(generator.normal(-1.0, 1.2, layers))
+    drops[0] = 3.0
+    truth = Damage(levels, np.where(space.droppable, drops, np.inf))
+    noise = np.exp(generator.normal(0.0, wrong, len(units)))
+    measured = Sensitivities(levels * noise[:, None], drops * np.exp(generator.normal(0.0, wrong, layers)))
+    return World(space, truth, measured)
