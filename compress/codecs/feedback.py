@@ -43,6 +43,8 @@ def _factor(hessian: Tensor) -> Factor:
     h = hessian.to(torch.float64)
     h = (h + h.T) / 2
     mean = float(h.diagonal().mean())
+    if float(h.diagonal().min()) < -1e-6 * abs(mean):
+        raise Refusal("the Hessian is not XᵀX of anything: its diagonal has negative values")
     if not mean > 0:
         h, mean = torch.eye(h.shape[0], dtype=torch.float64, device=h.device), 1.0
     h = h / mean

@@ -13,6 +13,7 @@ of the column steps; the integers.
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Callable, Sequence
 from math import prod
@@ -184,10 +185,7 @@ def _bf16_value(data: bytes) -> float:
 
 
 def _make(settings: str) -> Grid:
-    try:
-        rate = round(float(settings[1:]), 3) if settings[:1] == "@" and "_" not in settings else math.nan
-    except ValueError:
-        rate = math.nan
+    rate = round(float(settings[1:]), 3) if re.fullmatch(r"@(\d{1,2}|\d{0,2}\.\d{1,20})", settings) else math.nan
     if not LOWEST <= rate <= HIGHEST:
         raise Refusal(f"unknown level 'grid{settings}'; write grid@RATE with {LOWEST} to {HIGHEST:g} bits a weight")
     return Grid(rate)
