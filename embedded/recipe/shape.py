@@ -6,6 +6,7 @@ and deep on purpose: what a search finds interesting (bits, layers) must cost so
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator
@@ -158,7 +159,5 @@ def make_model(config: Qwen2AudioConfig, seed: int) -> Qwen2AudioForConditionalG
 def save(model: Qwen2AudioForConditionalGeneration, processor: Qwen2AudioProcessor, folder: Path) -> None:
     """Writes the folder that plain transformers loads: bf16 weights, configuration, generation settings, processor."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
-    model.config.dtype = torch.bfloat16
-    model.save_pretrained(folder, state_dict=state)
+    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
     processor.save_pretrained(folder)

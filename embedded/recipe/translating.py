@@ -23,7 +23,7 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncod
 from embedded.recipe import checkpoints, features, listening, shape, speech
 
 SEED = 5
-STEPS, BATCH, PEAK = 9000, 16, 2.2e-3
+STEPS, BATCH, PEAK = 5500, 16, 2.2e-3
 FROZEN_SHARE = 0.85  # of the steps
 TOWER_RATE = 0.15  # of the peak learning rate, once the tower trains along
 WORD_WEIGHT = 0.2  # of the word CTC then
