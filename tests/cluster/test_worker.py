@@ -1,0 +1,115 @@
+"""A worker: whatever was done in between, the same policy gives the same translations and scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import embedded
+from cluster import jobs
+from cluster.jobs import DROP, LEVEL, Context
+from cluster.worker import Worker, model_folder, original_policy
+from compress.errors import Refusal
+
+
+def right(sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:  # noqa: ARG001
+    """Stands in for the scorer actor: 1 for a right translation, 0 for another."""
+    return [float(h == r) for h, r in zip(hypotheses, references, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
+    context = Context(
+        model=str(embedded.MODEL),
+        store=str(tmp_path_factory.mktemp("store")),
+        data="embedded",
+        split="dev",
+        lang="en-de",
+        segments=6,
+        sense_segments=4,
+        chat=False,
+        batch_size=6,
+        max_new_tokens=40,
+        scorers=(),
+        device="cpu",
+        threads=1,
+    )
+    return Worker(context, right)
+
+
+def test_jobs_survive_the_journey_as_json(worker: Worker) -> None:
+    made = [jobs.build([("lm.0.mlp", "nf4")], ""), jobs.score(None), jobs.calibrate(["a"])]
+    made.append(jobs.sense([(DROP, "lm.1", "")], ["a"], ""))
+    assert [json.loads(json.dumps(job)) for job in made] == made
+
+
+def test_building_tells_the_noise_and_what_does_not_fit(worker: Worker) -> None:
+    wanted = [["lm.0.mlp", "grid@1"], ["lm.0.mlp", "grid@3"], ["lm.0.mlp", "raw:bf16"], ["lm.0.mlp", "magic"]]
+    found = worker.build(wanted, "")
+    errors = {level: error for _, level, error in found["built"]}
+    assert errors["raw:bf16"] == 0
+    assert 0 < errors["grid@3"] < 0.1 < errors["grid@1"] < 1
+    assert [entry[:2] for entry in found["unfit"]] == [["lm.0.mlp", "magic"]]
+
+
+def test_scores_do_not_depend_on_what_was_done_before(worker: Worker) -> None:
+    first = worker.run(jobs.score(None))
+    assert len(first["hypotheses"]) == len(first["comet_segments"]) == 6
+    policy = replace(original_policy(worker.source), dropped=("lm.3", "audio.5"))
+    damaged = worker.run(jobs.score(policy.to_json()))
+    again = worker.run(jobs.score(None))
+    assert again["hypotheses"] == first["hypotheses"]
+    assert again["chrf"] == first["chrf"]
+    assert worker.run(jobs.score(policy.to_json()))["hypotheses"] == damaged["hypotheses"]
+    as_it_is = worker.run(jobs.score(original_policy(worker.source).to_json()))
+    assert as_it_is["hypotheses"] == first["hypotheses"]
+
+
+def test_sensitivities(worker: Worker) -> None:
+    original = worker.run(jobs.score(None))["hypotheses"]
+    treatments = [
+        (LEVEL, "lm.2.mlp", "raw:bf16"),
+        (LEVEL, "lm.2.mlp", "grid@3"),
+        (LEVEL, "lm.2.mlp", "grid@0.5"),
+        (DROP, "lm.2", ""),
+    ]
+    found = worker.run(jobs.sense(treatments, original, ""))["sensed"]
+    assert [tuple(entry[:3]) for entry in found] == treatments
+    nothing, little, much, drop = (entry[3] for entry in found)
+    assert nothing == pytest.approx(0, abs=1e-6)
+    assert 0 < little < much
+    assert drop > little
+
+
+def test_calibration_lowers_the_noise_at_the_same_bytes(worker: Worker) -> None:
+    original = worker.run(jobs.score(None))["hypotheses"]
+    digest = worker.run(jobs.calibrate(original))["calibration"]
+    assert digest == worker.run(jobs.calibrate(original))["calibration"]
+    unit, level = "lm.4.mlp", "grid@2"
+    worker.build([[unit, level]], "")
+    from cluster.worker import relative_error
+    from compress import Wanted, build
+
+    plain = build(worker.source, unit, level, worker.store)
+    fed_back = build(worker.source, unit, level, worker.store, wanted=Wanted(calibration=digest))
+    assert fed_back.nbytes <= plain.nbytes * 1.03
+    noise = [relative_error(worker.source, worker.store, v, digest) for v in (plain, fed_back)]
+    assert noise[1] < 0.8 * noise[0]
+
+
+def test_a_model_that_is_not_there() -> None:
+    with pytest.raises(Refusal, match=r"'\./nowhere' is not there"):
+        model_folder("./nowhere")
+
+
+def test_a_hub_name_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    with pytest.raises(Refusal, match="give its folder with --model"):
+        model_folder("Somebody/Something-7B")
