@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.anatomy import Anatomy
-from compress.errors import Refusal
+from compress.errors import Refusal, first_line
 from compress.surgery import Stacks, set_tensor
 
 
@@ -46,7 +46,11 @@ def finish(model: nn.Module, device: str | torch.device, files: Mapping[str, byt
     if missing:
         raise Refusal(f"no weights for {missing[0]} ({len(missing)} tensors missing in all)")
     if "generation_config.json" in files:
-        model.generation_config = GenerationConfig.from_dict(_table(files, "generation_config.json"))
+        table = _table(files, "generation_config.json")
+        try:
+            model.generation_config = GenerationConfig.from_dict(table)
+        except Exception as error:  # transformers checks its values in many ways
+            raise Refusal(f"generation_config.json of this model is not one: {first_line(error)}") from None
     model.eval()
 
 
@@ -55,6 +59,8 @@ def processor_of(files: Mapping[str, bytes]) -> Any:
     from transformers import AutoProcessor, AutoTokenizer
 
     names = set(files)
+    if "preprocessor_config.json" in names:
+        _check_features(_table(files, "preprocessor_config.json"))
     with tempfile.TemporaryDirectory() as folder:
         for name, data in files.items():
             (Path(folder) / name).write_bytes(data)
@@ -63,10 +69,21 @@ def processor_of(files: Mapping[str, bytes]) -> Any:
                 return AutoProcessor.from_pretrained(folder, trust_remote_code=False)
             if names & {"tokenizer.json", "vocab.json", "tokenizer.model", "vocab.txt"}:
                 return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except Exception as error:  # whatever a damaged tokenizer makes transformers raise
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise Refusal(f"the processor of this model does not load: {first}") from None
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # transformers raises anything; a panic of tokenizers is no Exception
+            raise Refusal(f"the processor of this model does not load: {first_line(error)}") from None
     return None
+
+
+def _check_features(table: dict[str, Any]) -> None:
+    """Filter banks are computed from these numbers; refuse those that would take gigabytes."""
+    sizes = {key: table.get(key, 1) for key in ("feature_size", "n_fft", "chunk_length", "sampling_rate", "n_samples")}
+    for key, size in sizes.items():
+        if not isinstance(size, (int, float)) or not 0 < size < 1 << 24:
+            raise Refusal(f"preprocessor_config.json gives {key} as {str(size)[:40]}; no model has that")
+    if sizes["feature_size"] * sizes["n_fft"] > 1 << 24 or sizes["chunk_length"] * sizes["sampling_rate"] > 1 << 26:
+        raise Refusal("preprocessor_config.json asks for features larger than any model's")
 
 
 def _table(files: Mapping[str, bytes], name: str) -> dict[str, Any]:

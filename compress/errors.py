@@ -5,3 +5,8 @@ from __future__ import annotations
 
 class Refusal(Exception):
     """A mistake in what was asked for, or damaged or hostile input. Command lines print it and exit with 2."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what someone else's exception says."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -73,7 +73,7 @@ class Manifest:
         files = _sizes([table.get("files"), table.get("original")])
         sums = _sums(table.get("sums"), len(kept) + len(units) + 1)
         parts = [Part(n, s) for n, s in zip([*kept, *units, files[0]], sums, strict=True)]
-        if table.get("dtype") not in DTYPES:
+        if table.get("dtype") not in tuple(DTYPES):
             raise Refusal("damaged artifact: its manifest names no dtype")
         return cls(
             dtype=table["dtype"],

@@ -9,12 +9,15 @@ from typing import Any
 
 from torch import nn
 
-from compress.errors import Refusal
+from compress.errors import Refusal, first_line
+
+_MOST_LAYERS = 1024
+_MOST_SIZE = 1 << 31
+_MOST_BUFFERS = 1 << 28  # bytes
 
 
 def read_config(folder: Path) -> Any:
     """The transformers config of a folder. Only classes of transformers itself: no remote code."""
-    import transformers
 
     path = folder / "config.json"
     if not path.is_file():
@@ -22,11 +25,8 @@ def read_config(folder: Path) -> Any:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         return config_from_dict(raw)
-    except Refusal:
-        raise
-    except Exception as error:  # transformers raises whatever its many config classes raise
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Refusal(f"{path} is not a config transformers {transformers.__version__} reads: {first}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise Refusal(f"cannot read {path}: {first_line(error)}") from None
 
 
 def config_from_dict(raw: object) -> Any:
@@ -35,10 +35,31 @@ def config_from_dict(raw: object) -> Any:
 
     if not isinstance(raw, dict) or not isinstance(raw.get("model_type"), str):
         raise Refusal("config.json names no model_type; give the config of a transformers model")
+    if "quantization_config" in raw:
+        raise Refusal("this model is quantised already; give the original checkpoint")
+    _check_sizes(raw)
     kind = raw["model_type"]
     if kind not in CONFIG_MAPPING:
         raise Refusal(f"model type {kind!r} is unknown to this version of transformers")
-    return CONFIG_MAPPING[kind].from_dict({k: v for k, v in raw.items() if k != "auto_map"})
+    try:
+        return CONFIG_MAPPING[kind].from_dict({k: v for k, v in raw.items() if k != "auto_map"})
+    except Exception as error:  # transformers raises whatever its many config classes raise
+        raise Refusal(f"config.json is not the config of a {kind} model: {first_line(error)}") from None
+
+
+def _check_sizes(value: object, depth: int = 0) -> None:
+    """Refuse counts no model has before anything is built by them."""
+    if depth > 8:
+        raise Refusal("config.json is nested deeper than any config")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            counts = isinstance(key, str) and any(word in key for word in ("layers", "experts", "blocks"))
+            if type(inner) is int and (abs(inner) > _MOST_SIZE or (counts and inner > _MOST_LAYERS)):
+                raise Refusal(f"config.json gives {key} as {inner}; no model has that")
+            _check_sizes(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_sizes(inner, depth + 1)
 
 
 def build_skeleton(config: Any) -> nn.Module:
@@ -50,17 +71,21 @@ def build_skeleton(config: Any) -> nn.Module:
     from accelerate import init_empty_weights
 
     config = copy.deepcopy(config)
-    names = getattr(config, "architectures", None) or []
+    names = getattr(config, "architectures", None)
+    names = names if isinstance(names, list) else []
     found = [getattr(transformers, name, None) for name in names if isinstance(name, str)]
     classes = [c for c in found if isinstance(c, type) and issubclass(c, transformers.PreTrainedModel)]
     try:
+        with init_empty_weights(include_buffers=True):
+            everything = classes[0](config) if classes else _by_type(config)
+        if sum(buffer.nbytes for buffer in everything.buffers()) > _MOST_BUFFERS:
+            raise Refusal("this config asks for buffers larger than any model's")
         with init_empty_weights(include_buffers=False):
             model = classes[0](config) if classes else _by_type(config)
     except Refusal:
         raise
     except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Refusal(f"transformers cannot build a model of this config: {first}") from None
+        raise Refusal(f"transformers cannot build a model of this config: {first_line(error)}") from None
     model.tie_weights()  # type: ignore[operator]
     return model.eval()
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from compress.anatomy import Anatomy, read_anatomy
 from compress.digests import remembered
-from compress.errors import Refusal
+from compress.errors import Refusal, first_line
 from compress.fixed import fixed_files
 from compress.kept import encode_kept
 from compress.skeleton import build_skeleton, read_config
@@ -57,7 +57,7 @@ class Source:
         try:
             return _read(shard, stored)
         except Exception as error:
-            raise Refusal(f"cannot read tensor {stored} of {shard}: {str(error).splitlines()[0]}") from None
+            raise Refusal(f"cannot read tensor {stored} of {shard}: {first_line(error)}") from None
 
     def tensor_digest(self, name: str) -> str:
         """A hash of dtype, shape and content. Those of large shards are remembered between runs."""
@@ -127,7 +127,7 @@ def _read_head(shard: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
             views = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             return {name: (view.get_dtype(), tuple(view.get_shape())) for name, view in views.items()}
     except Exception as error:  # safetensors raises a class of its own for a damaged header
-        raise Refusal(f"{shard} is no safetensors file: {str(error).splitlines()[0]}") from None
+        raise Refusal(f"{shard} is no safetensors file: {first_line(error)}") from None
 
 
 def _hash(shard: Path, name: str) -> str:

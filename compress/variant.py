@@ -11,7 +11,7 @@ from torch import Tensor
 
 from compress.anatomy import Unit
 from compress.codecs import Codec, codec
-from compress.codecs.encoded import refuse_values
+from compress.codecs.encoded import refuse_empty, refuse_values
 from compress.errors import Refusal
 from compress.hessians import hessians
 from compress.source import Source
@@ -85,7 +85,9 @@ def encode_unit(source: Source, unit: Unit, level: str, store: Store | None, wan
         if store is None:
             raise Refusal(f"this policy needs calibration {wanted.calibration}; name the store that holds it")
         known = hessians(store.root, wanted.calibration, unit)
-    return chosen.encode(weights, known, unit.roles)
+    payload = chosen.encode(weights, known, unit.roles)
+    refuse_empty(unit.weights, len(payload), f"unit {unit.name}")
+    return payload
 
 
 def decode_unit(payload: bytes, unit: Unit, level: str, dtype: torch.dtype) -> list[Tensor]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from compress.codecs.base import Shape
-from compress.codecs.lossless import check_ratio
+from compress.codecs.lossless import check_ratio, most_weights
 from compress.codecs.registry import codec
 from compress.errors import Refusal
 
@@ -74,6 +74,7 @@ def encode(weight: Tensor, level: str, hessian: Tensor | None = None) -> Encoded
         refuse_hessian(hessian, prod(weight.shape[1:]))
     overhead = Encoded(chosen.level, tuple(weight.shape), weight.dtype, b"").nbytes
     payload = chosen.within(overhead).encode([weight], [hessian], ["weight"])
+    refuse_empty(weight.numel(), len(payload))
     return Encoded(chosen.level, tuple(weight.shape), weight.dtype, payload)
 
 
@@ -93,6 +94,12 @@ def refuse_values(weight: Tensor, name: str = "the tensor") -> None:
         raise Refusal(f"{name} has dtype {weight.dtype}; levels are for float32, float16 and bfloat16")
     if not all(bool(torch.isfinite(part).all()) for part in weight.reshape(-1).split(_AT_ONCE)):
         raise Refusal(f"{name} holds NaN or Inf; a damaged checkpoint cannot be compressed")
+
+
+def refuse_empty(count: int, nbytes: int, name: str = "the tensor") -> None:
+    """A huge tensor of one value would look like a decompression bomb when it is read again."""
+    if count > most_weights(nbytes):
+        raise Refusal(f"{name} says nearly nothing ({count} weights in {nbytes} bytes); use a raw level for it")
 
 
 def refuse_hessian(hessian: Tensor, width: int) -> None:

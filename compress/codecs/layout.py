@@ -42,8 +42,7 @@ def encode_streams(blocks: Sequence[Block], integers: Sequence[NDArray[np.generi
         cuts = _cuts(blocks, CLASSES[way])
         if cuts is None:
             continue
-        pieces = [_gather(blocks, integers, a, b) for a, b in pairwise(cuts)]
-        data = join([integers_encode(piece) for piece in pieces])
+        data = join([integers_encode(_gather(blocks, integers, a, b)) for a, b in pairwise(cuts)])
         if best is None or len(data) < len(best[1]):
             best = way, data
     if best is None:  # all columns have one step: there is only one class

@@ -7,7 +7,7 @@ from numcodecs.pcodec import PCodec
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
-from compress.errors import Refusal
+from compress.errors import Refusal, first_line
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 # Classic mode and no deltas: codes of a quantiser are independent draws, so looking for structure in them
@@ -28,7 +28,7 @@ def zstd_decode(data: bytes, most: int, exact: int | None = None) -> bytes:
     try:
         out = bytes(Zstd().decode(data))
     except (RuntimeError, ValueError, TypeError) as error:
-        raise Refusal(f"damaged Zstandard data: {str(error).splitlines()[0]}") from None
+        raise Refusal(f"damaged Zstandard data: {first_line(error)}") from None
     if len(out) != claimed:
         raise Refusal(f"damaged Zstandard data: {len(out)} bytes came out of {claimed} claimed")
     return out
@@ -61,7 +61,7 @@ def integers_decode(data: bytes, count: int, dtype: str) -> NDArray[np.generic]:
     try:
         progress = standalone.simple_decompress_into(data, out)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise Refusal(f"damaged PCodec data: {str(error).splitlines()[0]}") from None
+        raise Refusal(f"damaged PCodec data: {first_line(error)}") from None
     except BaseException as error:  # a panic of the Rust library derives from BaseException
         if type(error).__name__ != "PanicException":
             raise
@@ -73,6 +73,10 @@ def integers_decode(data: bytes, count: int, dtype: str) -> NDArray[np.generic]:
 
 def check_ratio(count: int, nbytes: int) -> None:
     """A few bytes that claim billions of weights are a lie: refuse them before memory is taken."""
-    most = (1 << 24) + 8192 * nbytes
-    if count > most:
+    if count > most_weights(nbytes):
         raise Refusal(f"damaged data: {nbytes} bytes claim to hold {count} weights")
+
+
+def most_weights(nbytes: int) -> int:
+    """How many weights so many bytes may hold: a thirtieth of a bit each, and a few million for nothing."""
+    return (1 << 24) + 256 * nbytes

@@ -1,0 +1,229 @@
+"""Mutated encoded tensors and artifacts: each is read, or refused in one line; nothing else may happen.
+
+    python -m tests.compress.fuzz [--rounds 10000] [--seed 0]
+
+Half of the mutations of artifacts mend the checksums behind them, as someone with bad intentions would.
+Memory is limited, so that a claim of billions of weights that is believed ends the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compress.artifact import Artifact, load
+from compress.codecs import Encoded, decode, encode
+from compress.codecs.lossless import zstd_decode, zstd_encode
+from compress.errors import Refusal
+from compress.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Part
+from compress.packing import pack
+from compress.policy import Policy
+from compress.recipes import recipe
+from compress.source import Source
+from compress.store import Store, checksum
+
+LEVELS = ["raw:bf16", "int8", "nf4", "digits:2", "rtn:3:g16", "grid@0.5", "grid@2.5", "grid@8", "ffn:0.8+grid@3"]
+NASTY: list[Any] = [
+    *(0, -1, 1, 2**31 - 1, 2**31, 2**62, 1e308, None, True, "", "x", [], {}, [[]], {"a": {}}, "../../etc/passwd"),
+    *("/etc/passwd", "a" * 300, "\0", "full", "grid@9", "nf4", [0] * 50, "qwen2", "flash_attention_2", float("nan")),
+]
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """One to four small accidents."""
+    out = bytearray(data)
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(out)) if out else 0
+        match rng.randrange(7):
+            case 0 if out:
+                out[at] ^= 1 << rng.randrange(8)
+            case 1:
+                del out[at:]
+            case 2:
+                out[at:at] = rng.randbytes(rng.randint(1, 16))
+            case 3:
+                del out[at : at + rng.randint(1, 16)]
+            case 4:
+                out[at : at + 4] = rng.choice(
+                    [b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f"]
+                )
+            case 5 if out:
+                out[at] = rng.randrange(256)
+            case _:
+                begin = rng.randrange(len(out) + 1)
+                out[at:at] = out[begin : begin + 32]
+    return bytes(out)
+
+
+def one_line(refusal: Refusal, outcome: str) -> str:
+    if "\n" in str(refusal) or not str(refusal):
+        raise ValueError(f"a refusal of more or less than one line: {refusal}")
+    return outcome
+
+
+def encoded_tensors() -> list[bytes]:
+    torch.manual_seed(0)
+    weight = torch.randn(48, 64) * 0.05
+    hessian = torch.eye(64) + 0.3
+    levels = [level for level in LEVELS if not level.startswith("ffn")]
+    return [
+        encode(weight, level, hessian if calibrated else None).to_bytes() for level in levels for calibrated in (0, 1)
+    ]
+
+
+def try_tensor(seed: bytes, rng: random.Random) -> str:
+    data = mutated(seed, rng)
+    try:
+        encoded = Encoded.from_bytes(data)
+        value = decode(encoded)
+    except Refusal as refusal:
+        return one_line(refusal, "tensor refused")
+    assert tuple(value.shape) == encoded.shape
+    return "tensor read"
+
+
+class Artifacts:
+    """One good artifact, and damaged copies of it."""
+
+    def __init__(self, work: Path, source: Source) -> None:
+        self.work = work
+        rng = random.Random(0)
+        store = Store(work / "store")
+        start = recipe("drop:1", source.anatomy, source.digest)
+        levels = {}
+        for unit in start.kept_units(source.anatomy):
+            pruned = [level for level in LEVELS if unit.name == "lm.0.mlp" or not level.startswith("ffn")]
+            levels[unit.name] = rng.choice([level for level in pruned if level != "rtn:3:g16" or unit.kind != "conv"])
+        pack(source, Policy(source.digest, levels, start.dropped), store, work / "good")
+        self.good = {name: (work / "good" / name).read_bytes() for name in (MANIFEST, WEIGHTS, FILES)}
+        self.manifest = Manifest.from_bytes(self.good[MANIFEST])
+
+    def attempt(self, rng: random.Random) -> str:
+        """Write one damaged copy and read all of it."""
+        kinds: list[Callable[[random.Random], dict[str, bytes]]] = [self.plain, self.lying, self.payload, self.files]
+        kind = rng.choice(kinds)
+        folder = self.work / "bad"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for name, data in kind(rng).items():
+            (folder / name).write_bytes(data)
+        try:
+            opened = Artifact.open(folder)
+            opened.check()
+            load(opened)
+        except Refusal as refusal:
+            return one_line(refusal, f"{kind.__name__} refused")
+        return f"{kind.__name__} read"
+
+    def plain(self, rng: random.Random) -> dict[str, bytes]:
+        name = rng.choice(list(self.good))
+        return self.good | {name: mutated(self.good[name], rng)}
+
+    def lying(self, rng: random.Random) -> dict[str, bytes]:
+        """A manifest with other values."""
+        table = json.loads(zstd_decode(self.good[MANIFEST], 1 << 24))
+        nastily(table, rng)
+        return self.good | {MANIFEST: zstd_encode(json.dumps(table).encode(), 3)}
+
+    def payload(self, rng: random.Random) -> dict[str, bytes]:
+        """A damaged unit or group of kept tensors, its size and checksum mended."""
+        parts = [*self.manifest.kept, *self.manifest.units]
+        hit, at, stretches = rng.randrange(len(parts)), 0, []
+        for index, part in enumerate(parts):
+            data = self.good[WEIGHTS][at : at + part.nbytes]
+            at += part.nbytes
+            stretches.append(mutated(data, rng) if index == hit else data)
+        mended = [Part(len(data), checksum(data)) for data in stretches]
+        kept = len(self.manifest.kept)
+        return self.mended(kept=tuple(mended[:kept]), units=tuple(mended[kept:])) | {WEIGHTS: b"".join(stretches)}
+
+    def files(self, rng: random.Random) -> dict[str, bytes]:
+        """Config, tokenizer or names of files with other values, checksum mended."""
+        table = json.loads(zstd_decode(self.good[FILES], 1 << 24))
+        name = rng.choice(list(table))
+        if rng.random() < 0.2:
+            table[rng.choice(["../up.json", "/etc/x.json", "a/b.json", "x.py", "evil.json", ""])] = table.pop(name)
+        elif name.endswith(".json"):
+            inner = json.loads(table[name])
+            nastily(inner, rng)
+            table[name] = json.dumps(inner)
+        else:
+            table[name] = mutated(table[name].encode(), rng).decode(errors="replace")
+        data = zstd_encode(json.dumps(table).encode(), 3)
+        return self.mended(files=Part(len(data), checksum(data))) | {FILES: data}
+
+    def mended(self, **changes: Any) -> dict[str, bytes]:
+        return self.good | {MANIFEST: replace(self.manifest, **changes).to_bytes()}
+
+
+def nastily(value: Any, rng: random.Random) -> None:
+    """Replace one to three values somewhere inside."""
+    for _ in range(rng.randint(1, 3)):
+        at = value
+        while True:
+            keys = list(at) if isinstance(at, dict) else list(range(len(at)))
+            if not keys:
+                break
+            key = rng.choice(keys)
+            if isinstance(at[key], (dict, list)) and at[key] and rng.random() < 0.8:
+                at = at[key]
+                continue
+            if rng.random() < 0.15:
+                del at[key]
+            else:
+                at[key] = rng.choice(NASTY)
+            break
+
+
+def fuzz(rounds: int, seed: int, source: Source, work: Path) -> Counter[str]:
+    """How often what happened. Any exception but a Refusal goes through to the caller."""
+    rng = random.Random(seed)
+    seeds, artifacts = encoded_tensors(), Artifacts(work, source)
+    outcomes: Counter[str] = Counter()
+    for number in range(rounds):
+        case = random.Random(rng.random())
+        try:
+            outcomes[try_tensor(case.choice(seeds), case) if number % 2 else artifacts.attempt(case)] += 1
+        except Exception as error:
+            raise AssertionError(f"round {number} of seed {seed} ended in {type(error).__name__}") from error
+    return outcomes
+
+
+def main() -> None:
+    import logging
+    import warnings
+
+    from tests.compress.tiny import save_tiny
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=10000)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        source = Source.open(save_tiny(Path(folder) / "model"))
+        resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
+        outcomes = fuzz(given.rounds, given.seed, source, Path(folder))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    for outcome, count in sorted(outcomes.items()):
+        print(f"{outcome:20} {count}")
+    print(f"{given.rounds} rounds in {time.monotonic() - begin:.0f} s, peak memory {peak / 2**20:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
