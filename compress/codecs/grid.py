@@ -151,6 +151,8 @@ def _shift(excess: NDArray[np.float32]) -> int:
 def _checked(groups: bytes, shapes: Sequence[tuple[int, int]]) -> list[int]:
     """Groups as they were written, or a refusal: numbered as they come, one width in each."""
     found: list[int] = []
+    if len(groups) != len(shapes):
+        raise Refusal("damaged grid payload: it ends inside its groups")
     for group, shape in zip(groups, shapes, strict=True):
         if group > len(found) or (group < len(found) and found[group] != shape[1]):
             raise Refusal("damaged grid payload: impossible groups")

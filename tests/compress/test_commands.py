@@ -1,0 +1,177 @@
+"""The command lines: what they print, and one line with exit code 2 for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from compress.policy import Policy
+from compress.recipes import recipe
+from compress.source import Source
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(module: str, *arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """As `python -m compress.MODULE …`, in this process."""
+    before = sys.argv
+    sys.argv = [module, *map(str, arguments)]
+    try:
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module(f"compress.{module}", run_name="__main__")
+    finally:
+        sys.argv = before
+    captured = capsys.readouterr()
+    code = ended.value.code
+    return code if isinstance(code, int) else 0, captured.out, captured.err
+
+
+def refused(result: tuple[int, str, str]) -> str:
+    code, _, err = result
+    assert code == 2, err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.fixture
+def art(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    code, out, err = run("pack", "--model", folder, "--level", "grid@3", "--out", tmp_path / "art", capsys=capsys)
+    assert code == 0, err
+    assert "bytes" in out
+    return tmp_path / "art"
+
+
+def test_pack_inspect_verify_unpack(art: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nbytes = sum(file.stat().st_size for file in art.iterdir())
+    code, out, _ = run("inspect", art, "--json", capsys=capsys)
+    report = json.loads(out)
+    assert code == 0
+    assert report["total_bytes"] == nbytes
+    assert {line["level"] for line in report["units"]} == {"grid@3"}
+    code, out, _ = run("inspect", art, capsys=capsys)
+    assert f"{nbytes:,} bytes" in out
+    assert "Bin5" in out
+    code, out, _ = run("verify", art, capsys=capsys)
+    assert code == 0
+    assert "whole" in out
+    code, out, _ = run("unpack", art, "--out", tmp_path / "plain", capsys=capsys)
+    assert code == 0
+    assert (tmp_path / "plain" / "model.safetensors").is_file()
+
+
+def test_a_policy_file_and_a_recipe_pack_alike(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = Source.open(folder)
+    (tmp_path / "p.json").write_text(recipe("mlp-q2", source.anatomy, source.digest).to_json())
+    for how, what, out in (("--policy", tmp_path / "p.json", "a"), ("--recipe", "mlp-q2", "b")):
+        assert run("pack", "--model", folder, how, what, "--out", tmp_path / out, capsys=capsys)[0] == 0
+    same = [(tmp_path / out / "weights.bin").read_bytes() for out in "ab"]
+    assert same[0] == same[1]
+
+
+def test_mistakes(folder: Path, art: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def pack(*arguments: object) -> str:
+        return refused(run("pack", *arguments, capsys=capsys))
+
+    out = tmp_path / "new"
+    assert "no model at" in pack("--model", tmp_path / "nowhere", "--level", "nf4", "--out", out)
+    assert "config.json" in pack("--model", art, "--level", "nf4", "--out", out)
+    assert "unknown level" in pack("--model", folder, "--level", "zip", "--out", out)
+    assert "unknown recipe" in pack("--model", folder, "--recipe", "best", "--out", out)
+    assert "exists already" in pack("--model", folder, "--level", "nf4", "--out", art)
+    assert "cannot read policy" in pack("--model", folder, "--policy", tmp_path / "no.json", "--out", out)
+    assert "--out" in pack("--model", folder, "--level", "nf4")
+    (tmp_path / "other.json").write_text(Policy("ab" * 16, {"head": "nf4"}).to_json())
+    assert "is for model" in pack("--model", folder, "--policy", tmp_path / "other.json", "--out", out)
+    for module in ("inspect", "verify"):
+        assert "no artifact" in refused(run(module, tmp_path / "nowhere", capsys=capsys))
+    assert "exists already" in refused(run("unpack", art, "--out", tmp_path, capsys=capsys))
+    assert not out.exists()
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".partial")]
+
+
+@pytest.mark.parametrize("name", ["manifest.json.zst", "weights.bin", "files.json.zst"])
+@pytest.mark.parametrize("how", ["cut", "flip", "missing", "link", "folder", "extra"])
+def test_damaged_artifacts(name: str, how: str, art: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = (art / name).read_bytes()
+    if how == "cut":
+        (art / name).write_bytes(data[: len(data) // 2])
+    elif how == "flip":
+        (art / name).write_bytes(data[:40] + bytes((data[40] ^ 16,)) + data[41:])
+    elif how == "extra":
+        (art / f"more-{name}").write_bytes(b"")
+    else:
+        (art / name).unlink()
+        if how == "link":
+            (tmp_path / "elsewhere").write_bytes(data)
+            (art / name).symlink_to(tmp_path / "elsewhere")
+        elif how == "folder":
+            (art / name).mkdir()
+    refused(run("verify", art, capsys=capsys))
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "no-config", "quantised", "no-weights", "shape"])
+def test_damaged_checkpoints(damage: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad"
+    shutil.copytree(folder, bad)
+    weights, config = bad / "model.safetensors", json.loads((bad / "config.json").read_text())
+    if damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    elif damage == "flip":
+        weights.write_bytes(b"\xff" * 8 + weights.read_bytes()[8:])
+    elif damage == "no-weights":
+        weights.unlink()
+    elif damage == "no-config":
+        (bad / "config.json").write_text("{")
+    elif damage == "quantised":
+        (bad / "config.json").write_text(json.dumps(config | {"quantization_config": {"bits": 4}}))
+    else:
+        config["text_config"]["intermediate_size"] = 136
+        (bad / "config.json").write_text(json.dumps(config))
+    refused(run("pack", "--model", bad, "--level", "nf4", "--out", tmp_path / "art", capsys=capsys))
+    assert not (tmp_path / "art").exists()
+
+
+def test_a_full_disk_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the disk."""
+    command = [
+        sys.executable,
+        "-m",
+        "compress.pack",
+        "--model",
+        folder,
+        "--level",
+        "raw:bf16",
+        "--out",
+        tmp_path / "art",
+    ]
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
+    assert done.returncode == 2
+    assert "nothing was left behind" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_the_library_is_light() -> None:
+    program = "import sys, compress; print(sorted({'torch', 'transformers', 'numcodecs'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]"
