@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,19 @@ class Session:
     nodes: int
 
 
+def check_answers(address: str) -> None:
+    """Refuses an address at which nothing listens: Ray itself would try again for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if not host or not port.isdigit():
+        raise Refusal(f"--address {address}: write HOST:PORT, ray://HOST:PORT or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise Refusal(f"no Ray cluster at {address} ({error}): start one with `ray start --head`") from None
+
+
 def connect(address: str | None, threads: int) -> Session:
     """`ray.init`. Refuses an address where no cluster answers."""
     for name, value in QUIET.items():
@@ -47,6 +61,7 @@ def connect(address: str | None, threads: int) -> Session:
     }
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
+        check_answers(address)
         # Our code travels to the nodes; here it is where it is.
         environment["py_modules"] = [str(ROOT / package) for package in PACKAGES]
         options["address"] = address

@@ -27,7 +27,7 @@ from search.damage import Belief
 from search.fit import Fitter
 from search.folder import RunFolder
 from search.progress import Progress, time_left
-from search.recorder import Recorder
+from search.recorder import Recorder, Tried
 from search.sampler import HouseSampler
 from search.searcher import EngineSearch, Job, Journal, Phase
 from search.space import DEFAULT_LEVELS, Space, make_space
@@ -230,7 +230,8 @@ class Engine:
     def _record(self, name: str, recipe: str, policy: Policy, predicted: float, outcome: dict[str, Any]) -> Candidate:
         gone = sum(layer.parameters for layer in self.source.anatomy.layers if layer.name in policy.dropped)
         parameters = self.source.anatomy.parameters - gone
-        return self.recorder.record(name, recipe, policy, self.ledger.predict(policy), parameters, predicted, outcome)
+        tried = Tried(name, recipe, policy, self.ledger.predict(policy), parameters, predicted)
+        return self.recorder.record(tried, outcome)
 
     def _calibrated(self, policy: Policy) -> Policy:
         """A recipe whose levels use calibration gets this run's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from compress import Policy
@@ -14,6 +15,18 @@ from results.pareto import write_front
 from results.table import Table
 from search.bins import Bin, bin_of
 from search.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A policy that was tried: its name in the table, where it comes from, and what is known of it beforehand."""
+
+    name: str
+    recipe: str
+    policy: Policy
+    bytes: int
+    parameters: int  # that remain
+    predicted: float  # COMET the sampler expects, 0 where it expects nothing
 
 
 class Recorder:
@@ -35,60 +48,42 @@ class Recorder:
     def searched(self) -> list[Candidate]:
         return [c for c in self.candidates if c.recipe == "search"]
 
-    def record(
-        self,
-        name: str,
-        recipe: str,
-        policy: Policy,
-        size: int,
-        parameters: int,
-        predicted: float,
-        outcome: dict[str, Any],
-    ) -> Candidate:
+    def record(self, tried: Tried, outcome: dict[str, Any]) -> Candidate:
         """Adds a candidate to the table and renews the front."""
-        candidate = self._candidate(name, recipe, policy, size, parameters, predicted, outcome)
+        candidate = self._candidate(tried, outcome)
         self.table.append([candidate])
         self.candidates.append(candidate)
         write_front(self.candidates, self.folder.pareto)
         return candidate
 
-    def _candidate(
-        self,
-        name: str,
-        recipe: str,
-        policy: Policy,
-        size: int,
-        parameters: int,
-        predicted: float,
-        outcome: dict[str, Any],
-    ) -> Candidate:
+    def _candidate(self, tried: Tried, outcome: dict[str, Any]) -> Candidate:
         scores = outcome.get("comet_segments") or []
         error = str(outcome.get("error", ""))
         mean = sum(scores) / len(scores) if scores else 0.0
         low, high = interval(scores) if scores else (0.0, 0.0)
         return Candidate(
-            candidate=name,
-            recipe=recipe,
-            bin=bin_of(size, self.original_bytes),
-            bytes=size,
+            candidate=tried.name,
+            recipe=tried.recipe,
+            bin=bin_of(tried.bytes, self.original_bytes),
+            bytes=tried.bytes,
             comet=mean,
             comet_low=low,
             comet_high=high,
             chrf=float(outcome.get("chrf", 0.0)),
             bleu=float(outcome.get("bleu", 0.0)),
             segments=len(scores),
-            parameters=parameters,
-            bits_per_weight=8 * size / max(parameters, 1),
-            layers_dropped=len(policy.dropped),
-            vocabulary=policy.vocabulary,
+            parameters=tried.parameters,
+            bits_per_weight=8 * tried.bytes / max(tried.parameters, 1),
+            layers_dropped=len(tried.policy.dropped),
+            vocabulary=tried.policy.vocabulary,
             seconds_per_segment=float(outcome.get("translate_seconds", 0.0)) / max(len(scores), 1),
-            policy=self.folder.save_policy(policy),
+            policy=self.folder.save_policy(tried.policy),
             signature=self._signed(),
             status=FAILED if error or not scores else SCORED,
             error=error[:500],
             order=len(self.candidates) + 1,
             seconds=time.time() - self.started,
-            predicted=predicted,
+            predicted=tried.predicted,
             comet_segments=tuple(scores),
             hypotheses=tuple(outcome.get("hypotheses", ())),
         )

@@ -24,7 +24,6 @@ DEFAULT_LEVELS = (
     "digits:3",
     "digits:2",
     "grid@6",
-    "grid@5",
     "grid@4",
     "grid@3.5",
     "grid@3",
@@ -36,7 +35,6 @@ DEFAULT_LEVELS = (
     "grid@1.25",
     "grid@1",
     "grid@0.75",
-    "grid@0.5",
 )
 
 

@@ -41,7 +41,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
     return Worker(context, right)
 
 
-def test_jobs_survive_the_journey_as_json(worker: Worker) -> None:
+def test_jobs_survive_the_journey_as_json() -> None:
     made = [jobs.build([("lm.0.mlp", "nf4")], ""), jobs.score(None), jobs.calibrate(["a"])]
     made.append(jobs.sense([(DROP, "lm.1", "")], ["a"], ""))
     assert [json.loads(json.dumps(job)) for job in made] == made
