@@ -193,6 +193,8 @@ def held_out_corruptions(count: int = 1500) -> list[Judged]:
 
 
 def run(work: Path, model_folder: Path, out: Path, *, tune: bool = True) -> None:
+    if not (model_folder / "config.json").exists():
+        raise FileNotFoundError(f"there is no trained model in {model_folder}: run --stage joint first")
     torch.set_num_threads(1)
     encoder = work / "comet" / "encoder"
     sentences = [s for t in splits(speech.SEED)["train"] for s in t.sentences]

@@ -111,7 +111,10 @@ def shipped(folder: Path, split: str) -> tuple[list[dict[str, str]], list[np.nda
 
 
 def train_parts(work: Path) -> list[Path]:
-    return sorted((work / "speech").glob("train-*.npz"))
+    found = sorted((work / "speech").glob("train-*.npz"))
+    if not found:
+        raise FileNotFoundError(f"there is no training speech under {work}: run --stage speech first")
+    return found
 
 
 def run(work: Path, ships_to: Path, workers: int = 2) -> None:
