@@ -23,6 +23,7 @@ from search.damage import Belief, observed
 from search.fit import Fitter
 from search.space import Choice
 
+SPREAD = 0.6  # of a draw from the posterior: below 1 leans to what is known
 AT_LIMIT = 0.35  # share of suggestions aimed at the very top of the bin
 TRADES = 0.35  # share of suggestions that change a policy of the front, once there is one
 PROPOSALS = 24  # trades looked at for each one suggested
@@ -76,7 +77,7 @@ class HouseSampler(BaseSampler):
         """A choice inside the bin that was never asked for before (unless the bin holds no other)."""
         found = None
         for attempt in range(ATTEMPTS):
-            damage = self.belief.draw(self._generator, spread=1.0 + 0.25 * attempt)
+            damage = self.belief.draw(self._generator, spread=SPREAD * (1.0 + 0.25 * attempt))
             choice = self._trade(into, damage) if self._generator.random() < TRADES else None
             if choice is None:
                 choice = self.fitter.fill(damage, self._target(into), into)
