@@ -113,6 +113,7 @@ def to_config(options: argparse.Namespace) -> Config:
         drop=options.drop,
         calibration=options.calibration,
         segments=options.segments if options.segments is not None else (64 if data == "embedded" else None),
+        sense_segments=16 if data == "embedded" else 32,
         chat=is_chat(options.model),
         batch_size=options.batch_size,
         max_new_tokens=options.max_new_tokens or (64 if embedded else 256),

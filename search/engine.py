@@ -34,6 +34,7 @@ from search.space import DEFAULT_LEVELS, Space, make_space
 from search.stock import Repaired, stock
 
 ORIGINAL = "original"
+NEAR = (0.5, 2.0)  # uniform levels are scored from half a bin's lower bound to twice its upper one
 
 
 class Engine:
@@ -143,7 +144,7 @@ class Engine:
             unfit = [pair for pair in policy.levels.items() if pair in self._unfit]
             if unfit:
                 self.progress.say(f"recipe {name} is left out: {self._unfit[unfit[0]]}")
-            elif self.recorder.find(name) is None:
+            elif self.recorder.find(name) is None and self._worth_scoring(name, policy):
                 tasks.append(jobs.score(policy.to_json()) | {"name": name, "recipe": name})
         if tasks:
             self.progress.say(f"scoring {len(tasks)} recipes")
@@ -232,6 +233,13 @@ class Engine:
         parameters = self.source.anatomy.parameters - gone
         tried = Tried(name, recipe, policy, self.ledger.predict(policy), parameters, predicted)
         return self.recorder.record(tried, outcome)
+
+    def _worth_scoring(self, name: str, policy: Policy) -> bool:
+        """Published recipes always; uniform levels, of which there are many, only near the bins of this run."""
+        if not name.startswith("uniform:"):
+            return True
+        size = self.ledger.predict(policy)
+        return any(NEAR[0] * each.low <= size < NEAR[1] * each.high for each in self.bins)
 
     def _calibrated(self, policy: Policy) -> Policy:
         """A recipe whose levels use calibration gets this run's."""
