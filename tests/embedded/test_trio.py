@@ -78,6 +78,14 @@ def test_the_model_translates_with_plain_transformers() -> None:
         assert sum(a == row[f"target_{code}"] for a, row in zip(said, some, strict=True)) >= len(some) // 2
 
 
+def test_comet_loads_by_its_public_function_from_its_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    from comet import load_from_checkpoint
+
+    monkeypatch.chdir(embedded.COMET.parents[1])  # pretrained_model in hparams.yaml is relative
+    metric = load_from_checkpoint(str(embedded.COMET), local_files_only=True)
+    assert type(metric).__name__ == "RegressionMetric"
+
+
 def test_comet_loads_offline_and_falls_with_the_damage() -> None:
     from comet.models import RegressionMetric
 
