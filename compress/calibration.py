@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from compress.anatomy import Unit
 from compress.errors import Refusal
 from compress.hessians import hessian_key, hessians_to_bytes
+from compress.importance import output_importance
 from compress.resident import Resident
 from compress.source import Source
 from compress.store import Store
 
 Batch = Mapping[str, Any]  # arguments of the model's forward: what its processor returns
 
-_FORMAT = 1
+_FORMAT = 2
 _MASKS = ("attention_mask", "feature_attention_mask")
 
 
@@ -33,6 +34,7 @@ def calibrate(
     batches: Sequence[Batch],
     store: Store,
     *,
+    places: Sequence[Tensor] | None = None,
     resident: Resident | None = None,
     memory: int = 2 << 30,
     progress: Callable[[int, int], None] | None = None,
@@ -40,36 +42,53 @@ def calibrate(
     """Gather the Hessians of every unit and return the digest they are known by.
 
     `batches` are run through the original model; give them as the processor made them, the wanted output
-    appended to the prompt. `memory` bounds the bytes of the Hessians held at once. `resident` lends its
-    model (and device), which is restored first. `progress` is called with passes done and in all.
+    appended to the prompt. `places` says, for each batch, at which positions (batch × length) the next token is
+    one that matters: with it the importance of every output is measured too, by a few backward passes a batch,
+    and error feedback makes good use of it. `memory` bounds the bytes of the Hessians held at once. `resident`
+    lends its model (and device), which is restored first. `progress` is called with passes done and in all.
     """
     if not batches:
         raise Refusal("calibration needs at least one batch of inputs")
-    digest = calibration_digest(source, batches)
+    if places is not None and len(places) != len(batches):
+        raise Refusal(f"{len(places)} masks of places for {len(batches)} batches")
+    digest = calibration_digest(source, batches, places)
     wanted = [unit for unit in source.anatomy.units.values() if store.size(hessian_key(digest, unit)) is None]
     if not wanted:
         return digest
     lent = resident if resident is not None else Resident(source, store)
     lent.restore()
+    importance: dict[str, Tensor] = {}
+    if places is not None:
+        here = [_on_device(batch, lent) for batch in batches]
+        importance = output_importance(lent.model, lent.device, wanted, here, places)
     passes = _passes(wanted, memory)
     for done, units in enumerate(passes):
         if progress is not None:
             progress(done, len(passes))
         for unit, groups, found in _gather(lent.model, lent.device, units, batches):
-            store.put(hessian_key(digest, unit), hessians_to_bytes(groups, found))
+            if unit.kind == "embedding" and not found and unit.tensors[0] in importance:
+                groups, found = [0], [torch.eye(unit.shapes[0][1])]  # its inputs are tokens, one at a time
+            store.put(
+                hessian_key(digest, unit), hessians_to_bytes(groups, found, [importance.get(n) for n in unit.tensors])
+            )
     return digest
 
 
-def calibration_digest(source: Source, batches: Sequence[Batch]) -> str:
+def calibration_digest(source: Source, batches: Sequence[Batch], places: Sequence[Tensor] | None = None) -> str:
     """What identifies a calibration: the model and every input."""
     state = hashlib.blake2b(f"{_FORMAT}:{source.digest}".encode(), digest_size=16)
-    for batch in batches:
+    for batch in [*batches, *({"places": place} for place in places or ())]:
         for name in sorted(batch):
             value = batch[name]
             if isinstance(value, Tensor):
                 state.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
                 state.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return state.hexdigest()
+
+
+def _on_device(batch: Batch, resident: Resident) -> dict[str, Any]:
+    moved = {k: v.to(resident.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+    return _at_dtype(moved, resident.dtype)
 
 
 def _passes(units: Sequence[Unit], memory: int) -> list[list[Unit]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from compress.anatomy import Unit
 from compress.codecs.frames import join, put_varint, split, take_varint
+from compress.codecs.statistics import Statistics
 from compress.errors import Refusal
 from compress.store import Store
 
@@ -23,20 +24,24 @@ def hessian_key(calibration: str, unit: Unit) -> str:
 
 
 @lru_cache(maxsize=4)  # one unit is encoded at many levels in a row, and its factors hang on these tensors
-def hessians(store: str, calibration: str, unit: Unit) -> list[Tensor | None]:
-    """The Hessian of each tensor of a unit, None where it is no matrix product of inputs."""
+def statistics(store: str, calibration: str, unit: Unit) -> list[Statistics | None]:
+    """What is known of each matrix of a unit; None where it takes no part in the model."""
     data = Store(store).get(hessian_key(calibration, unit))
     if data is None:
         raise Refusal(f"the store {store} holds no calibration {calibration} for unit {unit.name}; calibrate first")
-    return _from_bytes(data, len(unit.tensors))
+    return _from_bytes(data, unit)
 
 
-def hessians_to_bytes(groups: Sequence[int | None], sums: Sequence[Tensor]) -> bytes:
+def hessians_to_bytes(
+    groups: Sequence[int | None], sums: Sequence[Tensor], importance: Sequence[Tensor | None]
+) -> bytes:
     """Diagonals in float32 and correlations in 16 bits, upper triangle only: a quarter of the float32 matrix.
 
     The rounding is 1/65534 of a correlation, far below the damping that follows.
     """
     parts = [bytes(_NONE if g is None else g for g in groups)]
+    for value in importance:
+        parts.append(b"" if value is None else value.to(torch.float32).cpu().numpy().tobytes())
     for total in sums:
         h = total.to(torch.float64).cpu()
         diagonal = h.diagonal().clamp(min=0)
@@ -48,10 +53,11 @@ def hessians_to_bytes(groups: Sequence[int | None], sums: Sequence[Tensor]) -> b
     return bytes((len(parts),)) + join(parts)
 
 
-def _from_bytes(data: bytes, count: int) -> list[Tensor | None]:
+def _from_bytes(data: bytes, unit: Unit) -> list[Statistics | None]:
+    count = len(unit.tensors)
     parts = split(data[1:], data[0])
     found = []
-    for part in parts[1:]:
+    for part in parts[1 + count :]:
         width, at = take_varint(part, 0)
         diagonal = torch.from_numpy(np.frombuffer(part, np.float32, width, at).astype(np.float64))
         packed = np.frombuffer(part, np.int16, width * (width - 1) // 2, at + 4 * width)
@@ -61,4 +67,8 @@ def _from_bytes(data: bytes, count: int) -> list[Tensor | None]:
         h = h + h.T + torch.eye(width, dtype=torch.float64)
         root = diagonal.sqrt()
         found.append((h * root[:, None] * root[None, :]).to(torch.float32))
-    return [None if group == _NONE else found[group] for group in parts[0][:count]]
+    out: list[Statistics | None] = []
+    for group, mattering in zip(parts[0][:count], parts[1 : 1 + count], strict=True):
+        importance = torch.from_numpy(np.frombuffer(mattering, np.float32).copy()) if mattering else None
+        out.append(None if group == _NONE else Statistics(found[group], importance))
+    return out

@@ -12,13 +12,14 @@ from torch import Tensor
 from compress.anatomy import Unit
 from compress.codecs import Codec, codec
 from compress.codecs.encoded import refuse_empty, refuse_values
+from compress.codecs.statistics import Statistics
 from compress.errors import Refusal
-from compress.hessians import hessians
+from compress.hessians import statistics
 from compress.source import Source
 from compress.store import Store, checksum
 from compress.vocabulary import FULL, Trim, trim
 
-_FORMAT = 2  # raise it when a codec writes other bytes than before for the same level
+_FORMAT = 3  # raise it when a codec writes other bytes than before for the same level
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,20 @@ def encode_unit(source: Source, unit: Unit, level: str, store: Store | None, wan
         weight = source.tensor(name)
         refuse_values(weight, f"tensor {name}")
         weights.append(weight if rows is None else weight[torch.from_numpy(rows.ids)])
-    known: list[Tensor | None] = [None] * len(weights)
+    known: list[Statistics | None] = [None] * len(weights)
     if wanted.calibration and chosen.uses_hessian:
         if store is None:
             raise Refusal(f"this policy needs calibration {wanted.calibration}; name the store that holds it")
-        known = hessians(store.root, wanted.calibration, unit)
+        known = statistics(store.root, wanted.calibration, unit)
+    if rows is not None:
+        known = [None if k is None else _of_rows(k, torch.from_numpy(rows.ids)) for k in known]
     payload = chosen.encode(weights, known, unit.roles)
     refuse_empty(unit.weights, len(payload), f"unit {unit.name}")
     return payload
+
+
+def _of_rows(known: Statistics, ids: Tensor) -> Statistics:
+    return Statistics(known.hessian, None if known.importance is None else known.importance[ids])
 
 
 def decode_unit(payload: bytes, unit: Unit, level: str, dtype: torch.dtype) -> list[Tensor]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from compress.codecs.frames import join, split
+from compress.codecs.statistics import Statistics
 from compress.errors import Refusal
 
 Shape = tuple[int, ...]
@@ -43,8 +44,8 @@ class Codec(ABC):
         return None
 
     @abstractmethod
-    def encode(self, weights: Sequence[Tensor], hessians: Sequence[Tensor | None], roles: Sequence[str]) -> bytes:
-        """The matrices of one unit as bytes. `roles` are their names inside the unit."""
+    def encode(self, weights: Sequence[Tensor], known: Sequence[Statistics | None], roles: Sequence[str]) -> bytes:
+        """The matrices of one unit as bytes. `known` is what calibration knows, `roles` are names inside the unit."""
 
     @abstractmethod
     def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:
@@ -67,7 +68,7 @@ class EachAlone(Codec):
     def encode(
         self,
         weights: Sequence[Tensor],
-        hessians: Sequence[Tensor | None],  # noqa: ARG002
+        known: Sequence[Statistics | None],  # noqa: ARG002
         roles: Sequence[str],  # noqa: ARG002
     ) -> bytes:
         return join([self.encode_one(weight) for weight in weights])

@@ -17,6 +17,7 @@ from torch import Tensor
 from compress.codecs.base import Shape
 from compress.codecs.lossless import check_ratio, most_weights
 from compress.codecs.registry import codec
+from compress.codecs.statistics import Statistics
 from compress.errors import Refusal
 
 _MAGIC = b"CET1"
@@ -73,7 +74,7 @@ def encode(weight: Tensor, level: str, hessian: Tensor | None = None) -> Encoded
     if hessian is not None:
         refuse_hessian(hessian, prod(weight.shape[1:]))
     overhead = Encoded(chosen.level, tuple(weight.shape), weight.dtype, b"").nbytes
-    payload = chosen.within(overhead).encode([weight], [hessian], ["weight"])
+    payload = chosen.within(overhead).encode([weight], [None if hessian is None else Statistics(hessian)], ["weight"])
     refuse_empty(weight.numel(), len(payload))
     return Encoded(chosen.level, tuple(weight.shape), weight.dtype, payload)
 

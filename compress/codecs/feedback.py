@@ -28,6 +28,7 @@ class Factor:
     order: Tensor  # input columns, the least used first
     upper: Tensor  # U, float32
     relative: Tensor  # the step each input column should have, in the original order; the largest is 1
+    widest: float  # that largest step, as Uⱼⱼ of the Hessian as it came
     hessian: Tensor  # damped, in the original order, mean diagonal 1
 
 
@@ -61,7 +62,8 @@ def _factor(hessian: Tensor) -> Factor:
             if not int(failed):
                 relative = torch.empty_like(order, dtype=torch.float64)
                 relative[order] = upper.diagonal() / upper.diagonal().max()
-                return Factor(order, upper.float(), relative.float(), damped.float())
+                widest = float(upper.diagonal().max()) / mean**0.5
+                return Factor(order, upper.float(), relative.float(), widest, damped.float())
         damping *= 4
     raise Refusal("the Hessian is not XᵀX of anything: it has large negative eigenvalues")
 

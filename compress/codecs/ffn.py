@@ -14,6 +14,7 @@ from torch import Tensor
 
 from compress.codecs.base import Codec, Shape
 from compress.codecs.registry import codec, register
+from compress.codecs.statistics import Statistics
 from compress.errors import Refusal
 
 
@@ -32,12 +33,12 @@ class PrunedMLP(Codec):
             return "only a gated MLP of three matrices (gate, up, down) has neurons to prune"
         return self.inner.unit_misfit(self._smaller(shapes), roles)
 
-    def encode(self, weights: Sequence[Tensor], hessians: Sequence[Tensor | None], roles: Sequence[str]) -> bytes:
+    def encode(self, weights: Sequence[Tensor], known: Sequence[Statistics | None], roles: Sequence[str]) -> bytes:
         shapes = [tuple(weight.shape) for weight in weights]
         down = _must_be_gated(shapes)
         stay = self._best(weights, down)
         kept = [w[:, stay] if i == down else w[stay] for i, w in enumerate(weights)]
-        inputs = [h if h is None or i != down else h[stay][:, stay] for i, h in enumerate(hessians)]
+        inputs = [None if k is None else _of_neurons(k, stay, i == down) for i, k in enumerate(known)]
         return self.inner.encode([w.contiguous() for w in kept], inputs, roles)
 
     def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:
@@ -57,6 +58,13 @@ class PrunedMLP(Codec):
     def _smaller(self, shapes: Sequence[Shape]) -> list[Shape]:
         down = _must_be_gated(shapes)
         return [(s[0], self._count(s[1])) if i == down else (self._count(s[0]), s[1]) for i, s in enumerate(shapes)]
+
+
+def _of_neurons(known: Statistics, stay: Tensor, down: bool) -> Statistics:
+    """What is known of the smaller matrix: fewer inputs for the one that leads out, fewer outputs for the others."""
+    if down:
+        return Statistics(known.hessian[stay][:, stay], known.importance)
+    return Statistics(known.hessian, None if known.importance is None else known.importance[stay])
 
 
 def _down(shapes: Sequence[Shape]) -> int | None:

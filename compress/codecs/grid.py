@@ -26,11 +26,12 @@ from torch import Tensor
 from compress.codecs.base import Codec, Shape, flat_shape
 from compress.codecs.feedback import shifted
 from compress.codecs.frames import put_varint, take_varint
-from compress.codecs.layout import Block, decode_streams, encode_streams
+from compress.codecs.layout import Block, Codes, decode_streams, encode_streams
 from compress.codecs.lossless import check_ratio, integers_decode, integers_encode
-from compress.codecs.parts import FINEST, Part, column_steps, sample, split_parts
+from compress.codecs.parts import FINEST, Part, sample, split_parts, steps_of
 from compress.codecs.rate import first_guess, search
 from compress.codecs.registry import register
+from compress.codecs.statistics import Statistics
 from compress.errors import Refusal
 
 LOWEST, HIGHEST = 0.25, 8.0
@@ -62,11 +63,11 @@ class Grid(Codec):
     def encode(
         self,
         weights: Sequence[Tensor],
-        hessians: Sequence[Tensor | None],
+        known: Sequence[Statistics | None],
         roles: Sequence[str],  # noqa: ARG002
     ) -> bytes:
-        parts = split_parts(weights, hessians)
-        calibrated = any(hessian is not None for hessian in hessians)
+        parts = split_parts(weights, known)
+        calibrated = any(statistics is not None for statistics in known)
         side = b"".join(
             _bf16_bytes(scale)
             for _, scale in sorted(p for part in parts for p in zip(part.members, part.scales, strict=True))
@@ -75,6 +76,9 @@ class Grid(Codec):
             groups = sorted((index, group) for group, part in enumerate(parts) for index in part.members)
             codes = integers_encode(np.concatenate([part.block.codes for part in parts]))
             side += bytes(group for _, group in groups) + put_varint(len(codes)) + codes
+            rows = [part.block.rows for part in parts if part.block.rows is not None]
+            row_codes = integers_encode(np.concatenate(rows)) if rows else b""
+            side += put_varint(len(row_codes)) + row_codes
         count = sum(part.numel for part in parts)
         budget = int(count * self.rate / 8) - self.overhead
 
@@ -114,7 +118,9 @@ class Grid(Codec):
         for group, (block, integers) in enumerate(zip(blocks, streams, strict=True)):
             members = [i for i in range(len(shapes)) if groups[i] == group]
             columns = shifted(torch.from_numpy(integers.astype(np.float32)), *shifts)
-            columns *= torch.from_numpy(np.float32(step) * column_steps(block.codes))[:, None]
+            columns *= torch.from_numpy(np.float32(step) * steps_of(block.codes))[:, None]
+            if block.rows is not None:
+                columns *= torch.from_numpy(steps_of(block.rows))[None, :]
             begin = 0
             for i in members:
                 width = flat[i][0] if flags & _CALIBRATED else block.outputs
@@ -164,17 +170,25 @@ def _checked(groups: bytes, shapes: Sequence[tuple[int, int]]) -> list[int]:
 def _read_codes(
     payload: bytes, at: int, groups: Sequence[int], shapes: Sequence[tuple[int, int]]
 ) -> tuple[list[Block], int]:
-    length, at = take_varint(payload, at)
     count = max(groups) + 1
     widths = [next(s[1] for g, s in zip(groups, shapes, strict=True) if g == group) for group in range(count)]
     outputs = [sum(s[0] for g, s in zip(groups, shapes, strict=True) if g == group) for group in range(count)]
-    codes = integers_decode(payload[at : at + length], sum(widths), "int16")
+    columns, at = _take_codes(payload, at, widths)
+    rows, at = _take_codes(payload, at, outputs)
+    if columns is None:
+        raise Refusal("damaged grid payload: no column steps")
+    return [Block(c, o, rows[i] if rows else None) for i, (c, o) in enumerate(zip(columns, outputs, strict=True))], at
+
+
+def _take_codes(payload: bytes, at: int, counts: Sequence[int]) -> tuple[list[Codes] | None, int]:
+    """Codes of so many places for each block; None where none were written."""
+    length, at = take_varint(payload, at)
+    if length == 0:
+        return None, at
+    codes = integers_decode(payload[at : at + length], sum(counts), "int16").astype(np.int16)
     if codes.min() < 0 or codes.max() > FINEST:
-        raise Refusal("damaged grid payload: a column step that is none")
-    ends = np.cumsum(widths)
-    return [
-        Block(codes[e - w : e].astype(np.int16), o) for e, w, o in zip(ends, widths, outputs, strict=True)
-    ], at + length
+        raise Refusal("damaged grid payload: a step that is none")
+    return np.split(codes, np.cumsum(counts)[:-1]), at + length
 
 
 def _bf16_bytes(value: float) -> bytes:

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from compress.codecs.feedback import Factor, factor, quantise_columns
 from compress.codecs.layout import Block
+from compress.codecs.statistics import Statistics
 
 FINEST = 96  # largest code of a column step: 2^-24 of the widest
+FLOOR = 2.0  # added to every importance, in shares of the mean: gradients on a little speech say only so much
 _SLAB = 1 << 24  # weights in float32 at once
 _SAMPLE = 1 << 16  # weights of each part that stand for all of them
 
@@ -44,22 +46,35 @@ class Part:
     def thinned(self, every: int) -> Part:
         """Every so-manieth output of each matrix."""
         few = tuple(matrix[::every] for matrix in self.matrices)
-        return replace(self, matrices=few, block=replace(self.block, outputs=sum(m.shape[0] for m in few)))
+        rows = None if self.block.rows is None else np.concatenate([r[::every] for r in self._rows()])
+        return replace(self, matrices=few, block=Block(self.block.codes, sum(m.shape[0] for m in few), rows))
+
+    def _rows(self) -> list[NDArray[np.int16]]:
+        """Codes of the outputs of each matrix."""
+        assert self.block.rows is not None
+        return np.split(self.block.rows, np.cumsum([m.shape[0] for m in self.matrices])[:-1])
+
+    def row_steps(self) -> list[Tensor | None]:
+        """Steps of the outputs of each matrix, relative to the widest, outputs × 1."""
+        if self.block.rows is None:
+            return [None] * len(self.matrices)
+        return [torch.from_numpy(steps_of(codes)).to(self.device)[:, None] for codes in self._rows()]
 
     def slabs(self) -> Iterator[tuple[int, Tensor]]:
-        """Stretches of outputs as inputs × outputs at scale 1, each with the place where it begins."""
+        """Stretches of outputs as inputs × outputs at scale and row step 1, each with the place where it begins."""
         at = 0
-        for matrix, scale in zip(self.matrices, self.scales, strict=True):
+        for matrix, scale, steps in zip(self.matrices, self.scales, self.row_steps(), strict=True):
             height = max(1, _SLAB // matrix.shape[1])
             for begin in range(0, matrix.shape[0], height):
                 rows = matrix[begin : begin + height].to(torch.float32)
-                yield at + begin, (rows / scale if scale else torch.zeros_like(rows)).T
+                rows = rows / scale if scale else torch.zeros_like(rows)
+                yield at + begin, (rows if steps is None else rows / steps[begin : begin + height]).T
             at += matrix.shape[0]
 
     def integers(self, step: float, shifts: tuple[float, float], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
         """The unit on the grid, inputs × outputs. OverflowError when the integers are too wide for the dtype."""
         out = np.empty((self.block.codes.size, self.block.outputs), dtype)
-        steps = torch.from_numpy(column_steps(self.block.codes) * np.float32(step)).to(self.device)
+        steps = torch.from_numpy(steps_of(self.block.codes) * np.float32(step)).to(self.device)
         limit = 2.0 ** (8 * out.itemsize - 1)
         for begin, columns in self.slabs():
             if self.factor is None:
@@ -76,56 +91,96 @@ class Part:
         return out
 
 
-def split_parts(weights: Sequence[Tensor], hessians: Sequence[Tensor | None]) -> list[Part]:
-    """The parts of a unit, numbered as they come. With no Hessian at all, each matrix is a part of its own."""
+def split_parts(weights: Sequence[Tensor], known: Sequence[Statistics | None]) -> list[Part]:
+    """The parts of a unit, numbered as they come. With nothing known, each matrix is a part of its own."""
     matrices = [weight.detach().reshape(weight.shape[0], -1) for weight in weights]
-    if all(hessian is None for hessian in hessians):
+    if all(statistics is None for statistics in known):
         one = np.zeros(1, np.int16)
         flat = [m.reshape(-1, 1) for m in matrices]
-        return [Part((i,), (m,), (_scale(m, None),), Block(one, m.shape[0]), None) for i, m in enumerate(flat)]
+        return [Part((i,), (m,), (_bf16(_size(m)),), Block(one, m.shape[0]), None) for i, m in enumerate(flat)]
     groups: list[list[int]] = []
-    for index, hessian in enumerate(hessians):
-        same = [g for g in groups if hessian is not None and _equal(hessians[g[0]], hessian)]
+    for index, statistics in enumerate(known):
+        same = [g for g in groups if _share(known[g[0]], statistics)]
         if same:
             same[0].append(index)
         else:
             groups.append([index])
-    return [_part(group, [matrices[i] for i in group], hessians[group[0]]) for group in groups]
+    every = all(statistics is not None and statistics.importance is not None for statistics in known)
+    return [_part(group, [matrices[i] for i in group], [known[i] for i in group], every) for group in groups]
 
 
-def _part(members: list[int], matrices: list[Tensor], hessian: Tensor | None) -> Part:
-    known = None if hessian is None else factor(hessian)
-    relative = torch.ones(matrices[0].shape[1]) if known is None else known.relative.cpu()
-    codes = (-4 * torch.log2(relative)).round().clamp(0, FINEST).to(torch.int16).numpy()
-    block = Block(codes, sum(matrix.shape[0] for matrix in matrices))
-    return Part(tuple(members), tuple(matrices), tuple(_scale(m, known) for m in matrices), block, known)
+def _part(members: list[int], matrices: list[Tensor], known: list[Statistics | None], every: bool) -> Part:
+    found = None if known[0] is None else factor(known[0].hessian)
+    relative = torch.ones(matrices[0].shape[1]) if found is None else found.relative.cpu()
+    codes = _codes(relative)
+    scales, rows = [], []
+    for matrix, statistics in zip(matrices, known, strict=True):
+        if every:
+            assert statistics is not None
+            assert found is not None
+            mattering = importance_root(statistics)
+            rows.append(_codes(mattering.min() / mattering))
+            scales.append(_bf16(found.widest / float(mattering.min())) if bool(matrix.any()) else 0.0)
+        else:
+            scales.append(_bf16(_output_size(matrix, found)))
+    block = Block(codes, sum(m.shape[0] for m in matrices), np.concatenate(rows) if rows else None)
+    return Part(tuple(members), tuple(matrices), tuple(scales), block, found)
 
 
-def _equal(a: Tensor | None, b: Tensor) -> bool:
-    return a is b or (a is not None and a.shape == b.shape and bool(torch.equal(a, b)))
+def importance_root(statistics: Statistics) -> Tensor:
+    """How finely each output should be written: the root of its importance, with a floor under all."""
+    assert statistics.importance is not None
+    value = statistics.importance.to(torch.float64).cpu().clamp(min=0)
+    mean = float(value.mean())
+    return (value + FLOOR * mean).sqrt() if mean > 0 else torch.ones_like(value)
 
 
-def _scale(matrix: Tensor, known: Factor | None) -> float:
-    """What a matrix is measured by: the size of its outputs on the calibration data, or of its weights."""
+def _codes(relative: Tensor) -> NDArray[np.int16]:
+    """Steps relative to the widest, in quarters of a power of two."""
+    return (-4 * torch.log2(relative)).round().clamp(0, FINEST).to(torch.int16).numpy()
+
+
+def _share(a: Statistics | None, b: Statistics | None) -> bool:
+    if a is None or b is None:
+        return False
+    return a.hessian is b.hessian or (a.hessian.shape == b.hessian.shape and bool(torch.equal(a.hessian, b.hessian)))
+
+
+def _size(matrix: Tensor) -> float:
+    """Root mean square of the weights."""
+    parts = matrix.split(max(1, _SLAB // matrix.shape[1]))
+    total = sum(float(p.to(torch.float32).square().sum(dtype=torch.float64)) for p in parts)
+    return float(np.sqrt(total / matrix.numel()))
+
+
+def _output_size(matrix: Tensor, known: Factor | None) -> float:
+    """Size of the outputs on the calibration data, times the widest step: all matrices then lose the same share."""
+    if known is None:
+        return _size(matrix)
     total = 0.0
-    damped = None if known is None else known.hessian.to(matrix.device)
-    for rows in matrix.split(max(1, _SLAB // matrix.shape[1])):
-        values = rows.to(torch.float32)
-        total += float((values * (values if damped is None else values @ damped)).sum(dtype=torch.float64))
-    size = float(np.sqrt(max(total, 0.0) / matrix.numel()))
-    return float(struct.unpack("<f", b"\0\0" + struct.pack("<f", size)[2:])[0])  # as bfloat16, towards zero
+    damped = known.hessian.to(matrix.device)
+    for part in matrix.split(max(1, _SLAB // matrix.shape[1])):
+        values = part.to(torch.float32)
+        total += float((values * (values @ damped)).sum(dtype=torch.float64))
+    return float(np.sqrt(max(total, 0.0) / matrix.numel())) * float(known.upper.diagonal().max())
 
 
-def column_steps(codes: NDArray[np.int16]) -> NDArray[np.float32]:
+def _bf16(size: float) -> float:
+    """The bfloat16 next to a value towards zero, which is what the payload will say."""
+    return float(struct.unpack("<f", b"\0\0" + struct.pack("<f", size)[2:])[0])
+
+
+def steps_of(codes: NDArray[np.int16]) -> NDArray[np.float32]:
     return np.exp2(codes.astype(np.float32) / -4).astype(np.float32)
 
 
 def sample(parts: Sequence[Part]) -> NDArray[np.float32]:
-    """Weights in units of their column's step, up to a few ten thousand of each part."""
+    """Weights in units of their own step, up to a few ten thousand of each matrix."""
     out = []
     for part in parts:
-        steps = torch.from_numpy(column_steps(part.block.codes)).to(part.device)
-        for matrix, scale in zip(part.matrices, part.scales, strict=True):
-            some = matrix[:: max(1, matrix.numel() // _SAMPLE)].to(torch.float32)
-            out.append((some / (scale or 1.0) / steps).reshape(-1).cpu().numpy())
+        columns = torch.from_numpy(steps_of(part.block.codes)).to(part.device)
+        for matrix, scale, steps in zip(part.matrices, part.scales, part.row_steps(), strict=True):
+            every = max(1, matrix.numel() // _SAMPLE)
+            some = matrix[::every].to(torch.float32) / (scale or 1.0) / columns
+            out.append((some if steps is None else some / steps[::every]).reshape(-1).cpu().numpy())
     return np.concatenate(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from math import prod
 
 import torch
@@ -12,6 +13,7 @@ from compress.codecs.registry import register
 from compress.errors import Refusal
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+_AT_ONCE = 1 << 24  # weights converted in one go, to bound memory
 FORMATS = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -21,10 +23,14 @@ class Raw(EachAlone):
         self.level = f"raw:{format}"
 
     def encode_one(self, weight: Tensor) -> bytes:
-        stored = weight.detach().to("cpu", DTYPES[self.format])
-        if self.format == "fp16" and bool(torch.isinf(stored).any()):
-            raise Refusal("raw:fp16 cannot hold this tensor: a weight is beyond 65504; use raw:bf16")
-        return to_bytes(stored)
+        dtype = DTYPES[self.format]
+        out = io.BytesIO()  # hands over what it holds without a copy
+        for part in weight.detach().reshape(-1).split(_AT_ONCE):
+            stored = part.to("cpu", dtype)
+            if self.format == "fp16" and bool(torch.isinf(stored).any()):
+                raise Refusal("raw:fp16 cannot hold this tensor: a weight is beyond 65504; use raw:bf16")
+            out.write(stored.view(torch.uint8).numpy().data)
+        return out.getvalue()
 
     def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
         return from_bytes(payload, shape, DTYPES[self.format])

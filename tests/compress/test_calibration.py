@@ -11,7 +11,7 @@ import torch
 from compress.artifact import load
 from compress.calibration import calibrate
 from compress.errors import Refusal
-from compress.hessians import hessians
+from compress.hessians import statistics
 from compress.ledger import Ledger
 from compress.packing import pack
 from compress.policy import Policy
@@ -63,22 +63,57 @@ def test_hessians_are_those_of_the_inputs(
             mask = batch["attention_mask"].bool()
             resident.model(**batch)
     hook.remove()
-    found = hessians(store.root, digest, source.anatomy.unit("lm.2.mlp"))
-    assert found[0] is found[1]
-    assert found[1] is not None
-    assert torch.allclose(found[1], wanted, rtol=1e-3, atol=1e-3 * float(wanted.diagonal().max()))
-    assert found[2] is not None
-    assert found[2].shape == (128, 128)
+    gate, up, down = statistics(store.root, digest, source.anatomy.unit("lm.2.mlp"))
+    assert gate is not None
+    assert up is not None
+    assert down is not None
+    assert gate.hessian is up.hessian
+    assert torch.allclose(up.hessian, wanted, rtol=1e-3, atol=1e-3 * float(wanted.diagonal().max()))
+    assert down.hessian.shape == (128, 128)
 
 
 def test_every_unit_with_matrix_products_has_them(source: Source, store: Store, digest: str) -> None:
     for unit in source.anatomy.units.values():
-        for shape, hessian in zip(unit.shapes, hessians(store.root, digest, unit), strict=True):
+        for shape, known in zip(unit.shapes, statistics(store.root, digest, unit), strict=True):
             if unit.kind == "embedding":
-                assert hessian is None
+                assert known is None
             else:
-                assert hessian is not None
-                assert hessian.shape[0] == torch.Size(shape[1:]).numel()
+                assert known is not None
+                assert known.importance is None
+                assert known.hessian.shape[0] == torch.Size(shape[1:]).numel()
+
+
+def test_importance_is_measured_where_it_matters(
+    source: Source, store: Store, resident: Resident, batches: list[dict[str, Any]], digest: str, tmp_path: Path
+) -> None:
+    places = [torch.zeros_like(batch["input_ids"], dtype=torch.bool) for batch in batches]
+    for place in places:
+        place[:, -3:] = True
+    again = calibrate(source, batches, store, places=places, resident=resident)
+    assert again != digest
+    for unit in source.anatomy.units.values():
+        for shape, known in zip(unit.shapes, statistics(store.root, again, unit), strict=True):
+            assert known is not None
+            assert known.importance is not None
+            assert known.importance.shape == shape[:1]
+            assert bool((known.importance >= 0).all())
+            assert float(known.importance.sum()) > 0
+    used = {int(i) for batch in batches for i in batch["input_ids"].unique()}
+    [embedding] = statistics(store.root, again, source.anatomy.unit("embedding"))
+    assert embedding is not None
+    assert embedding.importance is not None
+    assert {int(i) for i in embedding.importance.nonzero()} <= used
+
+    policy = recipe("uniform:grid@2.5", source.anatomy, source.digest, calibration=again)
+    packed = pack(source, policy, store, tmp_path / "art")
+    assert Ledger(source, store, ["grid@2.5"], again).predict(policy) == packed
+    loaded, _ = load(tmp_path / "art")
+    resident.apply(policy)
+    with torch.no_grad():
+        assert torch.equal(loaded(**batches[0]).logits, resident.model(**batches[0]).logits)
+    resident.restore()
+    with pytest.raises(Refusal, match="masks of places"):
+        calibrate(source, batches, store, places=places[:1])
 
 
 def test_little_memory_gives_the_same_in_more_passes(
@@ -90,8 +125,9 @@ def test_little_memory_gives_the_same_in_more_passes(
     assert again == digest
     assert len(seen) > 5
     for unit in source.anatomy.units.values():
-        pairs = zip(hessians(store.root, digest, unit), hessians(small.root, digest, unit), strict=True)
-        assert all(a is b is None or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs)
+        for one, other in zip(*(statistics(s.root, digest, unit) for s in (store, small)), strict=True):
+            assert (one is None) == (other is None)
+            assert one is None or other is None or torch.equal(one.hessian, other.hessian)
 
 
 def test_it_is_gathered_once(
