@@ -46,11 +46,13 @@ def finish(model: nn.Module, device: str | torch.device, files: Mapping[str, byt
     if missing:
         raise Refusal(f"no weights for {missing[0]} ({len(missing)} tensors missing in all)")
     if "generation_config.json" in files:
-        table = _table(files, "generation_config.json")
-        try:
-            model.generation_config = GenerationConfig.from_dict(table)
-        except Exception as error:  # transformers checks its values in many ways
-            raise Refusal(f"generation_config.json of this model is not one: {first_line(error)}") from None
+        _table(files, "generation_config.json")
+        with tempfile.TemporaryDirectory() as folder:  # only from_pretrained makes one that generate takes
+            (Path(folder) / "generation_config.json").write_bytes(files["generation_config.json"])
+            try:
+                model.generation_config = GenerationConfig.from_pretrained(folder)
+            except Exception as error:  # transformers checks its values in many ways
+                raise Refusal(f"generation_config.json of this model is not one: {first_line(error)}") from None
     model.eval()
 
 

@@ -16,6 +16,7 @@ import math
 import re
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -96,39 +97,61 @@ class Grid(Codec):
         return search(attempt(parts), budget, count, guess)[0]
 
     def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:  # noqa: ARG002
-        if len(payload) < _HEAD.size + 2 * len(shapes):
-            raise Refusal(f"damaged grid payload: only {len(payload)} bytes")
-        check_ratio(sum(prod(shape) for shape in shapes), len(payload))
-        flags, step, first, others = _HEAD.unpack_from(payload)
-        at = _HEAD.size
-        scales = [_bf16_value(payload[at + 2 * i : at + 2 * i + 2]) for i in range(len(shapes))]
-        at += 2 * len(shapes)
-        if not 0 < step < math.inf or not all(0 <= scale < math.inf for scale in scales):
-            raise Refusal("damaged grid payload: a step or scale that is none")
-        flat = [flat_shape(shape) for shape in shapes]
-        shifts = (first / _SHIFT, others / _SHIFT)
-        groups: Sequence[int] = range(len(shapes))
-        if flags & _CALIBRATED:
-            groups, at = _checked(payload[at : at + len(shapes)], flat), at + len(shapes)
-            blocks, at = _read_codes(payload, at, groups, flat)
-        else:
-            blocks = [Block(np.zeros(1, np.int16), prod(shape)) for shape in shapes]
-        streams = decode_streams(blocks, flags & ~_CALIBRATED, payload[at:])
+        read = _read(payload, shapes)
         out: list[Tensor] = [torch.empty(0)] * len(shapes)
-        for group, (block, integers) in enumerate(zip(blocks, streams, strict=True)):
-            members = [i for i in range(len(shapes)) if groups[i] == group]
-            columns = shifted(torch.from_numpy(integers.astype(np.float32)), *shifts)
-            columns *= torch.from_numpy(np.float32(step) * steps_of(block.codes))[:, None]
+        for group, block in enumerate(read.blocks):
+            columns = shifted(torch.from_numpy(read.integers[group].astype(np.float32)), *read.shifts)
+            read.integers[group] = np.empty(0)  # a unit may take gigabytes: each part is let go when it is used
+            columns *= torch.from_numpy(np.float32(read.step) * steps_of(block.codes))[:, None]
             if block.rows is not None:
                 columns *= torch.from_numpy(steps_of(block.rows))[None, :]
             begin = 0
-            for i in members:
-                width = flat[i][0] if flags & _CALIBRATED else block.outputs
+            for i in (i for i in range(len(shapes)) if read.groups[i] == group):
+                width = flat_shape(shapes[i])[0] if read.calibrated else block.outputs
                 mine = columns[:, begin : begin + width]
                 begin += width
-                value = mine.T.contiguous() if flags & _CALIBRATED else mine
-                out[i] = value.mul_(scales[i]).reshape(shapes[i])
+                value = mine.T.contiguous() if read.calibrated else mine
+                out[i] = value.mul_(read.scales[i]).reshape(shapes[i])
         return out
+
+    def integers(self, payload: bytes, shapes: Sequence[Shape]) -> NDArray[np.generic]:
+        """The integers of a payload, for those who want to know their entropy."""
+        return np.concatenate([values.reshape(-1) for values in _read(payload, shapes).integers])
+
+
+@dataclass(frozen=True)
+class Read:
+    """A payload taken apart and checked."""
+
+    step: float
+    shifts: tuple[float, float]
+    scales: list[float]
+    groups: Sequence[int]
+    blocks: list[Block]
+    integers: list[NDArray[np.generic]]
+    calibrated: bool
+
+
+def _read(payload: bytes, shapes: Sequence[Shape]) -> Read:
+    if len(payload) < _HEAD.size + 2 * len(shapes):
+        raise Refusal(f"damaged grid payload: only {len(payload)} bytes")
+    check_ratio(sum(prod(shape) for shape in shapes), len(payload))
+    flags, step, first, others = _HEAD.unpack_from(payload)
+    at = _HEAD.size
+    scales = [_bf16_value(payload[at + 2 * i : at + 2 * i + 2]) for i in range(len(shapes))]
+    at += 2 * len(shapes)
+    if not 0 < step < math.inf or not all(0 <= scale < math.inf for scale in scales):
+        raise Refusal("damaged grid payload: a step or scale that is none")
+    groups: Sequence[int] = range(len(shapes))
+    calibrated = bool(flags & _CALIBRATED)
+    if calibrated:
+        flat = [flat_shape(shape) for shape in shapes]
+        groups, at = _checked(payload[at : at + len(shapes)], flat), at + len(shapes)
+        blocks, at = _read_codes(payload, at, groups, flat)
+    else:
+        blocks = [Block(np.zeros(1, np.int16), prod(shape)) for shape in shapes]
+    integers = decode_streams(blocks, flags & ~_CALIBRATED, payload[at:])
+    return Read(step, (first / _SHIFT, others / _SHIFT), scales, groups, blocks, integers, calibrated)
 
 
 def _payload(parts: Sequence[Part], step: float, side: bytes, calibrated: bool) -> bytes:

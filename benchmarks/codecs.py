@@ -1,0 +1,231 @@
+"""Every level on the embedded model: bits, entropy, damage, speed. One table and one picture.
+
+    python -m benchmarks.codecs [--segments 72] [--picture FILE.png] [--no-comet]
+
+The whole model is written at one level. `grid` is shown without calibration, and with error feedback from
+the first segments of dev; damage (KL to the original's outputs, COMET) is that on the segments behind them,
+in both languages. Bits are those of the encoded matrices, all side information counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+
+import embedded
+from compress.calibration import calibrate
+from compress.codecs import Encoded, codec, decode, encode
+from compress.codecs.grid import Grid
+from compress.codecs.rate import entropy
+from compress.ledger import Ledger
+from compress.policy import Policy
+from compress.recipes import recipe
+from compress.resident import Resident
+from compress.source import Source
+from compress.store import Store
+from compress.variant import Wanted, variant_key
+from evaluate.batches import prepare
+from evaluate.closeness import Taught, closeness, teach
+from evaluate.comet import Comet
+from evaluate.dataset import open_data
+from evaluate.translate import translate
+
+LANGUAGES = ("en-zh", "en-de")
+PUBLISHED = ("int8", "nf4", "digits:3", "digits:2", "rtn:8:g32", "rtn:4:g32", "rtn:3:g32", "rtn:2:g32")
+RATES = (6, 5, 4, 3.5, 3.1, 2.5, 2, 1.5, 1)
+NEW_TOKENS = 60
+
+
+@dataclass(frozen=True)
+class Row:
+    level: str
+    calibrated: bool
+    bits: float  # a weight of the encoded matrices
+    nbytes: int  # of the whole artifact
+    entropy: float | None
+    kl: float
+    comet: float | None
+    seconds: float  # to encode the model
+
+
+class Bench:
+    """The embedded model, what it said, and how far a policy is from that."""
+
+    def __init__(self, segments: int, comet: bool, work: Path) -> None:
+        self.source = Source.open(embedded.MODEL)
+        self.store = Store(work)
+        self.resident = Resident(self.source, self.store)
+        self.comet = Comet(str(embedded.COMET)) if comet else None
+        self.taught: list[Taught] = []
+        self.judged: list[tuple[Any, Any]] = []
+        inputs, places = [], []
+        for language in LANGUAGES:
+            data = open_data("embedded", "dev", language)
+            first = replace(data, segments=data.segments[:segments])
+            rest = replace(data, segments=data.segments[segments : 2 * segments])
+            for part in (first, rest):
+                batches = prepare(part, self.resident.processor, 24)
+                said = translate(self.resident.model, self.resident.processor, batches, NEW_TOKENS)
+                taught = teach(self.resident.model, self.resident.processor, batches, said)
+                if part is first:
+                    inputs += [batch.inputs for batch in taught]
+                    places += [batch.places for batch in taught]
+                else:
+                    self.taught += taught
+                    self.judged.append((rest, batches))
+        begin = time.monotonic()
+        self.calibration = calibrate(self.source, inputs, self.store, places=places, resident=self.resident)
+        self.calibration_seconds = time.monotonic() - begin
+
+    def row(self, level: str, calibrated: bool) -> Row:
+        anatomy = self.source.anatomy
+        plain = recipe(f"uniform:{level}", anatomy, self.source.digest)
+        policy = replace(plain, calibration=self.calibration if calibrated else "")
+        begin = time.monotonic()
+        self.resident.apply(policy)
+        seconds = time.monotonic() - begin
+        ledger = Ledger(self.source, self.store, [level, "raw:fp16"], policy.calibration)
+        units = [unit for unit in anatomy.units.values() if policy.levels[unit.name] == codec(level).level]
+        bits = 8 * sum(ledger.size(u.name, level) for u in units) / sum(u.weights for u in units)
+        kl = closeness(self.resident.model, self.taught)
+        return Row(
+            codec(level).level,
+            calibrated,
+            bits,
+            ledger.predict(policy),
+            self._entropy(policy),
+            kl,
+            self._comet(),
+            seconds,
+        )
+
+    def _comet(self) -> float | None:
+        if self.comet is None:
+            return None
+        scores = []
+        for data, batches in self.judged:
+            said = translate(self.resident.model, self.resident.processor, batches, NEW_TOKENS)
+            sources = [segment.source for segment in data.segments]
+            scores += self.comet.score(sources, said, [segment.reference for segment in data.segments])
+        return sum(scores) / len(scores)
+
+    def _entropy(self, policy: Policy) -> float | None:
+        """Bits a weight of a grid's integers, unit by unit, all their places taken as draws from one distribution."""
+        total, count = 0.0, 0
+        for unit in policy.kept_units(self.source.anatomy):
+            grid = codec(policy.levels[unit.name])
+            if not isinstance(grid, Grid):
+                return None
+            key = variant_key(self.source, unit, grid.level, Wanted(calibration=policy.calibration))
+            integers = grid.integers(self.store.get(key) or b"", unit.shapes)
+            total += entropy(integers) * integers.size
+            count += integers.size
+        return total / count
+
+
+def speed(level: str, hessian: torch.Tensor | None) -> tuple[float, float]:
+    """Millions of weights a second, encoding and decoding one matrix of 2048 × 4096 on one core."""
+    generator = torch.Generator().manual_seed(0)
+    weight = (torch.randn(2048, 4096, generator=generator) * 0.02).to(torch.bfloat16)
+    encode(weight[:64], level)  # first use loads libraries
+    begin = time.monotonic()
+    encoded = encode(weight, level, hessian)
+    middle = time.monotonic()
+    data = encoded.to_bytes()
+    best = 1e9
+    for _ in range(3):
+        start = time.monotonic()
+        decode(Encoded.from_bytes(data))
+        best = min(best, time.monotonic() - start)
+    return weight.numel() / 1e6 / (middle - begin), weight.numel() / 1e6 / best
+
+
+def table(rows: list[Row], speeds: dict[tuple[str, bool], tuple[float, float]]) -> str:
+    lines = [
+        "| level | feedback | bits a weight | entropy | artifact bytes | KL | COMET | encode, M/s | decode, M/s |",
+        "|" + "---|" * 9,
+    ]
+    for row in rows:
+        fast = speeds.get((row.level, row.calibrated))
+        known = f"{row.entropy:.3f}" if row.entropy is not None else ""
+        judged = f"{row.comet:.4f}" if row.comet is not None else ""
+        pace = f"{fast[0]:.0f} | {fast[1]:.0f}" if fast else " | "
+        lines.append(
+            f"| `{row.level}` | {'yes' if row.calibrated else 'no'} | {row.bits:.3f} | {known} | {row.nbytes:,} | "
+            f"{row.kl:.5f} | {judged} | {pace} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(rows: list[Row], file: Path) -> None:
+    """Bits against damage, a line a codec."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    lines: dict[str, list[Row]] = {}
+    for row in rows:
+        name = row.level.partition(":")[0].partition("@")[0]
+        lines.setdefault(name + (", error feedback" if row.calibrated else ""), []).append(row)
+    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    for name, points in lines.items():
+        points = sorted(points, key=lambda row: row.bits)
+        axes.plot([p.bits for p in points], [max(p.kl, 1e-6) for p in points], marker="o", label=name)
+    axes.set(xlabel="bits a weight, all side information counted", ylabel="KL to the original, nats a token")
+    axes.set_yscale("log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110)
+
+
+def under_the_curve(rows: list[Row]) -> list[str]:
+    """Points of other codecs that lie below the line of calibrated grid, log KL between its points."""
+    import numpy as np
+
+    curve = sorted((row.bits, np.log(row.kl)) for row in rows if row.calibrated)
+    bits, damage = zip(*curve, strict=True)
+    others = [row for row in rows if not row.level.startswith("grid") and row.bits <= max(bits)]
+    return [row.level for row in others if np.log(row.kl) < np.interp(row.bits, bits, damage)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--segments", type=int, default=72, help="of each language, to calibrate and again to judge")
+    parser.add_argument("--picture", type=Path, default=Path("benchmarks/pictures/codecs.png"))
+    parser.add_argument("--no-comet", action="store_true")
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as work:
+        bench = Bench(given.segments, not given.no_comet, Path(work))
+        wanted = [(level, False) for level in PUBLISHED] + [(f"grid@{r}", c) for c in (False, True) for r in RATES]
+        rows = [bench.row(level, calibrated) for level, calibrated in wanted]
+        if bench.comet is not None:
+            bench.comet.close()
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(512, 4096, generator=generator)
+    timed = [(level, False) for level in (*PUBLISHED, "grid@4", "grid@2")] + [("grid@4", True), ("grid@2", True)]
+    speeds = {key: speed(key[0], x.T @ x if key[1] else None) for key in timed}
+    print(table(rows, speeds))
+    below = under_the_curve(rows)
+    print(f"\nPoints of other codecs under calibrated grid's curve: {', '.join(below) or 'none'}.")
+    print(f"Calibration {bench.calibration_seconds:.0f} s; in all {time.monotonic() - begin:.0f} s on one core.")
+    draw(rows, given.picture)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Swapping the units that differ against loading the artifact again, on the embedded model.
+
+python -m benchmarks.swap
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+
+import embedded
+from compress.artifact import load
+from compress.packing import pack
+from compress.policy import Policy
+from compress.recipes import recipe
+from compress.resident import Resident
+from compress.source import Source
+from compress.store import Store
+from compress.variant import build
+
+
+def milliseconds(work: Callable[[], object], times: int = 5) -> float:
+    """The best of a few."""
+    best = float("inf")
+    for _ in range(times):
+        begin = time.monotonic()
+        work()
+        best = min(best, time.monotonic() - begin)
+    return 1000 * best
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    source = Source.open(embedded.MODEL)
+    with tempfile.TemporaryDirectory() as work:
+        store = Store(Path(work) / "store")
+        for unit in source.anatomy.units:
+            for level in ("grid@3", "grid@2.5"):
+                build(source, unit, level, store)
+        base = recipe("uniform:grid@3", source.anatomy, source.digest)
+        pack(source, base, store, Path(work) / "art")
+        resident = Resident(source, store)
+        rows = [("load the artifact again", milliseconds(lambda: load(Path(work) / "art")))]
+        for count in (1, 4, 12, len(base.levels)):
+            changed = {u: "grid@2.5" if i < count else level for i, (u, level) in enumerate(base.levels.items())}
+            other = Policy(base.model, changed)
+
+            def there_and_back(other: Policy = other) -> None:
+                resident.apply(other)
+                resident.apply(base)
+
+            resident.apply(base)
+            rows.append((f"apply, {count} of {len(base.levels)} units differ", milliseconds(there_and_back) / 2))
+        dropped = Policy(base.model, base.levels, ("lm.3", "lm.7"))
+
+        def drop_and_back() -> None:
+            resident.apply(dropped)
+            resident.apply(base)
+
+        rows.append(("apply, two layers dropped", milliseconds(drop_and_back) / 2))
+    print("| what | ms |\n|---|---|")
+    for name, spent in rows:
+        print(f"| {name} | {spent:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
