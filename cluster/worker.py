@@ -11,7 +11,8 @@ from typing import Any
 import compress
 from cluster.jobs import BUILD, CALIBRATE, DROP, SCORE, Context
 from compress.codecs.raw import FORMATS
-from compress.hessians import hessians
+from compress.codecs.statistics import Statistics
+from compress.hessians import statistics
 from compress.variant import decode_unit
 from evaluate.batches import Batch, prepare
 from evaluate.cleanup import clean
@@ -54,8 +55,10 @@ class Worker:
         """Gathers the inputs of every matrix on the speech and the original's own translations of it."""
         resident = self._load()
         processor = resident.processor
-        batches = [append_translations(batch, processor, translations)[0] for batch in self._batches]
-        return {"calibration": compress.calibrate(self.source, batches, self.store, resident=resident)}
+        taught = [append_translations(batch, processor, translations) for batch in self._batches]
+        batches, places = [inputs for inputs, _ in taught], [where for _, where in taught]
+        digest = compress.calibrate(self.source, batches, self.store, places=places, resident=resident)
+        return {"calibration": digest}
 
     def build(self, treatments: Sequence[Sequence[str]], calibration: str) -> dict[str, Any]:
         """Encodes variants into the store; tells each one's relative error. What does not fit is told, not raised."""
@@ -126,25 +129,35 @@ def original_policy(source: compress.Source) -> compress.Policy:
 def relative_error(
     source: compress.Source, store: compress.Store, variant: compress.Variant, calibration: str
 ) -> float:
-    """How much noise a level adds to a unit's outputs, relative to them: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ).
+    """How much noise a level adds to a unit's outputs, relative to them: Σ g·(ΔW H ΔWᵀ) / Σ g·(W H Wᵀ) over outputs.
 
-    H is the calibration's Hessian of the inputs, where there is one, else the identity: the error of the weights.
+    H is the calibration's second moment of the inputs and g the importance of an output, where they are known, else
+    1: then it is the relative error of the weights.
     """
     import torch
 
     unit = source.anatomy.unit(variant.unit)
     payload = store.get(variant.key)
     assert payload is not None
-    known = hessians(store.root, calibration, unit) if calibration else [None] * len(unit.tensors)
+    known = statistics(store.root, calibration, unit) if calibration else [None] * len(unit.tensors)
     noise = power = 0.0
     decoded = decode_unit(payload, unit, variant.level, torch.float32)
-    for name, weight, hessian in zip(unit.tensors, decoded, known, strict=True):
-        original = source.tensor(name).float().flatten(1)
+    for name, weight, known_of in zip(unit.tensors, decoded, known, strict=True):
+        stored = source.tensor(name)
+        original = stored.float().flatten(1)
         # A pruned FFN has fewer rows or columns: there all of the weight counts as error.
-        error = weight.float().flatten(1) - original if weight.shape == source.tensor(name).shape else original
-        power += float(((original @ hessian) * original).sum() if hessian is not None else original.square().sum())
-        noise += float(((error @ hessian) * error).sum() if hessian is not None else error.square().sum())
+        error = weight.float().flatten(1) - original if weight.shape == stored.shape else original
+        noise += energy(error, known_of)
+        power += energy(original, known_of)
     return max(noise, 0.0) / max(power, 1e-30)
+
+
+def energy(matrix: Any, known: Statistics | None) -> float:
+    """Σ g·(M H Mᵀ) over outputs."""
+    if known is None:
+        return float(matrix.square().sum())
+    outputs = ((matrix @ known.hessian) * matrix).sum(dim=1)
+    return float((outputs if known.importance is None else outputs * known.importance).sum())
 
 
 def model_folder(model: str) -> str:
