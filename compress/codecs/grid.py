@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compress.codecs.base import Codec, Shape, flat_shape
-from compress.codecs.feedback import shifted
 from compress.codecs.frames import put_varint, take_varint
 from compress.codecs.layout import Block, Codes, decode_streams, encode_streams
 from compress.codecs.lossless import check_ratio, integers_decode, integers_encode
@@ -39,6 +38,7 @@ LOWEST, HIGHEST = 0.25, 8.0
 _HEAD = struct.Struct("<BfBB")  # way of the streams, step, centroid shifts of |q| = 1 and of |q| > 1
 _CALIBRATED = 32  # flag in the first byte: columns have steps of their own
 _SHIFT = 512.0  # a centroid shift is stored in units of 1/512 of a step
+_CACHED = 1 << 15  # integers
 _MUCH = 1 << 22  # weights from which the step is searched on a share of the outputs
 
 
@@ -100,9 +100,10 @@ class Grid(Codec):
         read = _read(payload, shapes)
         out: list[Tensor] = [torch.empty(0)] * len(shapes)
         for group, block in enumerate(read.blocks):
-            columns = shifted(torch.from_numpy(read.integers[group].astype(np.float32)), *read.shifts)
+            columns = torch.from_numpy(centroids(read.integers[group], *read.shifts))
             read.integers[group] = np.empty(0)  # a unit may take gigabytes: each part is let go when it is used
-            columns *= torch.from_numpy(np.float32(read.step) * steps_of(block.codes))[:, None]
+            if read.calibrated:
+                columns *= torch.from_numpy(np.float32(read.step) * steps_of(block.codes))[:, None]
             if block.rows is not None:
                 columns *= torch.from_numpy(steps_of(block.rows))[None, :]
             begin = 0
@@ -111,7 +112,8 @@ class Grid(Codec):
                 mine = columns[:, begin : begin + width]
                 begin += width
                 value = mine.T.contiguous() if read.calibrated else mine
-                out[i] = value.mul_(read.scales[i]).reshape(shapes[i])
+                scale = read.scales[i] if read.calibrated else read.scales[i] * read.step
+                out[i] = value.mul_(scale).reshape(shapes[i])
         return out
 
     def integers(self, payload: bytes, shapes: Sequence[Shape]) -> NDArray[np.generic]:
@@ -152,6 +154,21 @@ def _read(payload: bytes, shapes: Sequence[Shape]) -> Read:
         blocks = [Block(np.zeros(1, np.int16), prod(shape)) for shape in shapes]
     integers = decode_streams(blocks, flags & ~_CALIBRATED, payload[at:])
     return Read(step, (first / _SHIFT, others / _SHIFT), scales, groups, blocks, integers, calibrated)
+
+
+def centroids(integers: NDArray[np.generic], first: float, others: float) -> NDArray[np.float32]:
+    """Integers as the centroids of their cells, in steps. In pieces that stay in a processor's cache."""
+    flat = integers.reshape(-1)
+    out = np.empty(flat.size, np.float32)
+    for begin in range(0, flat.size, _CACHED):
+        q, value = flat[begin : begin + _CACHED], out[begin : begin + _CACHED]
+        value[...] = q
+        if first or others:
+            sign = np.sign(q)
+            value -= sign * np.float32(others)
+            if first != others:
+                value -= (sign == q) * sign * np.float32(first - others)
+    return out.reshape(integers.shape)
 
 
 def _payload(parts: Sequence[Part], step: float, side: bytes, calibrated: bool) -> bytes:

@@ -19,6 +19,7 @@ from compress.errors import Refusal
 
 BLOCK = 64  # weights that share a scale
 OUTER = 256  # scales that share a scale
+_AT_ONCE = 1 << 24  # weights
 # The sixteen values of NF4 (QLoRA, appendix E).
 _VALUES = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453,
@@ -32,11 +33,18 @@ class NF4(EachAlone):
     level = "nf4"
 
     def encode_one(self, weight: Tensor) -> bytes:
-        from bitsandbytes.functional import quantize_4bit
+        from bitsandbytes.functional import quantize_4bit, quantize_blockwise
 
-        source = weight.detach().cpu().contiguous()
-        codes, state = quantize_4bit(source, blocksize=BLOCK, compress_statistics=True, quant_type="nf4")
-        return b"".join(to_bytes(t) for t in (state.offset.reshape(1), state.state2.absmax, state.absmax, codes))
+        # Piece by piece, to bound memory; double quantisation of all scales together is what bitsandbytes does.
+        codes, largest = [], []
+        for part in weight.detach().cpu().contiguous().reshape(-1).split(_AT_ONCE):
+            packed, state = quantize_4bit(part, blocksize=BLOCK, compress_statistics=False, quant_type="nf4")
+            codes.append(to_bytes(packed))
+            largest.append(state.absmax)
+        scales = torch.cat(largest)
+        offset = scales.mean()
+        inner, outer = quantize_blockwise(scales - offset, blocksize=OUTER)
+        return b"".join([*(to_bytes(t) for t in (offset.reshape(1), outer.absmax, inner)), *codes])
 
     def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:
         count = prod(shape)
