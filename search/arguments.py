@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
         "--no-calibration", dest="calibration", action="store_false", help="encode without looking at the speech"
     )
     p.add_argument("--segments", type=int, help="score on the first N segments of dev (default: all; embedded: 64)")
-    p.add_argument("--batch-size", type=int, default=32, help="segments translated at once (default 32)")
+    p.add_argument("--batch-size", type=int, help="segments translated at once (default 32; embedded: 64)")
     p.add_argument("--max-new-tokens", type=int, help="longest translation in tokens (default 256; embedded: 64)")
     p.add_argument(
         "--baselines",
@@ -87,8 +87,8 @@ def to_config(options: argparse.Namespace) -> Config:
             raise Refusal(f"unknown bin '{name}': known are {', '.join(BINS)} and all")
     if options.sampler not in NAMES:
         raise Refusal(f"unknown sampler '{options.sampler}': known are {', '.join(NAMES)}")
-    for flag, least in (("trials", 0), ("workers", 0), ("batch_size", 1)):
-        if getattr(options, flag) < least:
+    for flag, least in (("trials", 0), ("workers", 0), ("batch_size", 1), ("max_new_tokens", 1)):
+        if getattr(options, flag) is not None and getattr(options, flag) < least:
             raise Refusal(f"--{flag.replace('_', '-')} {getattr(options, flag)}: at least {least}")
     if options.resume and not options.name:
         raise Refusal("--resume needs the --name of the run to go on with")
@@ -115,7 +115,7 @@ def to_config(options: argparse.Namespace) -> Config:
         segments=options.segments if options.segments is not None else (64 if data == "embedded" else None),
         sense_segments=16 if data == "embedded" else 32,
         chat=is_chat(options.model),
-        batch_size=options.batch_size,
+        batch_size=options.batch_size or (64 if embedded else 32),
         max_new_tokens=options.max_new_tokens or (64 if embedded else 256),
         workers=options.workers,
         gpus_per_worker=-1.0 if options.gpus_per_worker is None else options.gpus_per_worker,

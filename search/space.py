@@ -25,7 +25,6 @@ DEFAULT_LEVELS = (
     "digits:2",
     "grid@6",
     "grid@4",
-    "grid@3.5",
     "grid@3",
     "grid@2.5",
     "grid@2.25",
@@ -34,7 +33,6 @@ DEFAULT_LEVELS = (
     "grid@1.5",
     "grid@1.25",
     "grid@1",
-    "grid@0.75",
 )
 
 
