@@ -13,6 +13,27 @@ from compress.errors import Refusal
 from search.engine import Engine
 
 
+def keeper(workers: int) -> Any:
+    """A first-in-first-out scheduler that lets Tune keep every idle actor.
+
+    Tune keeps a finished trial's actor only if another trial already waits for it, and one actor besides; with as
+    many trials as workers nothing waits, so all but one worker would be started anew for each job (seen live:
+    ray 2.60, half of the workers always importing torch). There is no public setting for the size of that cache.
+    """
+    from ray.tune.schedulers import FIFOScheduler
+
+    class Keeper(FIFOScheduler):
+        raised = False
+
+        def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+            cache = getattr(tune_controller, "_actor_cache", None)
+            if cache is not None and not self.raised:
+                cache.increase_max(trial.placement_group_factory, by=workers)
+                self.raised = True
+
+    return Keeper()
+
+
 def run_tune(engine: Engine, context: Context, gpus_per_worker: float) -> bool:
     """Until every phase is done or the user interrupts; True if it came to its end."""
     from ray import tune
@@ -28,6 +49,7 @@ def run_tune(engine: Engine, context: Context, gpus_per_worker: float) -> bool:
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=engine.searcher,
+            scheduler=keeper(engine.workers),
             num_samples=-1,
             max_concurrent_trials=engine.workers,
             reuse_actors=True,
