@@ -10,6 +10,7 @@ from typing import Any
 from ray import tune
 
 from cluster.jobs import Context
+from compress.errors import Refusal
 
 
 class JobTrainable(tune.Trainable):
@@ -43,6 +44,8 @@ class JobTrainable(tune.Trainable):
         started = time.time()
         try:
             result = self._worker.run(self._job)
+        except Refusal as refusal:  # already one clear line
+            result = {"error": str(refusal)}
         except Exception as error:  # told to the driver, which records the candidate as failed
             result = {"error": f"{type(error).__name__}: {error}"}
         result["job_seconds"] = time.time() - started
