@@ -20,7 +20,7 @@ NEEDED = {
     "peft": "0.18",
     "bitsandbytes": "0.48",
     "unbabel-comet": "2.2.7",
-    "numcodecs": "0.16",
+    "numcodecs": "0.13",
     "pcodec": "0.3",
     "pyarrow": "21",
 }
