@@ -1,6 +1,6 @@
 """A run's table of candidates: append-only Parquet, one small file a candidate, in one folder.
 
-A Parquet file cannot be appended to, so the table is a folder of parts, which pandas, polars and duckdb read as one
+A Parquet file cannot be appended to, so the table is a folder of parts, which pandas and its like read as one
 table while the search runs. A part appears whole or not at all.
 """
 
