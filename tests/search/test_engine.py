@@ -57,7 +57,7 @@ def test_it_ends_with_the_front_and_says_where_it_lies(finished: tuple[Path, Any
 def test_every_candidate_lies_in_the_bin_and_is_scored(finished: tuple[Path, Any]) -> None:
     found = table(finished[0])
     searched = [c for c in found if c.recipe == "search"]
-    assert [c.candidate for c in searched] == [f"c{n:05d}" for n in range(1, 6)]
+    assert sorted(c.candidate for c in searched) == [f"c{n:05d}" for n in range(1, 6)], "two workers finish in any order"
     assert all(c.bin == "Bin2" and c.status == "scored" and c.segments == 6 for c in searched)
     assert len({c.policy for c in searched}) == 5
     original = next(c for c in found if c.candidate == "original")
@@ -108,7 +108,7 @@ def test_a_finished_run_resumed_has_nothing_to_do_or_goes_on(finished: tuple[Pat
     assert done.returncode == 0, done.stderr[-3000:]
     after = table(runs)
     assert after[: len(before)] == before, "what was scored stays as it was"
-    assert [c.candidate for c in after[len(before) :]] == ["c00006", "c00007"]
+    assert sorted(c.candidate for c in after[len(before) :]) == ["c00006", "c00007"]
     assert len({c.policy for c in after if c.recipe == "search"}) == 7, "nothing is tried twice"
 
 
