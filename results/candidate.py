@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
-SCORED = "scored"
+SCORED = "scored"  # on all segments of the run: what fronts, choices and comparisons are made of
+STOPPED = "stopped"  # given up at an early rung, for want of a chance against the front
 FAILED = "failed"
+STATUSES = (SCORED, STOPPED, FAILED)
+RUNGS = ("kl", "part", "all")  # closeness only; COMET on some segments; COMET on all
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Everything that is known of one candidate. The first block is what `pareto.csv` shows, in its order."""
+    """Everything that is known of one candidate. The first block is what `pareto.csv` shows, in its order.
+
+    A stopped candidate's `segments` and `comet` are those of the part that was scored (0 and NaN at rung "kl").
+    """
 
     candidate: str
     recipe: str  # "search", "original", or the name of the recipe the policy comes from
@@ -32,6 +39,10 @@ class Candidate:
 
     status: str = SCORED
     error: str = ""
+    rung: str = "all"  # the last one it went through
+    parent: str = ""  # the candidate a recovery started from
+    kl: float = math.nan  # closeness to the original's outputs, nats a token; NaN where it was not measured
+    attempts: int = 1  # how often it was started: more than 1 after a worker died of it
     order: int = 0  # in which it was finished
     seconds: float = 0.0  # from the start of the run
     predicted: float = 0.0  # COMET the sampler expected, 0 where it expected nothing

@@ -6,6 +6,7 @@ and one sweep, O(n log n).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from results.candidate import SCORED, Candidate
@@ -27,7 +28,7 @@ def front_indices(points: Sequence[Point]) -> list[int]:
 
 def front(candidates: Iterable[Candidate]) -> list[Candidate]:
     """The scored candidates no other beats, by rising bytes."""
-    scored = [candidate for candidate in candidates if candidate.status == SCORED]
+    scored = [c for c in candidates if c.status == SCORED and math.isfinite(c.comet)]
     return [scored[index] for index in front_indices([(c.bytes, c.comet) for c in scored])]
 
 

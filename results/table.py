@@ -19,7 +19,7 @@ from results.files import write_atomically
 if TYPE_CHECKING:
     import pyarrow
 
-VERSION = 1
+VERSION = 2  # 1 lacked rung, parent, kl and attempts: they are read as their defaults
 TYPES = {
     "str": "string",
     "int": "int64",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,26 @@ def test_a_damaged_part_is_refused_in_one_line(tmp_path: Path) -> None:
     part.write_bytes(part.read_bytes()[:-20])
     with pytest.raises(Refusal, match=r"part-000001\.parquet is damaged"):
         table.read()
+
+
+def test_parts_of_version_1_are_read_with_defaults(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = Table(tmp_path / "t")
+    table.append([candidate("c00001")])
+    (part,) = table.parts()
+    old = pq.ParquetFile(part).read().drop_columns(["rung", "parent", "kl", "attempts"])
+    pq.write_table(old.replace_schema_metadata({"compression-search-table": "1"}), part)
+    assert isinstance(old, pa.Table)
+    table.append([candidate("c00002", status="stopped", rung="part", kl=0.25, attempts=2, parent="c00001")])
+    first, second = table.read()
+    assert (first.rung, first.parent, first.attempts) == ("all", "", 1)
+    assert math.isnan(first.kl)
+    assert (second.status, second.rung, second.parent, second.kl, second.attempts) == (
+        "stopped",
+        "part",
+        "c00001",
+        0.25,
+        2,
+    )
