@@ -6,10 +6,10 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from results.bins import BinRange
 from results.candidate import SCORED, Candidate
 from results.front import front
 
-BinRange = tuple[str, int, int]  # name, bytes from, bytes below
 INK, FAINT, RECIPE, ORIGINAL = "#1b6ca8", "#b9c6d0", "#c2571a", "#333333"
 
 

@@ -1,90 +1,136 @@
-"""A run's table of candidates: append-only Parquet, one small file a candidate, in one folder.
+"""A run's table of candidates: append-only Parquet, one small part a candidate, in one folder.
 
-A Parquet file cannot be appended to, so the table is a folder of parts, which pandas and its like read as one
-table while the search runs. A part appears whole or not at all.
+A Parquet file cannot be appended to, so the table is a folder of parts, which pandas, polars and duckdb read as one
+table while the search runs. A part appears whole or not at all, and is never changed. When there are many small ones
+they are merged (results/compaction.py), so that the 100,000th append and the first cost the same.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
-from compress.errors import Refusal
-from results.candidate import Candidate
+from compress.errors import Refusal, first_line
+from results.candidate import STATUSES, Candidate
+from results.compaction import compact, tidy
 from results.files import write_atomically
+from results.parts import VERSION, all_parts, defaults, name_of, schema, uncovered, version_of
 
-if TYPE_CHECKING:
-    import pyarrow
-
-VERSION = 2  # 1 lacked rung, parent, kl and attempts: they are read as their defaults
-TYPES = {
-    "str": "string",
-    "int": "int64",
-    "float": "float64",
-    "tuple[float, ...]": "floats",
-    "tuple[str, ...]": "strings",
-}
-
-
-def schema() -> pyarrow.Schema:
-    """The columns of the table, from the fields of Candidate."""
-    import pyarrow as pa
-
-    types = {
-        "string": pa.string(),
-        "int64": pa.int64(),
-        "float64": pa.float64(),
-        "floats": pa.list_(pa.float32()),
-        "strings": pa.list_(pa.string()),
-    }
-    columns = [pa.field(f.name, types[TYPES[str(f.type)]]) for f in fields(Candidate)]
-    return pa.schema(columns, metadata={"compression-search-table": str(VERSION)})
+TEXTS = ("comet_segments", "hypotheses")  # nearly all of a row's bytes, and seldom needed
+COLUMNS = tuple(f.name for f in fields(Candidate))
+FLOATS = {f.name for f in fields(Candidate) if f.type == "float"}
+PATIENCE = 20  # readings that a merge may disturb before we call it something else
+T = TypeVar("T")
 
 
 class Table:
-    """The candidates of one run, in the order they were finished."""
+    """The candidates of one run, in the order they were finished. One process appends, any number read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, make: bool = True) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self._tidy = False
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
 
     def parts(self) -> list[Path]:
-        return sorted(self.folder.glob("part-*.parquet"))
+        return [part.path for part in uncovered(all_parts(self.folder))]
 
     def append(self, candidates: Iterable[Candidate]) -> None:
-        """Adds a part. What was there stays untouched."""
+        """Adds a part. What was there stays untouched; now and then many small parts become one."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        rows = [{f.name: getattr(c, f.name) for f in fields(Candidate)} for c in candidates]
+        rows = list(candidates)
         if not rows:
             return
-        parts = self.parts()
-        number = int(parts[-1].stem.split("-")[1]) + 1 if parts else 1
+        if not self._tidy:
+            tidy(self.folder)
+            self._tidy = True
+        columns = {name: [getattr(c, name) for c in rows] for name in COLUMNS}
+        parts = uncovered(all_parts(self.folder))
+        number = parts[-1].last + 1 if parts else 1
         buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema()), buffer, compression="zstd")
-        write_atomically(self.folder / f"part-{number:06d}.parquet", buffer.getvalue())
+        pq.write_table(pa.Table.from_pydict(columns, schema=schema()), buffer, compression="zstd")
+        write_atomically(self.folder / name_of(number, number), buffer.getvalue())
+        compact(self.folder, parts)
 
-    def read(self) -> list[Candidate]:
-        """All candidates. Refuses a table that is damaged or from a newer version."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    def read(self, texts: bool = True) -> list[Candidate]:
+        """All candidates; without `texts`, none of their translations and scores of segments (TEXTS).
 
-        found: list[Candidate] = []
-        for part in self.parts():
+        Refuses a table that is damaged or from a newer version. A part that a merge took away meanwhile is no
+        damage: then everything is read once more.
+        """
+        columns = [name for name in COLUMNS if texts or name not in TEXTS]
+        return self._patiently(lambda: [c for part in self.parts() for c in _read_part(part, columns)])
+
+    def texts(self, names: Collection[str]) -> dict[str, Candidate]:
+        """The whole rows of some candidates, by name; only the parts that hold them are decoded in full."""
+
+        def look() -> dict[str, Candidate]:
+            found: dict[str, Candidate] = {}
+            for part in self.parts():
+                if any(c.candidate in names for c in _read_part(part, [n for n in COLUMNS if n not in TEXTS])):
+                    found |= {c.candidate: c for c in _read_part(part, COLUMNS, names)}
+            return found
+
+        return self._patiently(look) if names else {}
+
+    def _patiently(self, reading: Callable[[], T]) -> T:
+        for _ in range(PATIENCE):
             try:
-                table = pq.ParquetFile(part).read()
-            except (pa.ArrowException, OSError) as error:
-                raise Refusal(f"table part {part} is damaged ({error}): remove it and use --resume") from None
-            version = int((table.schema.metadata or {}).get(b"compression-search-table", b"0"))
-            if version == 0 or version > VERSION:
-                raise Refusal(f"table part {part} has version {version}, this program reads 1 to {VERSION}")
-            for row in table.to_pylist():
-                for name, value in row.items():
-                    if isinstance(value, list):
-                        row[name] = tuple(value)
-                found.append(Candidate(**row))
-        return found
+                return reading()
+            except FileNotFoundError:
+                continue
+        raise Refusal(f"table {self.folder} keeps changing while it is read: try again")
+
+
+def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None = None) -> list[Candidate]:
+    """Rows of one part. Columns of later versions than the part's get their defaults."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_version(path, version_of(file.schema_arrow.metadata))
+            table = file.read([name for name in columns if name in file.schema_arrow.names])
+        if names is not None:
+            table = table.filter(pc.is_in(table.column("candidate"), value_set=pa.array(sorted(names), pa.string())))
+        values = {name: table.column(name).to_pylist() for name in table.column_names}
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise Refusal(f"table part {path} is damaged ({first_line(error)}): remove it and use --resume") from None
+    return _candidates(path, values, table.num_rows)
+
+
+def _candidates(path: Path, values: dict[str, list[Any]], count: int) -> list[Candidate]:
+    missing, ordered = defaults(), []
+    for name in COLUMNS:
+        column = values.get(name)
+        if column is None:
+            if name not in missing:
+                raise Refusal(f"table part {path} lacks the column {name}: it is not a table of this program")
+            column = [missing[name]] * count
+        elif name in TEXTS:
+            column = [tuple(value or ()) for value in column]
+        elif name in FLOATS:
+            column = [math.nan if value is None else value for value in column]
+        elif None in column:
+            raise Refusal(f"table part {path} is damaged: column {name} has holes")
+        ordered.append(column)
+    found = [Candidate(*row) for row in zip(*ordered, strict=True)]
+    if strange := next((c for c in found if c.status not in STATUSES), None):
+        raise Refusal(f"table part {path} is damaged: candidate {strange.candidate} has the status {strange.status!r}")
+    return found
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version == 0:
+        raise Refusal(f"{path} is not a part of a run's table: it names no version")
+    if version > VERSION:
+        raise Refusal(f"table part {path} has version {version}, this program reads 1 to {VERSION}: update the program")

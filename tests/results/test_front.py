@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from random import Random
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.front import front_indices, hypervolume
+from results.candidate import Candidate
+from results.front import Front, front, front_indices, hypervolume, hypervolume_of, knee_index
+from tests.results.examples import candidate
 
 points = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=25)
 
@@ -48,3 +53,40 @@ def test_hypervolume_agrees_with_optuna(found: list[tuple[int, int]]) -> None:
 def test_nothing_gives_nothing() -> None:
     assert front_indices([]) == []
     assert hypervolume([], (1.0, 0.0)) == 0.0
+
+
+@given(points, st.randoms())
+def test_a_growing_front_is_the_front_of_all(found: list[tuple[int, int]], chance: Random) -> None:
+    everything: list[Candidate] = []
+    growing = Front()
+    for number, (size, comet) in enumerate(found):
+        status = chance.choice(["scored", "scored", "stopped", "failed"])
+        added = candidate(f"c{number}", size, float(comet), status=status)
+        before = [c.candidate for c in growing.members]
+        changed = growing.add(added)
+        everything.append(added)
+        assert changed == (before != [c.candidate for c in growing.members])
+        assert growing.members == front(everything)
+
+
+def test_what_was_not_scored_on_everything_is_never_on_the_front() -> None:
+    found = [
+        candidate("stopped", 10, 0.99, status="stopped", rung="part"),
+        candidate("failed", 10, 0.99, status="failed"),
+        candidate("nan", 10, math.nan),
+        candidate("scored", 20, 0.5),
+    ]
+    assert [c.candidate for c in front(found)] == ["scored"]
+    assert hypervolume_of(found, [("Bin5", 0, 40)], 1.0) == 0.25
+
+
+def test_hypervolume_of_bins_counts_each_bin_by_itself() -> None:
+    found = [candidate("a", 10, 0.5), candidate("b", 30, 1.0)]
+    assert hypervolume_of(found, [("x", 0, 20), ("y", 20, 40)], 1.0) == (10 * 0.5 + 10 * 1.0) / 40
+    assert hypervolume_of(found, [], 1.0) == 0.0
+
+
+def test_the_knee_is_where_the_curve_bends() -> None:
+    sizes = [100, 200, 400, 800, 1600]
+    assert knee_index(list(zip(sizes, [0.1, 0.7, 0.8, 0.85, 0.9], strict=True))) == 1
+    assert knee_index(list(zip(sizes, [0.1, 0.2, 0.9, 0.91, 0.92], strict=True))) == 2

@@ -1,0 +1,178 @@
+"""A run's folder as those who look at it see it: what it was made with, its candidates, its policies. Nothing is
+written, no lock is taken: it may be a run that is still going on, of an older version, or a stranger's."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from compress import Policy
+from compress.errors import Refusal
+from results.bins import BinRange, bins_of
+from results.candidate import Candidate
+from results.front import front
+from results.parts import all_parts
+from results.table import Table
+
+TABLE = "candidates.parquet"
+ORIGINAL = "original"
+MOST_JSON = 64 << 20  # no file of ours is larger
+
+
+@dataclass(frozen=True)
+class UnitSize:
+    """What model.json says of a unit: its layer, its weights, and its bytes at each level."""
+
+    name: str
+    layer: str | None
+    weights: int
+    sizes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a run knows of its model (model.json); older runs have none."""
+
+    digest: str = ""
+    original_bytes: int = 0
+    layers: tuple[str, ...] = ()
+    units: dict[str, UnitSize] = field(default_factory=dict)
+
+
+@dataclass
+class Run:
+    """`Run.open(folder)`. Candidates come without translations; `full` brings those of a few."""
+
+    path: Path
+    config: dict[str, Any]
+    candidates: list[Candidate]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Refuses what is not a run's folder, in one line."""
+        path = Path(folder)
+        if not path.is_dir():
+            raise Refusal(f"there is no run at {path}: give the folder of a run, such as runs/NAME")
+        config = read_json(path / "config.json", f"{path} is not a run's folder")
+        if not isinstance(config, dict) or "lang" not in config:
+            raise Refusal(f"{path}/config.json is not the configuration of a run: {path} is not a run's folder")
+        if not (path / TABLE).is_dir() or not all_parts(path / TABLE):
+            raise Refusal(f"run {path} has no candidates yet (no {TABLE}/part-*.parquet): let it score some first")
+        return cls(path, config, Table(path / TABLE, make=False).read(texts=False))
+
+    @property
+    def name(self) -> str:
+        return str(self.config.get("name") or self.path.resolve().name)
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}: {self.config.get('model', '?')}, {self.config.get('lang', '?')}"
+
+    @cached_property
+    def model(self) -> Model:
+        """What model.json says; empty where there is none."""
+        if not (self.path / "model.json").exists():
+            return Model()
+        found = read_json(self.path / "model.json", "the model of the run")
+        try:
+            units = {
+                str(u["name"]): UnitSize(
+                    str(u["name"]),
+                    None if u["layer"] is None else str(u["layer"]),
+                    int(u["weights"]),
+                    {str(level): int(size) for level, size in u["sizes"].items()},
+                )
+                for u in found["units"]
+            }
+            layers = tuple(str(layer) for layer in found["layers"])
+            return Model(str(found["digest"]), int(found["original_bytes"]), layers, units)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Refusal(f"{self.path}/model.json is damaged ({type(error).__name__}: {error}): remove it") from None
+
+    @cached_property
+    def original(self) -> Candidate | None:
+        return next((c for c in self.candidates if c.candidate == ORIGINAL), None)
+
+    @cached_property
+    def original_bytes(self) -> int:
+        """Bytes of the original weight files: what the bins go by. Runs without model.json: of the model's folder,
+        or, if that is gone, of the original packed as it is."""
+        if self.model.original_bytes:
+            return self.model.original_bytes
+        model = str(self.config.get("model", ""))
+        if model == "embedded":
+            import embedded
+
+            model = str(embedded.MODEL)
+        size = sum(path.stat().st_size for path in Path(model).glob("*.safetensors")) if model else 0
+        return size or (self.original.bytes if self.original else max(c.bytes for c in self.candidates))
+
+    @cached_property
+    def all_bins(self) -> tuple[BinRange, ...]:
+        return bins_of(self.original_bytes)
+
+    @cached_property
+    def bins(self) -> tuple[BinRange, ...]:
+        """Those the search was asked for."""
+        asked = [str(name) for name in self.config.get("bins") or ()]
+        low, high = self.config.get("min_bytes"), self.config.get("max_bytes")
+        found = tuple(each for each in self.all_bins if "all" in asked or each[0] in asked)
+        if not found and (low or high):
+            return (("asked", int(low or 0), int(high or self.original_bytes)),)
+        return found
+
+    @cached_property
+    def front(self) -> list[Candidate]:
+        return front(self.candidates)
+
+    @cached_property
+    def sensitivities(self) -> list[tuple[str, str, str, float]]:
+        """(kind, unit or layer, level, KL) as they were measured; empty where none were."""
+        if not (self.path / "sensitivities.json").exists():
+            return []
+        found = read_json(self.path / "sensitivities.json", "the sensitivities of the run")
+        try:
+            return [(str(kind), str(name), str(level), _number(kl)) for kind, name, level, kl in found]
+        except (TypeError, ValueError):
+            raise Refusal(f"{self.path}/sensitivities.json is damaged: remove it") from None
+
+    def find(self, name: str) -> Candidate:
+        """A candidate by name; the last one where there are several of that name."""
+        found = next((c for c in reversed(self.candidates) if c.candidate == name), None)
+        if found is None:
+            some = ", ".join(c.candidate for c in self.front[:4])
+            raise Refusal(f"run {self.path} has no candidate '{name}'; on its front are {some or 'none'}")
+        return found
+
+    def full(self, names: Sequence[str]) -> dict[str, Candidate]:
+        """Candidates with their translations and scores of segments."""
+        return Table(self.path / TABLE, make=False).texts(set(names))
+
+    def policy(self, candidate: Candidate) -> Policy:
+        """Refuses a path that leaves the folder: the table may be a stranger's."""
+        path = (self.path / candidate.policy).resolve()
+        if not path.is_relative_to(self.path.resolve()):
+            raise Refusal(f"candidate {candidate.candidate} names a policy outside of its run: {candidate.policy!r}")
+        if not path.is_file():
+            raise Refusal(f"the policy of candidate {candidate.candidate} is missing: {path}")
+        return Policy.from_json(path.read_bytes())
+
+
+def read_json(path: Path, what: str) -> Any:
+    try:
+        if path.stat().st_size > MOST_JSON:
+            raise Refusal(f"{what}: {path} is larger than any file of a run")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Refusal(f"{what}: there is no {path.name} in {path.parent}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise Refusal(f"{what}: {path} cannot be read ({type(error).__name__})") from None
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
