@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from compress.ledger import Ledger
     from compress.packing import pack
     from compress.policy import Policy, read_policy
+    from compress.recovered import Recovered, Recovery
     from compress.reports import inspect, verify
     from compress.resident import Resident
     from compress.source import Source
@@ -31,6 +32,8 @@ _WHERE = {
     "Layer": "anatomy",
     "Ledger": "ledger",
     "Policy": "policy",
+    "Recovered": "recovered",
+    "Recovery": "recovered",
     "Refusal": "errors",
     "Resident": "resident",
     "Source": "source",
@@ -56,6 +59,8 @@ __all__ = [
     "Layer",
     "Ledger",
     "Policy",
+    "Recovered",
+    "Recovery",
     "Refusal",
     "Resident",
     "Source",

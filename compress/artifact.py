@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress.adapters import Adapter, merged
 from compress.anatomy import Anatomy, Unit, read_anatomy
 from compress.assemble import as_model, processor_of
 from compress.codecs.lossless import check_ratio
@@ -48,6 +49,10 @@ class Artifact:
                 f"damaged artifact {folder}: its manifest holds {len(manifest.units)} units, "
                 f"its policy {len(self.units)}"
             )
+        order = [unit.name for unit in self.units]
+        places = [order.index(a.unit) if a.unit in order else -1 for a in manifest.adapters]
+        if places != sorted(set(places)) or -1 in places:
+            raise Refusal(f"damaged artifact {folder}: its adapters are not in the order of its units")
         self._shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
 
     @classmethod
@@ -80,6 +85,7 @@ class Artifact:
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor of every layer that stays, by its name in the original, one unit at a time."""
         at = 0
+        adapters = self._adapters()
         for group, part in zip(self.groups, self.manifest.kept, strict=True):
             names = self.anatomy.groups[group]
             values = decode_kept(self._read(WEIGHTS, at, part), [self._shapes[name] for name in names])
@@ -90,12 +96,21 @@ class Artifact:
             at += part.nbytes
             values = decode_unit(payload, unit, self.policy.levels[unit.name], self.dtype)
             del payload
-            yield from zip(unit.tensors, values, strict=True)
+            yield from zip(unit.tensors, merged(adapters, unit, values), strict=True)
+
+    def _adapters(self) -> dict[str, Adapter]:
+        """What training added, by unit."""
+        at = self.manifest.weight_bytes - sum(told.part.nbytes for told in self.manifest.adapters)
+        found = {}
+        for told in self.manifest.adapters:
+            found[told.unit] = Adapter(told.unit, told.level, told.rank, self._read(WEIGHTS, at, told.part))
+            at += told.part.nbytes
+        return found
 
     def check(self) -> None:
         """Read everything and compare checksums; decode nothing."""
         at = 0
-        for part in (*self.manifest.kept, *self.manifest.units):
+        for part in self.manifest.weight_parts:
             self._read(WEIGHTS, at, part)
             at += part.nbytes
 

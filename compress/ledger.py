@@ -13,7 +13,7 @@ from compress.codecs import codec
 from compress.codecs.raw import FORMATS
 from compress.errors import Refusal
 from compress.fixed import pack_files
-from compress.manifest import Manifest, Part, kept_order, unit_order
+from compress.manifest import Manifest, Part, adapter_parts, kept_order, unit_order
 from compress.policy import Policy
 from compress.source import Source
 from compress.store import Store, checksum
@@ -74,15 +74,15 @@ class Ledger:
     def manifest(self, policy: Policy) -> Manifest:
         policy.check(self.anatomy, self._source.digest)
         wanted = Wanted(policy.vocabulary, policy.calibration)
+        order = unit_order(self.anatomy, policy)
         return Manifest(
             policy=policy,
             dtype=FORMATS[self._source.dtype],
             original_bytes=self._source.original_bytes,
             kept=tuple(self._kept[group] for group in kept_order(self.anatomy, policy)),
-            units=tuple(
-                self.part(unit.name, policy.levels[unit.name], wanted) for unit in unit_order(self.anatomy, policy)
-            ),
+            units=tuple(self.part(unit.name, policy.levels[unit.name], wanted) for unit in order),
             files=self.files(policy.vocabulary),
+            adapters=adapter_parts(self._source.adapters, order),
         )
 
     def part(self, unit: str, level: str, wanted: Wanted) -> Part:

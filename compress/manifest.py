@@ -9,17 +9,19 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from compress.adapters import MOST_RANK, Adapter
 from compress.anatomy import REST, Anatomy, Unit
 from compress.codecs.lossless import zstd_decode, zstd_encode
 from compress.codecs.raw import DTYPES
 from compress.errors import Refusal
 from compress.policy import Policy
-from compress.store import SUM_BYTES
+from compress.store import SUM_BYTES, checksum
 
 FORMAT = "compress-1"
+WITH_ADAPTERS = "compress-2"  # the same, with adapters behind the units
 MANIFEST, WEIGHTS, FILES = "manifest.json.zst", "weights.bin", "files.json.zst"
 _MOST_BYTES = 16 << 20
 
@@ -33,8 +35,18 @@ class Part:
 
 
 @dataclass(frozen=True)
+class AdapterPart:
+    """Where the adapter of a unit lies, and how to read it."""
+
+    unit: str
+    level: str
+    rank: int
+    part: Part
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """`kept` and `units` are in the order of `kept_order` and `unit_order`; so they lie in weights.bin."""
+    """`kept` and `units` are in the order of `kept_order` and `unit_order`, as in weights.bin; adapters come last."""
 
     policy: Policy
     dtype: str  # what the weights were stored in: bf16, fp16 or fp32
@@ -42,11 +54,12 @@ class Manifest:
     kept: tuple[Part, ...]
     units: tuple[Part, ...]
     files: Part
+    adapters: tuple[AdapterPart, ...] = ()
 
     def to_bytes(self) -> bytes:
-        parts = [*self.kept, *self.units, self.files]
-        table = {
-            "format": FORMAT,
+        parts = [*self.weight_parts, self.files]
+        table: dict[str, object] = {
+            "format": WITH_ADAPTERS if self.adapters else FORMAT,
             "policy": self.policy.to_dict(),
             "dtype": self.dtype,
             "original": self.original_bytes,
@@ -55,11 +68,18 @@ class Manifest:
             "files": self.files.nbytes,
             "sums": base64.b64encode(b"".join(part.sum for part in parts)).decode(),
         }
+        if self.adapters:
+            table["adapters"] = [[a.unit, a.level, a.rank, a.part.nbytes] for a in self.adapters]
         return zstd_encode(json.dumps(table, separators=(",", ":")).encode(), 19)
 
     @property
+    def weight_parts(self) -> tuple[Part, ...]:
+        """What lies in weights.bin, in order."""
+        return (*self.kept, *self.units, *(adapter.part for adapter in self.adapters))
+
+    @property
     def weight_bytes(self) -> int:
-        return sum(part.nbytes for part in (*self.kept, *self.units))
+        return sum(part.nbytes for part in self.weight_parts)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
@@ -67,12 +87,15 @@ class Manifest:
             table = json.loads(zstd_decode(data, min(_MOST_BYTES, 4096 + 256 * len(data))))
         except (ValueError, RecursionError):
             raise Refusal("damaged artifact: its manifest is not JSON") from None
-        if not isinstance(table, dict) or table.get("format") != FORMAT:
-            raise Refusal(f"this is not an artifact of format {FORMAT}")
+        if not isinstance(table, dict) or table.get("format") not in (FORMAT, WITH_ADAPTERS):
+            raise Refusal(f"this is not an artifact of format {FORMAT} or {WITH_ADAPTERS}")
         kept, units = _sizes(table.get("kept")), _sizes(table.get("units"))
         files = _sizes([table.get("files"), table.get("original")])
-        sums = _sums(table.get("sums"), len(kept) + len(units) + 1)
-        parts = [Part(n, s) for n, s in zip([*kept, *units, files[0]], sums, strict=True)]
+        told = _adapters(table.get("adapters")) if table["format"] == WITH_ADAPTERS else []
+        sums = _sums(table.get("sums"), len(kept) + len(units) + len(told) + 1)
+        sizes = [*kept, *units, *(entry[3] for entry in told), files[0]]
+        parts = [Part(n, s) for n, s in zip(sizes, sums, strict=True)]
+        behind = len(kept) + len(units)
         if table.get("dtype") not in tuple(DTYPES):
             raise Refusal("damaged artifact: its manifest names no dtype")
         return cls(
@@ -80,8 +103,9 @@ class Manifest:
             policy=Policy.from_dict(table.get("policy")),
             original_bytes=files[1],
             kept=tuple(parts[: len(kept)]),
-            units=tuple(parts[len(kept) : -1]),
+            units=tuple(parts[len(kept) : behind]),
             files=parts[-1],
+            adapters=tuple(AdapterPart(*entry[:3], part) for entry, part in zip(told, parts[behind:-1], strict=True)),
         )
 
 
@@ -92,6 +116,24 @@ def kept_order(anatomy: Anatomy, policy: Policy) -> list[str]:
 
 def unit_order(anatomy: Anatomy, policy: Policy) -> list[Unit]:
     return policy.kept_units(anatomy)
+
+
+def adapter_parts(adapters: Mapping[str, Adapter], order: Sequence[Unit]) -> tuple[AdapterPart, ...]:
+    """The adapters that an artifact of these units holds."""
+    found = [adapters[unit.name] for unit in order if unit.name in adapters]
+    return tuple(AdapterPart(a.unit, a.level, a.rank, Part(len(a.payload), checksum(a.payload))) for a in found)
+
+
+def _adapters(value: object) -> list[tuple[str, str, int, int]]:
+    if not isinstance(value, list) or not value or not all(isinstance(e, list) and len(e) == 4 for e in value):
+        raise Refusal("damaged artifact: its manifest names no adapters")
+    for unit, level, rank, _ in value:
+        if not isinstance(unit, str) or not isinstance(level, str) or type(rank) is not int:
+            raise Refusal("damaged artifact: an adapter without unit, level and rank")
+        if not 0 <= rank <= MOST_RANK:
+            raise Refusal(f"damaged artifact: an adapter of rank {rank}")
+    sizes = _sizes([entry[3] for entry in value])
+    return [(entry[0], entry[1], entry[2], size) for entry, size in zip(value, sizes, strict=True)]
 
 
 def _sizes(value: object) -> list[int]:

@@ -13,7 +13,7 @@ from compress.artifact import Artifact
 from compress.codecs.raw import FORMATS
 from compress.errors import Refusal
 from compress.fixed import pack_files
-from compress.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Part, kept_order, unit_order
+from compress.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Part, adapter_parts, kept_order, unit_order
 from compress.policy import Policy
 from compress.source import Source
 from compress.store import Store, checksum
@@ -71,6 +71,9 @@ def _write(source: Source, policy: Policy, store: Store | None, folder: Path, pr
             weights.write(payload)
             units.append(Part(len(payload), checksum(payload)))
             del payload
+        adapters = adapter_parts(source.adapters, order)
+        for part in adapters:
+            weights.write(source.adapters[part.unit].payload)
         _to_disk(weights.fileno())
     files = pack_files(files_of(source, policy.vocabulary, store))
     (folder / FILES).write_bytes(files)
@@ -81,6 +84,7 @@ def _write(source: Source, policy: Policy, store: Store | None, folder: Path, pr
         kept=tuple(kept),
         units=tuple(units),
         files=Part(len(files), checksum(files)),
+        adapters=adapters,
     )
     (folder / MANIFEST).write_bytes(manifest.to_bytes())
 

@@ -35,6 +35,7 @@ class Report:
     parameters: int
     kept_bytes: int
     unit_bytes: int
+    adapter_bytes: int
     files_bytes: int
     manifest_bytes: int
     total_bytes: int
@@ -66,6 +67,7 @@ def inspect(artifact: str | Path) -> Report:
         parameters=anatomy.parameters - gone,
         kept_bytes=sum(part.nbytes for part in manifest.kept),
         unit_bytes=sum(part.nbytes for part in manifest.units),
+        adapter_bytes=sum(told.part.nbytes for told in manifest.adapters),
         files_bytes=manifest.files.nbytes,
         manifest_bytes=opened.manifest_bytes,
         total_bytes=opened.nbytes,
@@ -103,6 +105,7 @@ def table(report: Report) -> str:
         f"calibration {report.calibration or 'none'}",
         f"parameters  {report.parameters:,}",
         f"units       {report.unit_bytes:,} bytes",
+        *([f"adapters    {report.adapter_bytes:,} bytes (from training)"] if report.adapter_bytes else []),
         f"kept        {report.kept_bytes:,} bytes (norms, biases, positions)",
         f"files       {report.files_bytes:,} bytes (config, tokenizer, processor)",
         f"manifest    {report.manifest_bytes:,} bytes",

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from compress.adapters import merged
 from compress.anatomy import Unit
 from compress.artifact import working_dtype
 from compress.assemble import finish, processor_of
@@ -94,7 +95,8 @@ class Resident:
         self._applied[unit.name] = _BETWEEN  # should decoding fail, the unit is swapped again next time
         rows = trimmed(self.source, unit, wanted.vocabulary, self.store)
         now = unit if rows is None else rows.unit(unit)
-        for name, value in zip(now.tensors, decode_unit(payload, now, level, self.source.dtype), strict=True):
+        values = merged(self.source.adapters, now, decode_unit(payload, now, level, self.source.dtype))
+        for name, value in zip(now.tensors, values, strict=True):
             self._set(name, value)
         self._applied[unit.name] = key
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from compress.adapters import Adapter
 from compress.anatomy import Anatomy, read_anatomy
 from compress.digests import remembered
 from compress.errors import Refusal, first_line
@@ -25,6 +27,9 @@ _DTYPES = ("F64", "F32", "BF16", "F16")
 
 class Source:
     """An original model: its map, its tensors, its fixed files. Open one with `Source.open(folder)`."""
+
+    adapters: Mapping[str, Adapter] = {}  # by unit; an original has none, a recovered model may
+    replaced: Mapping[str, Any] = {}  # units whose payload was trained (compress.recovered)
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -74,6 +74,8 @@ def build(source: Source, unit_name: str, level: str, store: Store, *, wanted: W
 
 def encode_unit(source: Source, unit: Unit, level: str, store: Store | None, wanted: Wanted = Wanted()) -> bytes:
     """The bytes of a variant. The store is asked for calibration statistics, where any are wanted."""
+    if unit.name in source.replaced:
+        return bytes(source.replaced[unit.name].at(unit.name, codec(level).level, wanted.vocabulary))
     rows = trimmed(source, unit, wanted.vocabulary, store)
     chosen = fitting(unit if rows is None else rows.unit(unit), level)
     weights = []
