@@ -19,6 +19,7 @@ from compress.codecs.statistics import Statistics
 from compress.errors import Refusal
 
 Shape = tuple[int, ...]
+AT_ONCE = 1 << 24  # weights an encoder takes in one go, to bound memory; the bytes are the same
 
 
 class Codec(ABC):
@@ -76,11 +77,6 @@ class EachAlone(Codec):
     def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:
         parts = split(payload, len(shapes))
         return [self.decode_one(part, shape, dtype) for part, shape in zip(parts, shapes, strict=True)]
-
-
-def rows(weight: Tensor) -> Tensor:
-    """A matrix of any number of dimensions as float32 [outputs, inputs]; convolutions flatten their kernel."""
-    return weight.detach().to(torch.float32).reshape(weight.shape[0], -1)
 
 
 def flat_shape(shape: Shape) -> tuple[int, int]:

@@ -13,13 +13,12 @@ import torch
 from numcodecs.quantize import Quantize
 from torch import Tensor
 
-from compress.codecs.base import EachAlone, Shape
+from compress.codecs.base import AT_ONCE, EachAlone, Shape
 from compress.codecs.lossless import zstd_decode, zstd_encode
 from compress.codecs.registry import register
 from compress.errors import Refusal
 
 ZSTD_LEVEL = 3
-_AT_ONCE = 1 << 24  # weights quantised in one go, to bound memory; the bytes are the same
 
 
 class Digits(EachAlone):
@@ -31,11 +30,11 @@ class Digits(EachAlone):
     def encode_one(self, weight: Tensor) -> bytes:
         flat = weight.detach().cpu().contiguous().reshape(-1)
         halves = np.empty(flat.numel(), dtype="<f2")
-        for begin in range(0, flat.numel(), _AT_ONCE):
-            values = flat[begin : begin + _AT_ONCE].to(torch.float32).numpy()
+        for begin in range(0, flat.numel(), AT_ONCE):
+            values = flat[begin : begin + AT_ONCE].to(torch.float32).numpy()
             if float(np.abs(values).max(initial=0.0)) > 65504:
                 raise Refusal(f"{self.level} stores half precision, and a weight is beyond 65504; use another level")
-            halves[begin : begin + _AT_ONCE] = self._quantize.encode(values)
+            halves[begin : begin + AT_ONCE] = self._quantize.encode(values)
         return zstd_encode(halves, ZSTD_LEVEL)
 
     def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:  # noqa: ARG002

@@ -14,7 +14,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from compress.codecs.base import Shape
+from compress.codecs.base import AT_ONCE, Shape
 from compress.codecs.lossless import check_ratio, most_weights
 from compress.codecs.registry import codec
 from compress.codecs.statistics import Statistics
@@ -23,7 +23,6 @@ from compress.errors import Refusal
 _MAGIC = b"CET1"
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _MOST_DIMENSIONS = 5
-_AT_ONCE = 1 << 24  # weights looked at in one go, to bound memory
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def refuse_values(weight: Tensor, name: str = "the tensor") -> None:
     """Refuse what no codec can write: integers, NaN, Inf."""
     if weight.dtype not in _DTYPES:
         raise Refusal(f"{name} has dtype {weight.dtype}; levels are for float32, float16 and bfloat16")
-    if not all(bool(torch.isfinite(part).all()) for part in weight.reshape(-1).split(_AT_ONCE)):
+    if not all(bool(torch.isfinite(part).all()) for part in weight.reshape(-1).split(AT_ONCE)):
         raise Refusal(f"{name} holds NaN or Inf; a damaged checkpoint cannot be compressed")
 
 

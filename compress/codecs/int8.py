@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from compress.codecs.base import EachAlone, Shape, exactly, flat_shape
+from compress.codecs.base import AT_ONCE, EachAlone, Shape, exactly, flat_shape
 from compress.codecs.raw import from_bytes, to_bytes
 from compress.codecs.registry import register
 from compress.errors import Refusal
@@ -21,13 +21,9 @@ class Int8(EachAlone):
     level = "int8"
 
     def encode_one(self, weight: Tensor) -> bytes:
-        half = weight.detach().cpu().to(torch.float16).reshape(weight.shape[0], -1)
-        if bool(torch.isinf(half).any()):
-            raise Refusal("int8 works in half precision, and a weight is beyond 65504; use another level")
-        largest = half.abs().amax(dim=1, keepdim=True).to(torch.float32)
-        scaled = half.to(torch.float32) * (127.0 / largest)
-        codes = torch.round(torch.where(largest > 0, scaled, torch.zeros_like(scaled))).to(torch.int8)
-        return to_bytes(largest) + to_bytes(codes)
+        matrix = weight.detach().reshape(weight.shape[0], -1)
+        pieces = [_row_codes(part) for part in matrix.split(max(1, AT_ONCE // matrix.shape[1]))]
+        return b"".join([to_bytes(largest) for largest, _ in pieces] + [to_bytes(codes) for _, codes in pieces])
 
     def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
         height, width = flat_shape(shape)
@@ -35,6 +31,16 @@ class Int8(EachAlone):
         largest = from_bytes(payload[: 4 * height], (height, 1), torch.float32)
         codes = from_bytes(payload[4 * height :], (height, width), torch.int8)
         return (codes * largest * _INVERSE_127).reshape(shape)
+
+
+def _row_codes(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest magnitude of each row, and the codes."""
+    half = matrix.cpu().to(torch.float16)
+    if bool(torch.isinf(half).any()):
+        raise Refusal("int8 works in half precision, and a weight is beyond 65504; use another level")
+    largest = half.abs().amax(dim=1, keepdim=True).to(torch.float32)
+    scaled = half.to(torch.float32) * (127.0 / largest)
+    return largest, torch.round(torch.where(largest > 0, scaled, torch.zeros_like(scaled))).to(torch.int8)
 
 
 def _make(settings: str) -> Int8:

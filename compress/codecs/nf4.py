@@ -12,14 +12,13 @@ from math import prod
 import torch
 from torch import Tensor
 
-from compress.codecs.base import EachAlone, Shape, exactly
+from compress.codecs.base import AT_ONCE, EachAlone, Shape, exactly
 from compress.codecs.raw import from_bytes, to_bytes
 from compress.codecs.registry import register
 from compress.errors import Refusal
 
 BLOCK = 64  # weights that share a scale
 OUTER = 256  # scales that share a scale
-_AT_ONCE = 1 << 24  # weights
 # The sixteen values of NF4 (QLoRA, appendix E).
 _VALUES = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453,
@@ -37,7 +36,7 @@ class NF4(EachAlone):
 
         # Piece by piece, to bound memory; double quantisation of all scales together is what bitsandbytes does.
         codes, largest = [], []
-        for part in weight.detach().cpu().contiguous().reshape(-1).split(_AT_ONCE):
+        for part in weight.detach().cpu().contiguous().reshape(-1).split(AT_ONCE):
             packed, state = quantize_4bit(part, blocksize=BLOCK, compress_statistics=False, quant_type="nf4")
             codes.append(to_bytes(packed))
             largest.append(state.absmax)

@@ -8,12 +8,11 @@ from math import prod
 import torch
 from torch import Tensor
 
-from compress.codecs.base import EachAlone, Shape, exactly
+from compress.codecs.base import AT_ONCE, EachAlone, Shape, exactly
 from compress.codecs.registry import register
 from compress.errors import Refusal
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-_AT_ONCE = 1 << 24  # weights converted in one go, to bound memory
 FORMATS = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -25,7 +24,7 @@ class Raw(EachAlone):
     def encode_one(self, weight: Tensor) -> bytes:
         dtype = DTYPES[self.format]
         out = io.BytesIO()  # hands over what it holds without a copy
-        for part in weight.detach().reshape(-1).split(_AT_ONCE):
+        for part in weight.detach().reshape(-1).split(AT_ONCE):
             stored = part.to("cpu", dtype)
             if self.format == "fp16" and bool(torch.isinf(stored).any()):
                 raise Refusal("raw:fp16 cannot hold this tensor: a weight is beyond 65504; use raw:bf16")

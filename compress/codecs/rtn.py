@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compress.codecs.base import EachAlone, Shape, exactly, flat_shape, rows
+from compress.codecs.base import AT_ONCE, EachAlone, Shape, exactly, flat_shape
 from compress.codecs.raw import from_bytes, to_bytes
 from compress.codecs.registry import register
 from compress.errors import Refusal
@@ -31,14 +31,21 @@ class RoundToNearest(EachAlone):
         return f"rows of {width} weights do not split into groups of {self.group}" if width % self.group else None
 
     def encode_one(self, weight: Tensor) -> bytes:
-        groups = rows(weight).cpu().reshape(-1, self.group)
+        # Pieces of 8 groups, so that each but the last ends with a whole byte.
+        size = 8 * self.group * max(1, AT_ONCE // (8 * self.group))
+        pieces = [self._encode_groups(part) for part in weight.detach().reshape(-1).split(size)]
+        return b"".join(piece[field] for field in range(3) for piece in pieces)
+
+    def _encode_groups(self, flat: Tensor) -> tuple[bytes, bytes, bytes]:
+        """Smallest values, steps and codes of whole groups."""
+        groups = flat.to("cpu", torch.float32).reshape(-1, self.group)
         low = groups.amin(dim=1, keepdim=True).to(torch.float16)
         step = ((groups.amax(dim=1, keepdim=True) - low.float()) / (2**self.bits - 1)).to(torch.float16)
         if bool(torch.isinf(low).any() | torch.isinf(step).any()):
             raise Refusal(f"{self.level} keeps scales in half precision, and a weight is beyond 65504")
         scaled = torch.where(step > 0, (groups - low.float()) / step.float(), torch.zeros_like(groups))
         codes = scaled.round_().clamp_(0, 2**self.bits - 1).to(torch.uint8).numpy()
-        return to_bytes(low) + to_bytes(step) + pack_bits(codes.reshape(-1), self.bits)
+        return to_bytes(low), to_bytes(step), pack_bits(codes.reshape(-1), self.bits)
 
     def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
         height, width = flat_shape(shape)

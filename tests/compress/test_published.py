@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from numcodecs.quantize import Quantize
 from numcodecs.zstd import Zstd
 
-from compress.codecs import decode, encode
+from compress.codecs import codec, decode, encode
 from compress.codecs.nf4 import _dynamic_map
 from tests.compress.test_codecs import weights
 
@@ -66,6 +68,14 @@ def test_int8_is_bitsandbytes(dtype: torch.dtype) -> None:
     weight[5] = 0
     codes, scales, _ = int8_vectorwise_quant(weight.to(torch.float16))
     assert torch.equal(decode(encode(weight, "int8")), int8_vectorwise_dequant(codes, scales))
+
+
+@pytest.mark.parametrize("level", ["digits:2", "int8", "nf4", "raw:fp16", "rtn:3:g32", "rtn:5:g32"])
+def test_working_piece_by_piece_changes_no_byte(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = weights((72, 96))
+    whole = encode(weight, level).to_bytes()
+    monkeypatch.setattr(sys.modules[type(codec(level)).__module__], "AT_ONCE", 2048)
+    assert encode(weight, level).to_bytes() == whole
 
 
 def test_sizes_are_those_of_the_formats() -> None:
