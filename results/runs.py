@@ -65,6 +65,13 @@ class Run:
             raise Refusal(f"run {path} has no candidates yet (no {TABLE}/part-*.parquet): let it score some first")
         return cls(path, config, Table(path / TABLE, make=False).read(texts=False))
 
+    @classmethod
+    def holding(cls, folder: Path, candidates: Sequence[Candidate]) -> Run:
+        """A run whose candidates are in memory already, as in the process that searches."""
+        known = (folder / "config.json").exists()
+        config = read_json(folder / "config.json", "the run") if known else {"lang": "", "name": folder.name}
+        return cls(folder, config, list(candidates))
+
     @property
     def name(self) -> str:
         return str(self.config.get("name") or self.path.resolve().name)
@@ -151,6 +158,9 @@ class Run:
 
     def full(self, names: Sequence[str]) -> dict[str, Candidate]:
         """Candidates with their translations and scores of segments."""
+        held = {c.candidate: c for c in self.candidates if c.candidate in set(names) and c.hypotheses}
+        if held or not (self.path / TABLE).is_dir():
+            return held
         return Table(self.path / TABLE, make=False).texts(set(names))
 
     def policy(self, candidate: Candidate) -> Policy:

@@ -1,0 +1,174 @@
+// The front: bytes on a log axis, COMET upwards. Points on a canvas, what has a meaning of its own in SVG over it.
+const chart = { view: "all", hover: -1, picked: -1, onPick: null };
+const onFront = new Set(D.front);
+const kindOf = (i) =>
+  P.status[i] !== "scored" ? P.status[i] : P.name[i] === "original" || P.recipe[i] === "original" ? "original"
+    : P.recipe[i] === "search" ? "search" : "recipe";
+
+function extent() {
+  const asked = D.bins.filter((bin) => bin.asked);
+  let low = Infinity, high = 0, bottom = Infinity, top = -Infinity;
+  const near = (i) => chart.view === "all" || asked.some((bin) => P.bytes[i] >= bin.low && P.bytes[i] < bin.high);
+  for (let i = 0; i < COUNT; i++) if (near(i)) {
+    low = Math.min(low, P.bytes[i]); high = Math.max(high, P.bytes[i]);
+    if (P.comet[i] !== null) { bottom = Math.min(bottom, P.comet[i]); top = Math.max(top, P.comet[i]); }
+  }
+  if (chart.view === "bins") {
+    low = Math.min(low, ...asked.map((b) => b.low || low)); high = Math.max(high, ...asked.map((b) => b.high));
+  }
+  if (!isFinite(low)) { low = 1; high = 10; }
+  if (!isFinite(bottom)) { bottom = 0; top = 1; }
+  const across = Math.max(Math.log(high / low), 0.2) * 0.04, up = Math.max(top - bottom, 0.02) * 0.07;
+  return { low: Math.log(low) - across, high: Math.log(high) + across, bottom: bottom - up, top: top + up };
+}
+
+function frame() {
+  const stage = byId("stage"), width = stage.clientWidth, height = Math.max(360, Math.min(560, width * 0.5));
+  const e = extent(), left = 56, right = 14, above = 26, below = 40;
+  return {
+    width, height, left, right, above, below, e,
+    x: (bytes) => left + (width - left - right) * (Math.log(bytes) - e.low) / (e.high - e.low),
+    y: (comet) => height - below - (height - above - below) * (comet - e.bottom) / (e.top - e.bottom),
+  };
+}
+
+function ticks(low, high, about) {
+  const step = 10 ** Math.floor(Math.log10((high - low) / about));
+  const good = [1, 2, 5, 10].map((n) => n * step).find((s) => (high - low) / s <= about) || 10 * step;
+  const found = [];
+  for (let n = Math.ceil(low / good); n * good <= high; n++) found.push(Number((n * good).toPrecision(6)));
+  return found;
+}
+function logTicks(e) {
+  for (const steps of [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 6, 8], [1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 9]]) {
+    const found = [];
+    for (let d = Math.floor(e.low / Math.LN10); d <= e.high / Math.LN10; d++)
+      for (const s of steps) { const at = s * 10 ** d; if (Math.log(at) >= e.low && Math.log(at) <= e.high) found.push(at); }
+    if (found.length > 5) return found;
+  }
+  return ticks(Math.exp(e.low), Math.exp(e.high), 7);
+}
+
+function paint(f) {
+  const canvas = byId("cloud"), scale = window.devicePixelRatio || 1;
+  canvas.width = f.width * scale; canvas.height = f.height * scale;
+  canvas.style.width = f.width + "px"; canvas.style.height = f.height + "px";
+  const c = canvas.getContext("2d");
+  c.scale(scale, scale);
+  D.bins.forEach((bin, n) => {
+    const a = Math.max(f.x(Math.max(bin.low, 1)), f.left), b = Math.min(f.x(bin.high), f.width - f.right);
+    if (b <= a || (!bin.asked && n % 2)) return;
+    c.fillStyle = colour(bin.asked ? "asked" : "band");
+    c.fillRect(a, f.above, b - a, f.height - f.above - f.below);
+  });
+  c.beginPath(); c.rect(f.left, f.above, f.width - f.left - f.right, f.height - f.above - f.below); c.clip();
+  const cloud = colour("cloud");
+  for (let i = 0; i < COUNT; i++) {
+    const kind = kindOf(i);
+    if (onFront.has(i) || kind === "recipe" || kind === "original") continue;
+    const x = f.x(P.bytes[i]);
+    c.globalAlpha = kind === "search" ? 0.55 : 0.3;
+    c.strokeStyle = c.fillStyle = cloud;
+    c.beginPath();
+    if (P.comet[i] === null) { c.moveTo(x, f.height - f.below - 7); c.lineTo(x, f.height - f.below); c.stroke(); }
+    else if (kind === "search") { c.arc(x, f.y(P.comet[i]), 2.6, 0, 7); c.fill(); }
+    else { c.arc(x, f.y(P.comet[i]), 2.4, 0, 7); c.stroke(); }
+  }
+}
+
+function star(x, y, r) {
+  const at = [...Array(10).keys()].map((n) => {
+    const a = Math.PI * (n / 5 - 0.5), s = n % 2 ? r * 0.42 : r;
+    return (x + s * Math.cos(a)).toFixed(1) + "," + (y + s * Math.sin(a)).toFixed(1);
+  });
+  return draw("polygon", { points: at.join(" "), fill: "var(--original)" });
+}
+const cross = (x, y) =>
+  draw("path", { d: `M${x - 4} ${y - 4}l8 8m0-8l-8 8`, stroke: "var(--recipe)", "stroke-width": 1.8, fill: "none" });
+
+function labels(f, over) {
+  const taken = [];
+  for (let i = 0; i < COUNT; i++) {
+    if (kindOf(i) !== "recipe" && kindOf(i) !== "original") continue;
+    const x = f.x(P.bytes[i]), y = f.y(P.comet[i]), wide = P.recipe[i].length * 6.2;
+    if (x < f.left || x > f.width - f.right || y < f.above || y > f.height - f.below) continue;
+    const right = x + 8 + wide < f.width - f.right;
+    for (const dy of [-7, 15, -19, 27]) {
+      const box = [right ? x + 7 : x - 7 - wide, y + dy - 10, wide, 13];
+      if (taken.some((t) => box[0] < t[0] + t[2] && t[0] < box[0] + box[2] && box[1] < t[1] + t[3] && t[1] < box[1] + box[3]))
+        continue;
+      taken.push(box);
+      over.append(draw("text", { x: right ? x + 7 : x - 7, y: y + dy, "text-anchor": right ? "start" : "end",
+        class: "name" }, P.recipe[i]));
+      break;
+    }
+  }
+}
+
+function redraw() {
+  const f = frame(), over = clear(byId("over"));
+  chart.frame = f;
+  put(over, { width: f.width, height: f.height, viewBox: `0 0 ${f.width} ${f.height}` }, []);
+  paint(f);
+  const floor = f.height - f.below, end = f.width - f.right;
+  const part = draw("g", { "clip-path": "url(#inside)" });
+  over.append(draw("clipPath", { id: "inside" },
+    draw("rect", { x: f.left, y: f.above - 1, width: end - f.left, height: floor - f.above + 2 })));
+  for (const at of ticks(f.e.bottom, f.e.top, 7)) {
+    over.append(draw("line", { x1: f.left, x2: end, y1: f.y(at), y2: f.y(at), stroke: "var(--line)" }),
+      draw("text", { x: f.left - 8, y: f.y(at) + 4, "text-anchor": "end" }, String(at)));
+  }
+  for (const at of logTicks(f.e))
+    over.append(draw("line", { x1: f.x(at), x2: f.x(at), y1: floor, y2: floor + 5, stroke: "var(--faint)" }),
+      draw("text", { x: f.x(at), y: floor + 18, "text-anchor": "middle" }, size(at)));
+  for (const bin of D.bins) {
+    const a = Math.max(f.x(Math.max(bin.low, 1)), f.left), b = Math.min(f.x(bin.high), end);
+    if (b - a > 24) over.append(draw("text", { x: (a + b) / 2, y: f.above - 9, "text-anchor": "middle",
+      "font-weight": bin.asked ? 700 : 400 }, bin.name));
+  }
+  over.append(draw("text", { x: end, y: f.height - 6, "text-anchor": "end" }, "bytes of the artifact, every file counted (log)"),
+    draw("text", { x: 10, y: f.above - 9 }, "COMET"), part);
+  const best = D.front.filter((i) => P.comet[i] !== null);
+  if (best.length) {
+    let path = `M${f.x(P.bytes[best[0]])} ${f.y(P.comet[best[0]])}`;
+    best.slice(1).forEach((i) => { path += `H${f.x(P.bytes[i])}V${f.y(P.comet[i])}`; });
+    const last = Math.max(end, f.x(P.bytes[best[best.length - 1]]));
+    part.append(draw("path", { d: `${path}H${last}V${floor}H${f.x(P.bytes[best[0]])}Z`, fill: "var(--area)" }),
+      draw("path", { d: path, fill: "none", stroke: "var(--front)", "stroke-width": 1.6 }));
+  }
+  for (const i of best) {
+    const x = f.x(P.bytes[i]);
+    if (P.low[i] !== null) part.append(draw("path", { d: `M${x} ${f.y(P.low[i])}V${f.y(P.high[i])}`,
+      stroke: "var(--front)", "stroke-opacity": 0.45, "stroke-width": 1.2 }));
+  }
+  for (let i = 0; i < COUNT; i++) {
+    const kind = kindOf(i), x = f.x(P.bytes[i]), y = P.comet[i] === null ? 0 : f.y(P.comet[i]);
+    if (kind === "original" && P.comet[i] !== null) part.append(star(x, y, 9));
+    else if (kind === "recipe" && !onFront.has(i) && P.comet[i] !== null) part.append(cross(x, y));
+    else if (onFront.has(i)) part.append(draw("circle", { cx: x, cy: y, r: 4.6, stroke: "var(--paper)", "stroke-width": 1.2,
+      fill: kind === "recipe" ? "var(--recipe)" : "var(--front)", "data-point": i }));
+  }
+  labels(f, over);
+  part.append(draw("circle", { id: "ring", r: 8, fill: "none", stroke: "var(--pick)", "stroke-width": 2.4, visibility: "hidden" }),
+    draw("circle", { id: "halo", r: 7, fill: "none", stroke: "var(--ink)", "stroke-width": 1.2, visibility: "hidden" }));
+  mark("ring", chart.picked); mark("halo", chart.hover);
+}
+
+const where = (i) => [chart.frame.x(P.bytes[i]),
+  P.comet[i] === null ? chart.frame.height - chart.frame.below - 4 : chart.frame.y(P.comet[i])];
+function mark(id, i) {
+  const node = byId(id);
+  if (!node) return;
+  if (i < 0) { node.setAttribute("visibility", "hidden"); return; }
+  const [x, y] = where(i);
+  put(node, { cx: x, cy: y, visibility: "visible" }, []);
+}
+// The nearest point within reach; what is on the front is found a little more easily.
+function nearest(x, y) {
+  let found = -1, least = 22;
+  for (let i = 0; i < COUNT; i++) {
+    const [a, b] = where(i), far = Math.hypot(a - x, b - y) - (onFront.has(i) || kindOf(i) === "recipe" ? 4 : 0);
+    if (far < least) { least = far; found = i; }
+  }
+  return found;
+}
