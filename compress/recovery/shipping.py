@@ -1,0 +1,129 @@
+"""From what was trained to what an artifact holds: norms and biases as they are, adapters and matrices encoded.
+
+A candidate in memory has lost its dropped layers and counts the others anew; names here are those of the whole model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compress.adapters import Adapter, encode_adapter
+from compress.anatomy import Anatomy, Unit
+from compress.codecs import codec
+from compress.codecs.statistics import Statistics
+from compress.errors import Refusal
+from compress.hessians import statistics
+from compress.policy import Policy
+from compress.scales import can_rescale, rescaled
+from compress.source import Source
+from compress.store import Store
+from compress.variant import Wanted, build, variant_key
+
+
+def names_now(anatomy: Anatomy, dropped: tuple[str, ...]) -> dict[str, str]:
+    """Name in the whole model -> name in the model without the dropped layers, of every parameter that stays."""
+    tensors = (*anatomy.kept, *(t for unit in anatomy.units.values() for t in unit.tensors))
+    found = {}
+    for name in tensors:
+        now: str | None = name
+        for stack in anatomy.stacks:
+            if name.startswith(stack.path + "."):
+                index, _, rest = name[len(stack.path) + 1 :].partition(".")
+                gone = sum(f"{stack.name}.{i}" in dropped for i in range(int(index)))
+                stays = f"{stack.name}.{index}" not in dropped
+                now = f"{stack.path}.{int(index) - gone}.{rest}" if stays else None
+        if now is not None:
+            found[name] = now
+    return found
+
+
+def trainable_kept(source: Source, policy: Policy) -> list[str]:
+    """Norms and biases, by their names in the whole model: kept tensors of one dimension."""
+    parameters = dict(source.skeleton().named_parameters())
+    here = names_now(source.anatomy, policy.dropped)
+    return [name for name in source.anatomy.kept if name in here and parameters[name].dim() == 1]
+
+
+def kept_of(source: Source, model: Any, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Trained kept tensors in the format the checkpoint has them in; `names` as from `names_now`."""
+    return {
+        name: model.get_parameter(now).detach().cpu().to(source.tensor(name).dtype).clone()
+        for name, now in names.items()
+    }
+
+
+def scaled_units(source: Source, policy: Policy, store: Store, factors: Mapping[str, float]) -> dict[str, bytes]:
+    """Payloads of the units whose matrices got factors (by tensor name; none is 1)."""
+    found = {}
+    for unit in policy.kept_units(source.anatomy):
+        mine = [factors.get(name, 1.0) for name in unit.tensors]
+        if any(name in factors for name in unit.tensors):
+            found[unit.name] = rescaled(payload_of(source, policy, unit, store), policy.levels[unit.name], mine)
+    return found
+
+
+def scalable(source: Source, policy: Policy) -> list[str]:
+    """Tensors whose level keeps a scale that can be replaced."""
+    units = [u for u in policy.kept_units(source.anatomy) if can_rescale(policy.levels[u.name]) and u.layer]
+    return [name for unit in units for name in unit.tensors]
+
+
+def payload_of(source: Source, policy: Policy, unit: Unit, store: Store) -> bytes:
+    wanted = Wanted(policy.vocabulary, policy.calibration)
+    build(source, unit.name, policy.levels[unit.name], store, wanted=wanted)
+    return store.get(variant_key(source, unit, policy.levels[unit.name], wanted, store)) or b""
+
+
+def adapters_of(
+    anatomy: Anatomy, policy: Policy, model: Any, products: Mapping[str, tuple[Tensor, Tensor]], level: str
+) -> dict[str, Adapter]:
+    """Adapters by unit from A and B by module (names of the model as it is now). Units trained in part get zeros."""
+    here = names_now(anatomy, policy.dropped)
+    found = {}
+    for unit in policy.kept_units(anatomy):
+        modules = [here[name].removesuffix(".weight") for name in unit.tensors]
+        mine = [products.get(module) for module in modules]
+        ranks = {len(pair[0]) for pair in mine if pair is not None}
+        if not ranks:
+            continue
+        if len(ranks) > 1:
+            raise Refusal(f"adapters of several ranks in unit {unit.name}: give them one")
+        rank, shapes, thin = ranks.pop(), [], []
+        for module, pair in zip(modules, mine, strict=True):
+            owner = model.get_submodule(module)
+            shape = (int(owner.out_features), int(owner.in_features))
+            shapes.append(shape)
+            if pair is None:
+                thin += [torch.zeros(rank, shape[1]), torch.zeros(rank, shape[0])]
+            else:
+                thin += [pair[0], pair[1].T.contiguous()]
+        found[unit.name] = encode_adapter(unit.name, level, rank, thin, shapes)
+    return found
+
+
+def encoded_again(source: Source, policy: Policy, model: Any, store: Store | None) -> dict[str, bytes]:
+    """Every unit of a fully trained model at the policy's levels, with the calibration the policy names."""
+    here = names_now(source.anatomy, policy.dropped)
+    found = {}
+    for unit in policy.kept_units(source.anatomy):
+        level = policy.levels[unit.name]
+        weights = [model.get_parameter(here[name]).detach().cpu() for name in unit.tensors]
+        if policy.vocabulary == "full" and any(
+            tuple(w.shape) != shape for w, shape in zip(weights, unit.shapes, strict=True)
+        ):
+            raise Refusal(f"unit {unit.name} is pruned ({level}) and cannot be encoded again: train adapters instead")
+        weights = [
+            weight.to(source.dtype) if level.startswith(("nf4", "raw")) else weight.float() for weight in weights
+        ]
+        known: list[Statistics | None] = [None] * len(weights)
+        chosen = codec(level)
+        if policy.calibration and chosen.uses_hessian and store is not None:
+            known = list(statistics(store.root, policy.calibration, unit))
+        if policy.vocabulary != "full" and unit.kind in {"embedding", "head"}:
+            known = [None] * len(weights)
+        found[unit.name] = chosen.encode(weights, known, unit.roles)
+    return found
