@@ -98,7 +98,7 @@ def _like(rule: str, best: Sequence[Candidate], other: str, full: Full) -> Choic
         found = paired(rows[c.candidate].comet_segments, reference.comet_segments)
         if c.candidate == other or not (found.difference < 0 and found.p < ALPHA):
             why = (
-                f"the smallest not significantly worse than {other} ({reference.comet:.4f} at {reference.bytes:,} bytes):"
+                f"the smallest not significantly worse than {other} ({reference.comet:.4f}, {reference.bytes:,} bytes):"
                 f" {c.comet:.4f} at {c.bytes:,} bytes, difference {found.difference:+.4f}"
                 f" ({found.low:+.4f} to {found.high:+.4f}), p = {found.p:.3f}, paired bootstrap over"
                 f" {len(reference.comet_segments)} segments, {tested} of {len(best)} compared from the smallest up"

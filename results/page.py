@@ -118,7 +118,7 @@ def page(run: Run, data: dict[str, Any], title: str) -> str:
 <p class="note">How far the outputs move when one unit alone is put at a level, or one layer alone is dropped.</p>
 <div id="heat"></div>
 <h2>Progress</h2>
-<p class="note">Share of the bins' hypervolume (bytes × COMET up to the original's) that the candidates so far cover.</p>
+<p class="note">Share of the bins' hypervolume (bytes × COMET up to the original's) that candidates so far cover.</p>
 <div id="progress"></div>
 <h2>How to get the same scores</h2>
 {"".join(f"<p><code>{escape(s)}</code></p>" for s in signatures)}
