@@ -8,16 +8,18 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from compress.errors import Refusal
 from evaluate.comet_server import find_checkpoint
+from evaluate.score_cache import ScoreCache, Triple
 
 DEFAULT = "Unbabel/wmt22-comet-da"
 ROOT = Path(__file__).resolve().parent.parent
+AT_ONCE = 4  # batches a request: what a dying process takes with it
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,34 @@ def check_comet(name: str) -> None:
 
 
 class Comet:
-    """Scores (source, hypothesis, reference) triples through the COMET process; restarts it once if it dies."""
+    """Scores (source, hypothesis, reference) triples through the COMET process; restarts it once if it dies.
 
-    def __init__(self, name: str, batch_size: int = 64, gpus: int = 0, threads: int = 0) -> None:
+    Scores are remembered for the life of the object, and in the file `cache` if one is given. With `reuse` off
+    nothing is: every triple goes through comet's own `predict`, every time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        batch_size: int = 64,
+        gpus: int = 0,
+        threads: int = 0,
+        cache: Path | None = None,
+        reuse: bool = True,
+    ) -> None:
         self.name = name
         self.hits = 0
+        self._chunk = AT_ONCE * batch_size
+        self._reuse = reuse
         self._arguments = ["--batch-size", str(batch_size), "--gpus", str(gpus), "--threads", str(threads)]
-        self._known: dict[tuple[str, str, str], float] = {}
+        if not reuse:
+            self._arguments.append("--predict")
+        self._known: dict[Triple, float] = {}
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
         self.identity = self._start()
+        metric = f"{self.identity.digest} {self.identity.version}"
+        self._cache = ScoreCache(cache, metric) if cache is not None and reuse else None
 
     def _start(self) -> Identity:
         python = os.environ.get("COMET_PYTHON", sys.executable)
@@ -56,15 +76,18 @@ class Comet:
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - lives with the process
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            encoding="utf-8",
-            env=environment,
-        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                text=True,
+                encoding="utf-8",
+                env=environment,
+            )
+        except OSError as error:
+            raise Refusal(f"COMET: {python} cannot be started ({error.strerror}): check COMET_PYTHON") from None
         try:
             hello = self._read()
         except BrokenPipeError as error:
@@ -91,34 +114,68 @@ class Comet:
             return "no output"
         self._log.seek(0)
         lines = [line.strip() for line in self._log.read().splitlines() if line.strip()]
-        return lines[-1] if lines else "no output"
+        return lines[-1][:200] if lines else "no output"
 
-    def _ask(self, samples: list[dict[str, str]]) -> list[float]:
-        assert self._process is not None
+    def _ask(self, triples: Sequence[Triple]) -> list[float]:
+        samples = [{"src": source, "mt": hypothesis, "ref": reference} for source, hypothesis, reference in triples]
+        if self._process is None:
+            raise BrokenPipeError("it is not running")
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"samples": samples}) + "\n")
         self._process.stdin.flush()
         answer = self._read()
         if "error" in answer:
-            raise RuntimeError(f"COMET failed: {answer['error']}")
-        return list(answer["scores"])
+            raise Refusal(f"COMET failed: {answer['error']}")
+        scores = [float(score) for score in answer["scores"]]
+        if len(scores) != len(triples):
+            raise Refusal(f"COMET gave {len(scores)} scores for {len(triples)} segments")
+        if bad := [triple for triple, score in zip(triples, scores, strict=True) if not math.isfinite(score)]:
+            raise Refusal(f"COMET gave no number for {len(bad)} segments, first: {bad[0][1][:60]!r}")
+        return scores
 
-    def score(self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+    def _ask_again(self, triples: Sequence[Triple], deaths: int) -> tuple[list[float], int]:
+        """The scores, and how often the process has died by now; the second death is reported."""
+        while True:
+            try:
+                return self._ask(triples), deaths
+            except (BrokenPipeError, OSError, json.JSONDecodeError) as error:
+                deaths += 1
+                words = self._last_words() or str(error)
+                self.close()
+                if deaths > 1:
+                    raise Refusal(
+                        f"COMET: the process died twice ({words}); what was scored before is kept, try a smaller"
+                        " --batch-size"
+                    ) from None
+                self._start()
+
+    def score(
+        self,
+        sources: Sequence[str],
+        hypotheses: Sequence[str],
+        references: Sequence[str],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[float]:
         """One score a segment. Only triples never seen before reach the model."""
         triples = list(zip(sources, hypotheses, references, strict=True))
-        new = [triple for triple in dict.fromkeys(triples) if triple not in self._known]
+        if not self._reuse:
+            return self._ask_again(triples, 0)[0]
+        asked = [triple for triple in dict.fromkeys(triples) if triple not in self._known]
+        if asked and self._cache is not None:
+            self._known.update(self._cache.get(asked))
+        new = [triple for triple in asked if triple not in self._known]
         self.hits += len(triples) - len(new)
-        if new:
-            samples = [{"src": source, "mt": hypothesis, "ref": reference} for source, hypothesis, reference in new]
-            try:
-                scores = self._ask(samples)
-            except (BrokenPipeError, OSError):
-                self.close()
-                self._start()
-                scores = self._ask(samples)
-            if bad := [triple for triple, score in zip(new, scores, strict=True) if not math.isfinite(score)]:
-                raise RuntimeError(f"COMET gave no number for {len(bad)} segments, first: {bad[0][1][:60]!r}")
-            self._known.update(zip(new, scores, strict=True))
+        new.sort(key=lambda triple: len(triple[1]))
+        deaths = 0
+        for start in range(0, len(new), self._chunk):
+            part = new[start : start + self._chunk]
+            scores, deaths = self._ask_again(part, deaths)
+            scored = list(zip(part, scores, strict=True))
+            self._known.update(scored)
+            if self._cache is not None:
+                self._cache.put(scored)
+            if progress is not None:
+                progress(start + len(part), len(new))
         return [self._known[triple] for triple in triples]
 
     def close(self) -> None:

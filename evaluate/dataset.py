@@ -1,6 +1,7 @@
-"""Segments of speech with their references, behind one small type, and the places they are read from.
+"""Segments of speech or text with their references, behind one small type.
 
-A data set is named on the command line by a spec: `embedded`, `acl6060:DIR` or `manifest:FILE.csv[,ROOT]`.
+A data set is named on the command line by a spec, see FORMS; evaluate.readers, evaluate.acl6060 and evaluate.iwslt
+read what a spec names.
 """
 
 from __future__ import annotations
@@ -11,30 +12,60 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compress.errors import Refusal
+from evaluate.languages import LANGUAGES, check_language, split_pair
+
+__all__ = ["LANGUAGES", "DataSet", "Segment", "check_audio", "check_counts", "check_language", "open_data"]
 
 SPLITS = ("train", "dev", "eval")
-LANGUAGES = {"en-de": "German", "en-zh": "Chinese"}
+EMBEDDED, ACL6060, OTHER = "embedded", "acl6060", "other"
+ORIGINS = (EMBEDDED, ACL6060, OTHER)
+FORMS = (
+    "embedded",
+    "acl6060:DIR[,shas][,xml]",
+    "manifest:FILE.csv[,AUDIO_ROOT]",
+    "iwslt:SEGMENTS.yaml,WAVS_DIR,SRC.txt,REF.txt",
+    "text:SRC,REF",
+)
+OPTIONS = ("origin", "split")
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One utterance: where its sound lies, what was said, and how it should be translated."""
+    """One utterance: where its sound lies, what was said, and how it should be translated.
+
+    Without audio the source text itself is translated. `offset` and `duration` (seconds) cut it out of a longer file.
+    An empty talk means that nobody knows which talk it is of.
+    """
 
     id: str
     talk: str
-    audio: Path
+    audio: Path | None
     source: str
     reference: str
+    offset: float = 0.0
+    duration: float | None = None
+
+    @property
+    def where(self) -> str:
+        """What an error message calls it."""
+        cut = "" if self.duration is None else f" at {self.offset:.2f} s"
+        return f"{self.audio}{cut}" if self.audio else f"segment {self.id}"
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Segments of one split and language pair, in the official order."""
+    """Segments of one split and language pair, in the official order, and where they come from.
+
+    With an automatic segmentation (shas) nobody knows sources and references of its segments: then `gold` holds the
+    segments with texts, and hypotheses are re-segmented before they are scored against it.
+    """
 
     name: str
     split: str
     lang: str
     segments: tuple[Segment, ...]
+    origin: str = OTHER
+    gold: DataSet | None = None
 
     @property
     def sources(self) -> list[str]:
@@ -43,6 +74,16 @@ class DataSet:
     @property
     def references(self) -> list[str]:
         return [segment.reference for segment in self.segments]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether text is translated, not speech."""
+        return all(segment.audio is None for segment in self.segments)
+
+    @property
+    def scored(self) -> DataSet:
+        """The segments that scores are of."""
+        return self.gold or self
 
     @property
     def digest(self) -> str:
@@ -56,13 +97,9 @@ class DataSet:
             return self
         if count < 1:
             raise Refusal(f"--segments {count}: at least one segment is needed")
+        if self.gold is not None:
+            raise Refusal(f"{self.name}: a part of an automatic segmentation cannot be scored; use all of it, or gold")
         return replace(self, segments=self.segments[:count])
-
-
-def check_language(lang: str) -> str:
-    if lang not in LANGUAGES:
-        raise Refusal(f"unknown language pair '{lang}': known are {', '.join(LANGUAGES)}")
-    return lang
 
 
 def check_counts(what: str, counts: dict[str, int]) -> None:
@@ -74,31 +111,54 @@ def check_counts(what: str, counts: dict[str, int]) -> None:
 
 def check_audio(segments: Sequence[Segment]) -> None:
     """Refuses a data set whose sound files are not there, naming the first one missing."""
-    missing = [segment.audio for segment in segments if not segment.audio.is_file()]
+    files = dict.fromkeys(segment.audio for segment in segments if segment.audio is not None)
+    missing = [file for file in files if not file.is_file()]
     if missing:
-        raise Refusal(
-            f"audio file {missing[0]} is missing ({len(missing)} of {len(segments)}); check the data's folder"
-        )
+        raise Refusal(f"audio file {missing[0]} is missing ({len(missing)} of {len(files)}); check the data's folder")
+
+
+def read_spec(spec: str) -> tuple[str, list[str], dict[str, str]]:
+    """Kind, places and options of a spec: `kind:place,place,option=value`."""
+    kind, _, rest = spec.partition(":")
+    places, options = [], {}
+    for part in rest.split(",") if rest else ():
+        name, is_option, value = part.partition("=")
+        if is_option and name in OPTIONS:
+            options[name] = value
+        else:
+            places.append(part)
+    if options.get("origin", OTHER) not in ORIGINS[1:]:
+        raise Refusal(f"data '{spec}': origin={options['origin']} is unknown; known are {', '.join(ORIGINS[1:])}")
+    return kind, places, options
 
 
 def open_data(spec: str, split: str, lang: str) -> DataSet:
     """Reads the data set a spec names. Refuses what is not there in one line."""
-    from evaluate.readers import acl6060, embedded_speech, manifest  # the readers import this file
+    from evaluate import acl6060, iwslt, readers  # they import this file
 
-    check_language(lang)
+    split_pair(lang)
     if split not in SPLITS:
         raise Refusal(f"unknown split '{split}': known are {', '.join(SPLITS)}")
-    kind, _, rest = spec.partition(":")
-    if kind == "embedded" and not rest:
-        data = embedded_speech(split, lang)
-    elif kind == "acl6060" and rest:
-        data = acl6060(Path(rest), split, lang)
-    elif kind == "manifest" and rest:
-        file, _, root = rest.partition(",")
-        data = manifest(Path(file), Path(root) if root else None, split, lang)
+    kind, places, options = read_spec(spec)
+    paths = [Path(place) for place in places]
+    if kind == "embedded" and not places:
+        data = readers.embedded_speech(split, lang)
+    elif kind == "acl6060" and places:
+        data = acl6060.read(paths[0], places[1:], split, lang)
+    elif kind == "manifest" and 1 <= len(places) <= 2:
+        data = readers.manifest(paths[0], paths[1] if len(paths) > 1 else None, split, lang)
+    elif kind == "iwslt" and len(places) == 4:
+        data = iwslt.read(paths[0], paths[1], paths[2], paths[3], split, lang)
+    elif kind == "text" and len(places) == 2:
+        data = readers.parallel_text(paths[0], paths[1], split, lang)
     else:
-        raise Refusal(f"unknown data '{spec}': write embedded, acl6060:DIR or manifest:FILE.csv[,AUDIO_ROOT]")
+        raise Refusal(f"unknown data '{spec}': write one of {'  '.join(FORMS)}")
     if not data.segments:
         raise Refusal(f"data '{spec}' holds no segment of split '{split}' for {lang}")
+    if options.get("split", split) != split:
+        raise Refusal(f"data '{spec}' is the {options['split']} split, and {split} was asked for")
+    if "origin" in options and data.origin == OTHER:
+        data = replace(data, origin=options["origin"])
+    acl6060.check_split(data)
     check_audio(data.segments)
     return data

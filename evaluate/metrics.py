@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -11,20 +12,37 @@ from evaluate.comet import Identity
 from evaluate.dataset import DataSet
 
 RESAMPLES = 1000
+TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char", "th": "char"}  # everything else by the 13a rules
+
+
+def chrf_metric(word_order: int = 0) -> Any:
+    """sacrebleu's chrF, or chrF++ with a word order of 2."""
+    from sacrebleu.metrics import CHRF
+
+    return CHRF(word_order=word_order)
+
+
+def bleu_metric(lang: str) -> Any:
+    """sacrebleu's BLEU; Chinese is cut into characters by sacrebleu's own rules for it."""
+    from sacrebleu.metrics import BLEU
+
+    return BLEU(tokenize=TOKENIZERS.get(lang.split("-")[-1], "13a"))
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    import sacrebleu
+    return _corpus(chrf_metric(), hypotheses, references)
 
-    return float(sacrebleu.corpus_chrf(list(hypotheses), [list(references)]).score)
+
+def chrf_plus_plus(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    return _corpus(chrf_metric(2), hypotheses, references)
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str], lang: str) -> float:
-    """Corpus BLEU; Chinese is cut into characters, everything else by the 13a rules."""
-    import sacrebleu
+    return _corpus(bleu_metric(lang), hypotheses, references)
 
-    tokenize = "zh" if lang.endswith("-zh") else "13a"
-    return float(sacrebleu.corpus_bleu(list(hypotheses), [list(references)], tokenize=tokenize).score)
+
+def _corpus(metric: Any, hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    return float(metric.corpus_score(list(hypotheses), [list(references)]).score)
 
 
 @lru_cache(maxsize=8)
@@ -52,10 +70,14 @@ def data_signature(data: DataSet, cleaned: bool) -> str:
     return "|".join(f"{name}:{value}" for name, value in parts.items())
 
 
+def comet_signature(comet: Identity, data: str) -> str:
+    """What a COMET score of finished translations must be quoted with. `data` is a data_signature."""
+    return f"metric:comet|checkpoint:{comet.name}|digest:{comet.digest}|comet:{comet.version}|{data}"
+
+
 def signature_of(comet: Identity, data: str, max_new_tokens: int) -> str:
-    """What it takes to get the same score again, in sacrebleu's manner. `data` is a data_signature."""
+    """What it takes to get the same score again from the model, in sacrebleu's manner."""
     from importlib.metadata import version
 
-    metric = f"metric:comet|checkpoint:{comet.name}|digest:{comet.digest}|comet:{comet.version}"
     libraries = "|".join(f"{name}:{version(name)}" for name in ("transformers", "torch"))
-    return f"{metric}|{data}|max_new_tokens:{max_new_tokens}|{libraries}"
+    return f"{comet_signature(comet, data)}|max_new_tokens:{max_new_tokens}|{libraries}"

@@ -35,9 +35,9 @@ def test_scores_equal_predict(comet: Comet) -> None:
 
 def test_nothing_is_scored_twice(comet: Comet) -> None:
     before = comet.hits
-    triple = (["We test it."], ["Wir testen es."], ["Wir testen es."])
-    first = comet.score(*triple)
-    again = comet.score(*(column * 3 for column in triple))
+    source, hypothesis, reference = ["We test it."], ["Wir testen es."], ["Wir testen es."]
+    first = comet.score(source, hypothesis, reference)
+    again = comet.score(source * 3, hypothesis * 3, reference * 3)
     assert again == first * 3
     assert comet.hits == before + 3
 

@@ -1,0 +1,42 @@
+"""Text files with a sentence a line: read strictly, so that line N of one file is line N of the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compress.errors import Refusal
+
+
+def read_lines(path: Path, allow_empty: bool = True) -> list[str]:
+    """The lines of a UTF-8 file. Only line feeds end a line: U+2028 and form feeds do occur inside sentences."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise Refusal(f"{path} is missing") from None
+    except UnicodeDecodeError as error:
+        raise Refusal(f"{path} is not UTF-8 (byte {error.start}): convert it first") from None
+    except OSError as error:
+        raise Refusal(f"cannot read {path}: {error.strerror or error}") from None
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    if not lines[-1]:
+        lines.pop()
+    if not allow_empty and (bad := empty_lines(lines)):
+        raise Refusal(f"{path}: line {bad[0]} is empty ({len(bad)} in all)")
+    return lines
+
+
+def empty_lines(lines: list[str]) -> list[int]:
+    """Numbers of the lines, from 1, that hold nothing but spaces."""
+    return [number for number, line in enumerate(lines, start=1) if not line.strip()]
+
+
+def write_lines(path: Path, lines: list[str]) -> None:
+    """A line each, written at once; a line break inside becomes a space."""
+    one_line = [" ".join(line.splitlines()) for line in lines]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text("".join(f"{line}\n" for line in one_line), encoding="utf-8", newline="\n")
+        partial.replace(path)
+    except OSError as error:
+        raise Refusal(f"cannot write {path}: {error.strerror or error}") from None

@@ -1,0 +1,104 @@
+"""Scores on disk, so that no hypothesis is ever scored twice: one SQLite file that many processes may share.
+
+A row is keyed by metric checkpoint, package version and the three texts, and carries a checksum: a damaged row is
+scored anew. A lost file costs time, never correctness.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import struct
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from compress.errors import Refusal
+
+Triple = tuple[str, str, str]
+AT_ONCE = 500  # keys a query
+WAIT = 60.0  # seconds for another process to finish writing
+
+
+def default_cache() -> Path:
+    """In the user's cache folder."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "compression-search" / "scores.sqlite"
+
+
+class ScoreCache:
+    """Scores of one metric (checkpoint digest and package version)."""
+
+    def __init__(self, path: Path, metric: str) -> None:
+        self.path, self.metric = path, metric
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._open() as connection:
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, score REAL, sum BLOB) WITHOUT ROWID"
+                )
+        except OSError as error:
+            raise Refusal(f"cannot keep scores in {path}: {error.strerror or error}") from None
+        except sqlite3.Error as error:
+            raise self._damaged(error) from None
+
+    def get(self, triples: Sequence[Triple]) -> dict[Triple, float]:
+        """Those that are known."""
+        by_key = {self._key(triple): triple for triple in triples}
+        keys = list(by_key)
+        found = {}
+        try:
+            with self._open() as connection:
+                for start in range(0, len(keys), AT_ONCE):
+                    part = keys[start : start + AT_ONCE]
+                    marks = ",".join("?" * len(part))
+                    query = f"SELECT key, score, sum FROM scores WHERE key IN ({marks})"
+                    for key, score, told in connection.execute(query, part):
+                        if isinstance(score, float) and told == _sum(key, score):
+                            found[by_key[key]] = score
+        except sqlite3.Error as error:
+            raise self._damaged(error) from None
+        return found
+
+    def put(self, scored: Iterable[tuple[Triple, float]]) -> None:
+        """All of them or none; what another process wrote meanwhile is the same number."""
+        rows = [(key, score, _sum(key, score)) for triple, score in scored for key in [self._key(triple)]]
+        try:
+            with self._open() as connection:
+                connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            raise self._damaged(error) from None
+
+    def _open(self) -> _Connection:
+        # A connection each time: none is carried through a fork, none is held while a model computes.
+        return _Connection(self.path)
+
+    def _key(self, triple: Triple) -> bytes:
+        state = hashlib.blake2b(digest_size=16)
+        for part in (self.metric, *triple):
+            data = part.encode("utf-8", "surrogatepass")
+            state.update(struct.pack("<q", len(data)))
+            state.update(data)
+        return state.digest()
+
+    def _damaged(self, error: sqlite3.Error) -> Refusal:
+        return Refusal(f"the cache of scores {self.path} cannot be used ({error}): remove it, or name another file")
+
+
+class _Connection:
+    """`with` commits, or rolls back, and closes (sqlite3's own does not close)."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, timeout=WAIT)
+
+    def __enter__(self) -> sqlite3.Connection:
+        return self._connection
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._connection.commit()
+        self._connection.close()
+
+
+def _sum(key: bytes, score: float) -> bytes:
+    return hashlib.blake2b(key + struct.pack("<d", score), digest_size=8).digest()
