@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from compress.adapters import Adapter, encode_adapter
 from compress.anatomy import Anatomy, Unit
 from compress.codecs import codec
+from compress.codecs.nf4 import BLOCK
 from compress.codecs.statistics import Statistics
 from compress.errors import Refusal
 from compress.hessians import statistics
@@ -76,6 +77,23 @@ def payload_of(source: Source, policy: Policy, unit: Unit, store: Store) -> byte
     wanted = Wanted(policy.vocabulary, policy.calibration)
     build(source, unit.name, policy.levels[unit.name], store, wanted=wanted)
     return store.get(variant_key(source, unit, policy.levels[unit.name], wanted, store)) or b""
+
+
+def nf4_originals(source: Source, policy: Policy) -> dict[str, Tensor]:
+    """Weights before compression of the units at NF4, by module in the model as it is now: for bitsandbytes.
+
+    Only rows of whole blocks: bitsandbytes 0.50 gives other values back on a CPU where a block goes from one row into
+    the next. Such matrices stay as they are decoded, which are the values NF4 means.
+    """
+    here = names_now(source.anatomy, policy.dropped)
+    linear = {n for n, v in source.skeleton().named_modules() if isinstance(v, nn.Linear)}
+    return {
+        here[name].removesuffix(".weight"): source.tensor(name)
+        for unit in policy.kept_units(source.anatomy)
+        if policy.levels[unit.name] == "nf4" and unit.name not in source.replaced
+        for name in unit.tensors
+        if name.removesuffix(".weight") in linear and source.tensor(name).shape[1] % BLOCK == 0
+    }
 
 
 def adapters_of(
