@@ -1,10 +1,20 @@
-"""Starts Ray on this machine or joins a cluster, quietly, with the dashboard on loopback."""
+"""Starts Ray on this machine or joins a cluster, quietly, with the dashboard on loopback and a token for whoever asks.
+
+Ray runs what anyone sends it. A cluster of several machines is joined only if it asks for a token (Ray's own
+`RAY_AUTH_MODE=token`), or if the user has said `RAY_AUTH_MODE=disabled` in so many words.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
+import platform
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +23,8 @@ from compress.errors import Refusal
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("search", "cluster", "results", "evaluate", "compress", "embedded")
+NOT_SHIPPED = ("**/__pycache__", "**/*.pyc")  # of our packages, to other machines
+PASSED_ON = ("HF_HUB_OFFLINE", "HF_HOME", "COMET_PYTHON", "AWS_ENDPOINT_URL", "AWS_REGION")
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -20,6 +32,9 @@ QUIET = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # most jobs have no COMET to report
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is not what we resume from
 }
+AUTH_MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+SEE = "see docs/cluster.md"
+PATIENCE = 10  # seconds for an answer of a cluster that listens
 
 
 @dataclass(frozen=True)
@@ -34,21 +49,118 @@ class Session:
 
 def check_answers(address: str) -> None:
     """Refuses an address at which nothing listens: Ray itself would try again for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return
+    if address.startswith("ray://"):
+        raise Refusal(
+            f"--address {address}: Ray's client cannot run a search; start it on a machine of the cluster"
+            f" (ssh, or ray job submit) with --address auto, {SEE}"
+        )
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise Refusal(f"--address {address}: write HOST:PORT, ray://HOST:PORT or auto")
+        raise Refusal(f"--address {address}: write HOST:PORT or auto")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
-        raise Refusal(f"no Ray cluster at {address} ({error}): start one with `ray start --head`") from None
+        raise Refusal(f"no Ray cluster at {address} ({error}): start one with `ray start --head`, {SEE}") from None
+
+
+def token_file(environment: Mapping[str, str]) -> Path | None:
+    """The file that Ray would read its token from, None if the token itself is in the environment.
+
+    A file that is named and not there makes Ray abort the whole process, so it is refused here.
+    """
+    if environment.get(TOKEN):
+        return None
+    named = environment.get(TOKEN_PATH)
+    path = Path(named) if named else Path.home() / ".ray" / "auth_token"
+    try:
+        found = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        found = ""
+    if named and not found:
+        raise Refusal(f"{TOKEN_PATH}={named}: the file is not there, empty or not readable, {SEE}")
+    return path
+
+
+def use_token(environment: Mapping[str, str]) -> bool:
+    """Whether to present a token to a cluster: if the user says so, or says nothing and has one."""
+    mode = environment.get(AUTH_MODE, "").lower()
+    if mode == "disabled":
+        return False
+    path = token_file(environment)
+    there = path is None or path.exists()
+    if mode == "token" and not there:
+        raise Refusal(f"{AUTH_MODE}=token, but there is no token: copy the cluster's to {path}, {SEE}")
+    return there
+
+
+def check_versions(told: Mapping[str, Any], address: str, ray: str, python: str) -> None:
+    """Refuses a cluster of other versions: Ray moves Python objects between machines, and they must agree."""
+    theirs = str(told.get("ray_version", ray)), str(told.get("python_version", python))
+    if theirs != (ray, python):
+        raise Refusal(
+            f"the cluster at {address} runs Ray {theirs[0]} on Python {theirs[1]}, here are Ray {ray} and Python"
+            f" {python}: use the same versions everywhere"
+        )
+
+
+def check_guarded(machines: int, guarded: bool, environment: Mapping[str, str], address: str) -> None:
+    """Refuses several machines that run whatever anyone on the network sends them."""
+    if machines > 1 and not guarded and environment.get(AUTH_MODE, "").lower() != "disabled":
+        raise Refusal(
+            f"the cluster at {address} has {machines} machines and asks nobody for a token: start every node with"
+            f" {AUTH_MODE}=token, {SEE}; where nobody else reaches its network, set {AUTH_MODE}=disabled here"
+        )
+
+
+def find(address: str) -> str:
+    """HOST:PORT of the cluster meant by `auto`: RAY_ADDRESS, else the one that runs on this machine."""
+    if address != "auto":
+        return address
+    from ray._private.services import canonicalize_bootstrap_address
+
+    found = os.environ.get("RAY_ADDRESS") or canonicalize_bootstrap_address("auto")
+    if not found or found == "auto":
+        raise Refusal(f"--address auto: no Ray cluster runs on this machine; start one with `ray start --head`, {SEE}")
+    check_answers(found)
+    return str(found)
+
+
+def examine(address: str) -> None:
+    """Asks the cluster's head, within seconds, what `ray.init` would find out in minutes or not say."""
+    import importlib
+
+    import ray
+    from ray.exceptions import AuthenticationError, RayError
+
+    raylet: Any = importlib.import_module("ray._raylet")  # Ray has no public way to ask before joining
+    if use_token(os.environ):
+        os.environ[AUTH_MODE] = "token"
+        raylet.Config.initialize("")  # Ray has read its environment already
+    try:
+        with silence():
+            head = raylet.GcsClient(address=address)
+            told = json.loads(head.internal_kv_get(b"CLUSTER_METADATA", b"cluster", timeout=PATIENCE) or b"{}")
+    except AuthenticationError:
+        raise Refusal(
+            f"the cluster at {address} wants another token: put the one it was started with into ~/.ray/auth_token,"
+            f" or name its file with {TOKEN_PATH}, {SEE}"
+        ) from None
+    except (RayError, RuntimeError, OSError, ValueError) as error:
+        raise Refusal(f"what listens at {address} is no Ray cluster ({_first_line(error)})") from None
+    check_versions(told, address, ray.__version__, platform.python_version())
 
 
 def connect(address: str | None, threads: int) -> Session:
-    """`ray.init`. Refuses an address where no cluster answers."""
+    """`ray.init`. Refuses an address where no cluster answers, or none that we may or should join."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    asked_mode = dict(os.environ)
+    if address:
+        check_answers(address)
+    elif os.environ.get(AUTH_MODE, "token").lower() == "token":
+        token_file(os.environ)
     import ray
 
     environment: dict[str, Any] = {
@@ -56,33 +168,86 @@ def connect(address: str | None, threads: int) -> Session:
             "OMP_NUM_THREADS": str(threads),
             "TOKENIZERS_PARALLELISM": "false",
             "PYTHONWARNINGS": "ignore",
-            **{name: os.environ[name] for name in ("HF_HUB_OFFLINE", "COMET_PYTHON") if name in os.environ},
+            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
         }
     }
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
-        check_answers(address)
+        address = find(address)
+        examine(address)
         # Our code travels to the nodes; here it is where it is.
         environment["py_modules"] = [str(ROOT / package) for package in PACKAGES]
+        environment["excludes"] = list(NOT_SHIPPED)
         options["address"] = address
     else:
-        options |= {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
+        # "local": a cluster that happens to run on this machine is joined only when asked for.
+        options |= {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
     try:
         context = ray.init(runtime_env=environment, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         what = f"no Ray cluster at {address}" if address else "Ray could not be started"
-        raise Refusal(f"{what} ({str(error).splitlines()[0][:160]})") from None
+        raise Refusal(f"{what} ({_first_line(error)})") from None
+    hush()
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    machines = len({node["NodeManagerAddress"] for node in alive})
+    if address and machines > 1:
+        try:
+            check_guarded(machines, guarded(address), asked_mode, address)
+        except Refusal:
+            ray.shutdown()
+            raise
     resources = ray.cluster_resources()
     url = context.dashboard_url
     return Session(
         dashboard=f"http://{url}" if url else "",
         cpus=int(resources.get("CPU", 0)),
         gpus=float(resources.get("GPU", 0)),
-        nodes=sum(1 for node in ray.nodes() if node["Alive"]),
+        nodes=len(alive),
     )
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Nothing on standard error meanwhile: Ray's C++ side writes there, past Python's logging."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def hush() -> None:
+    """Of what Ray tells the driver about its nodes, the first line: of a node that died it prints forty of its log."""
+    import ray._private.worker as rays
+
+    def first_lines(data: Mapping[str, Any], *_: Any, **__: Any) -> None:
+        told = next((line.strip() for text in data.get("lines", ()) for line in str(text).splitlines() if line), "")
+        print(f"Ray: {told.split(' Possible reasons')[0][:160]}", file=sys.stderr, flush=True)
+
+    if hasattr(rays, "print_to_stdstream"):
+        rays.print_to_stdstream = first_lines
+
+
+def guarded(address: str) -> bool:
+    """Whether a cluster turns away who comes without a token. Asked by another process: ours has the token."""
+    asks = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
+    stranger = {name: value for name, value in os.environ.items() if name not in (TOKEN, TOKEN_PATH)}
+    stranger[AUTH_MODE] = "disabled"
+    done = subprocess.run(
+        [sys.executable, "-c", asks, address], env=stranger, capture_output=True, text=True, timeout=120
+    )
+    return "AuthenticationError" in done.stderr
 
 
 def disconnect() -> None:
     import ray
 
     ray.shutdown()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

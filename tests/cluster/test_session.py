@@ -1,12 +1,13 @@
-"""Joining a cluster that is not there."""
+"""Joining a cluster: none there, another's token, other versions, several machines that ask nobody for a token."""
 
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
-from cluster.session import check_answers
+from cluster.session import check_answers, check_guarded, check_versions, silence, token_file, use_token
 from compress.errors import Refusal
 
 
@@ -16,12 +17,11 @@ def test_an_address_that_is_none(address: str) -> None:
         check_answers(address)
 
 
-@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_nothing_listens_there(form: str) -> None:
+def test_nothing_listens_there() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening
         with pytest.raises(Refusal, match="no Ray cluster at"):
-            check_answers(form.format(taken.getsockname()[1]))
+            check_answers(f"127.0.0.1:{taken.getsockname()[1]}")
 
 
 def test_something_listens_there() -> None:
@@ -31,3 +31,77 @@ def test_something_listens_there() -> None:
 
 def test_auto_is_left_to_ray() -> None:
     check_answers("auto")
+
+
+def test_rays_client_is_refused_with_what_to_do_instead() -> None:
+    with pytest.raises(Refusal, match="ray job submit"):
+        check_answers("ray://127.0.0.1:10001")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def keep(home: Path, token: str) -> None:
+    (home / ".ray").mkdir()
+    (home / ".ray" / "auth_token").write_text(token)
+
+
+@pytest.mark.parametrize(
+    ("environment", "kept", "uses"),
+    [
+        ({}, False, False),
+        ({}, True, True),
+        ({"RAY_AUTH_MODE": "disabled"}, True, False),
+        ({"RAY_AUTH_MODE": "token"}, True, True),
+        ({"RAY_AUTH_TOKEN": "x"}, False, True),
+    ],
+)
+def test_a_token_is_presented_where_there_is_one(
+    home: Path, environment: dict[str, str], kept: bool, uses: bool
+) -> None:
+    if kept:
+        keep(home, "secret")
+    assert use_token(environment) is uses
+
+
+def test_a_token_that_is_asked_for_and_missing(home: Path) -> None:  # noqa: ARG001
+    with pytest.raises(Refusal, match="there is no token"):
+        use_token({"RAY_AUTH_MODE": "token"})
+
+
+@pytest.mark.parametrize("content", [None, "", "  \n"])
+def test_a_token_file_that_would_make_ray_abort(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(Refusal, match="RAY_AUTH_TOKEN_PATH"):
+        token_file({"RAY_AUTH_TOKEN_PATH": str(path)})
+    assert token_file({"RAY_AUTH_TOKEN_PATH": str(path), "RAY_AUTH_TOKEN": "x"}) is None, "the token itself wins"
+
+
+@pytest.mark.parametrize("theirs", [("2.60.0", "3.10.4"), ("2.59.0", "3.11.7")])
+def test_other_versions(theirs: tuple[str, str]) -> None:
+    told = {"ray_version": theirs[0], "python_version": theirs[1]}
+    with pytest.raises(Refusal, match=f"runs Ray {theirs[0]} on Python {theirs[1]}, here are Ray 2.60.0 and Python"):
+        check_versions(told, "h:1", "2.60.0", "3.11.7")
+    check_versions({"ray_version": "2.60.0", "python_version": "3.11.7"}, "h:1", "2.60.0", "3.11.7")
+
+
+def test_several_machines_need_a_token() -> None:
+    with pytest.raises(Refusal, match="2 machines and asks nobody for a token"):
+        check_guarded(2, False, {}, "h:1")
+    check_guarded(2, True, {}, "h:1")
+    check_guarded(1, False, {}, "h:1")
+    check_guarded(2, False, {"RAY_AUTH_MODE": "disabled"}, "h:1")
+
+
+def test_silence_ends(capfd: pytest.CaptureFixture[str]) -> None:
+    import os
+
+    with silence():
+        os.write(2, b"noise")
+    os.write(2, b"word")
+    assert capfd.readouterr().err == "word"
