@@ -170,7 +170,7 @@ def exhibit(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "title": title,
         "run": str(run.path),
-        "bins": [{"name": n, "low": low, "high": high, "asked": n in asked} for n, low, high in _shown_bins(run)],
+        "bins": [{"name": n, "low": low, "high": high, "asked": n in asked} for n, low, high in shown_bins(run)],
         "points": points(shown),
         "front": on_front,
         "units": all_units,
@@ -194,6 +194,6 @@ def exhibit(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
-def _shown_bins(run: Run) -> list[tuple[str, int, int]]:
+def shown_bins(run: Run) -> list[tuple[str, int, int]]:
     """All bins of the model, and limits of one's own where the run has such."""
     return [*(each for each in run.bins if each not in run.all_bins), *run.all_bins]

@@ -75,16 +75,15 @@ def together(runs: Sequence[Run]) -> list[Candidate]:
     if len(runs) == 1:
         return runs[0].candidates
     found: list[Candidate] = []
-    seen: set[tuple[str, str, str]] = set()
-    names = labels(runs)
-    for run, label in zip(runs, names, strict=True):
+    seen: set[tuple[str, str]] = set()
+    for run, label in zip(runs, labels(runs), strict=True):
         for c in run.candidates:
-            # The same policy at the same rung is the same candidate, and the run that comes first keeps it.
-            if (c.policy, c.status, c.parent) in seen and not c.parent:
-                continue
-            seen.add((c.policy, c.status, c.parent))
-            parent = f"{label}/{c.parent}" if c.parent else ""
-            found.append(replace(c, candidate=f"{label}/{c.candidate}", parent=parent, policy=c.policy))
+            # A policy is named by its hash: the run that comes first keeps it.
+            if (c.policy, c.status) not in seen:
+                seen.add((c.policy, c.status))
+                parent = f"{label}/{c.parent}" if c.parent else ""
+                place = str(run.path / c.policy)
+                found.append(replace(c, candidate=f"{label}/{c.candidate}", parent=parent, policy=place))
     return found
 
 

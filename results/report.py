@@ -11,7 +11,7 @@ from pathlib import Path
 
 from results.bins import BinRange
 from results.candidate import Candidate
-from results.exhibit import exhibit
+from results.exhibit import exhibit, shown_bins
 from results.files import write_atomically
 from results.page import page
 from results.picture import render
@@ -29,7 +29,7 @@ def write_report(
     if bins:
         run.bins = tuple(bins)
     title = title or run.title
-    pictures = render(run.candidates, run.bins, title)
+    pictures = render(run.candidates, shown_bins(run), title, {name for name, _, _ in run.bins})
     for kind, content in pictures.items():
         write_atomically(folder / f"pareto.{kind}", content)
     path = folder / "report.html"

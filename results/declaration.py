@@ -1,0 +1,110 @@
+"""What must be declared with a submission, filled in from the artifact itself: its exact bytes, its parameters counted
+one by one, the techniques that its policy says, the data condition."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+BLANK = "(to be filled in)"
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """In the order of the form of 2025."""
+
+    institute: str
+    contact: str
+    email: str
+    condition: str
+    storage_bytes: int
+    parameters: int
+    techniques: tuple[str, ...]
+    details: tuple[str, ...]
+
+    def to_text(self) -> str:
+        """The form of 2025, as it goes into the mail."""
+        techniques = "".join(f"    * {line}\n" for line in self.techniques)
+        details = "".join(f"    * {line}\n" for line in self.details)
+        return (
+            f"* Institute: {self.institute}\n* Contact Person: {self.contact}\n* Email: {self.email}\n"
+            f"* Data condition: {self.condition}\n* Brief description of the model(s):\n"
+            f"  * Exact storage size: {self.storage_bytes} bytes ({self.storage_bytes / 1e9:.6f} GB,"
+            f" {self.storage_bytes / 2**30:.6f} GiB)\n"
+            f"  * Number of parameters: {self.parameters}\n"
+            f"  * Compression techniques:\n{techniques}  * Additional details:\n{details}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def declare(artifact: Path, history: Mapping[str, Any], condition: str, people: Mapping[str, str]) -> Declaration:
+    """Everything that can be known is read from the artifact; the rest is left for people."""
+    from compress import Artifact
+
+    opened = Artifact.open(artifact)
+    return Declaration(
+        institute=people.get("institute") or BLANK,
+        contact=people.get("contact") or BLANK,
+        email=people.get("email") or BLANK,
+        condition=condition,
+        storage_bytes=opened.nbytes,
+        # Counted in the tensors that are stored: neurons, rows and layers that were pruned are not there any more.
+        parameters=sum(tensor.numel() for _, tensor in opened.tensors()),
+        techniques=techniques(opened.policy, history),
+        details=details(history),
+    )
+
+
+def techniques(policy: Any, history: Mapping[str, Any]) -> tuple[str, ...]:
+    """The policy in words, the most used level first."""
+    lines = []
+    if policy.dropped:
+        lines.append(f"whole layers removed: {', '.join(policy.dropped)}")
+    counts = Counter(policy.levels.values())
+    grids = sorted((float(level[5:]), level) for level in counts if level.startswith("grid@"))
+    if len(grids) > 1:
+        rates = ", ".join(f"{counts[level]} at {rate:g}" for rate, level in grids)
+        units = sum(counts.pop(level) for _, level in grids)
+        lines.append(f"{in_words('grid@', bool(policy.calibration))}: {units} units ({rates})")
+    lines += [f"{in_words(level, bool(policy.calibration))}: {n} units" for level, n in counts.most_common()]
+    if policy.vocabulary != "full":
+        lines.append(f"vocabulary reduced to {policy.vocabulary}")
+    if history.get("parent"):
+        lines.append(f"training after compression: {history.get('recipe', '')}")
+    return tuple(lines)
+
+
+def in_words(level: str, calibrated: bool) -> str:
+    """A level as a paper would call it."""
+    name, _, setting = level.partition("@") if "@" in level else level.partition(":")
+    if name == "ffn":
+        share, _, inner = setting.partition("+") if ":" in level else level.removeprefix("ffn").partition("+")
+        return f"structured pruning of FFN neurons to {share.lstrip(':')} of them, then {in_words(inner, calibrated)}"
+    if name == "grid":
+        feedback = ", GPTQ-style error feedback" if calibrated else ""
+        rate = f"{setting} bits a weight" if setting else "bits a weight chosen for each unit"
+        return f"uniform grid with entropy-coded integers{feedback}, {rate}"
+    if name == "digits":
+        return f"uniform quantiser to {setting} digits + Zstandard ({level})"
+    if name == "rtn":
+        return f"round to nearest in groups ({level})"
+    known = {
+        "nf4": "NF4 with double quantisation",
+        "int8": "LLM.int8",
+        "raw": f"stored as {setting}, not quantised",
+    }
+    return f"{known[name]} ({level})" if name in known else level
+
+
+def details(history: Mapping[str, Any]) -> tuple[str, ...]:
+    tuned = dict.fromkeys(f"{each['purpose']} on {each['name']} ({each['split']})" for each in history["tuned"])
+    lines = [f"base model: {history.get('model', '?')}", f"data used: {', '.join(tuned) or 'none'}"]
+    lines.append("hypotheses cleaned of preambles, outer quotes and runs of spaces")
+    if history.get("seconds_per_segment") is not None:
+        lines.append(f"translation: {history['seconds_per_segment']:.3f} s a segment when it was exported")
+    return tuple(lines)
