@@ -12,12 +12,13 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from results.candidate import SCORED, Candidate
+import numpy as np
+
+from results.candidate import SCORED, STATUSES, Candidate
 from results.front import front, front_indices
 
 MOST_POINTS = 4000
 RASTER = (420, 220)
-Cell = tuple[str, int, int]
 
 
 def height(candidate: Candidate) -> float | None:
@@ -35,28 +36,35 @@ def drawn(candidates: Sequence[Candidate], most: int = MOST_POINTS) -> list[int]
     scored = [i for i, c in enumerate(candidates) if c.status == SCORED and math.isfinite(c.comet)]
     always = {scored[i] for i in front_indices([(candidates[i].bytes, candidates[i].comet) for i in scored])}
     always |= {i for i, c in enumerate(candidates) if special(c)}
-    rest = [i for i in range(len(candidates)) if i not in always]
     if len(candidates) <= most:
-        return sorted([*always, *rest])
+        return list(range(len(candidates)))
+    rest = np.array([i for i in range(len(candidates)) if i not in always], dtype=np.int64)
+    places = _places(candidates, rest)
     across, up = RASTER
     while True:
-        kept = _one_a_cell(candidates, rest, across, up)
+        kept = rest[_one_a_cell(places, across, up)]
         if len(kept) + len(always) <= most or across < 4:
-            return sorted([*always, *kept])
+            return sorted([*always, *kept.tolist()])
         across, up = across * 3 // 4, max(up * 3 // 4, 1)
 
 
-def _one_a_cell(candidates: Sequence[Candidate], indices: Sequence[int], across: int, up: int) -> list[int]:
-    sizes = [math.log(max(c.bytes, 1)) for c in candidates]
-    scores = [h for c in candidates if (h := height(c)) is not None] or [0.0]
-    left, wide = min(sizes), max(max(sizes) - min(sizes), 1e-9)
-    low, tall = min(scores), max(max(scores) - min(scores), 1e-9)
-    taken: dict[Cell, int] = {}
-    for i in indices:
-        at = height(candidates[i])
-        row = -1 if at is None else int((at - low) / tall * (up - 1))
-        taken.setdefault((candidates[i].status, int((sizes[i] - left) / wide * (across - 1)), row), i)
-    return list(taken.values())
+def _places(candidates: Sequence[Candidate], indices: np.ndarray) -> np.ndarray:
+    """[3, indices]: kind, and where across and up the picture from 0 to 1; below 0 for what has no COMET."""
+    found = [candidates[i] for i in indices]
+    sizes = np.log([max(c.bytes, 1) for c in found])
+    scores = np.array([math.nan if (h := height(c)) is None else h for c in found])
+    known = scores[np.isfinite(scores)]
+    low, tall = (known.min(), max(float(np.ptp(known)), 1e-9)) if known.size else (0.0, 1.0)
+    x = (sizes - sizes.min()) / max(float(np.ptp(sizes)), 1e-9)
+    y = np.nan_to_num((scores - low) / tall, nan=-1.0)
+    return np.stack([np.array([STATUSES.index(c.status) for c in found], dtype=float), x, y])
+
+
+def _one_a_cell(places: np.ndarray, across: int, up: int) -> np.ndarray:
+    """Positions of the first of each kind in each cell."""
+    cells = np.stack([places[0], np.floor(places[1] * (across - 1)), np.floor(places[2] * (up - 1))])
+    _, first = np.unique(cells, axis=1, return_index=True)
+    return np.sort(first)
 
 
 def by_interest(candidates: Sequence[Candidate]) -> list[int]:
