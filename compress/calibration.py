@@ -25,7 +25,7 @@ from compress.store import Store
 
 Batch = Mapping[str, Any]  # arguments of the model's forward: what its processor returns
 
-_FORMAT = 2
+_FORMAT = 3
 _MASKS = ("attention_mask", "feature_attention_mask")
 
 
@@ -43,9 +43,9 @@ def calibrate(
 
     `batches` are run through the original model; give them as the processor made them, the wanted output
     appended to the prompt. `places` says, for each batch, at which positions (batch × length) the next token is
-    one that matters: with it the importance of every output is measured too, by a few backward passes a batch,
-    and error feedback makes good use of it. `memory` bounds the bytes of the Hessians held at once. `resident`
-    lends its model (and device), which is restored first. `progress` is called with passes done and in all.
+    one that matters: with it the importance of every output is measured too, by two backward passes a batch around
+    the original, and error feedback makes good use of it. `memory` bounds the bytes of the Hessians held at once.
+    `resident` lends its model (and device), which is restored first. `progress` is called with passes done and in all.
     """
     if not batches:
         raise Refusal("calibration needs at least one batch of inputs")
@@ -60,7 +60,7 @@ def calibrate(
     importance: dict[str, Tensor] = {}
     if places is not None:
         here = [_on_device(batch, lent) for batch in batches]
-        importance = output_importance(lent.model, lent.device, wanted, here, places)
+        importance = output_importance(lent, wanted, here, places)
     passes = _passes(wanted, memory)
     for done, units in enumerate(passes):
         if progress is not None:

@@ -85,6 +85,19 @@ class Resident:
         self._finish(())
         return tuple(swapped)
 
+    def disturb(self, noise: float, seed: int) -> None:
+        """Add normal noise to every matrix, of so many root mean squares of it; `restore` takes it away again."""
+        generator = torch.Generator(device=self.device).manual_seed(seed)
+        parameters = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for unit in self.source.anatomy.units.values():
+                self._applied[unit.name] = _BETWEEN
+                for name in unit.tensors:
+                    value = parameters[name]
+                    size = noise * float(value.float().square().mean().sqrt())
+                    drawn = torch.randn(value.shape, generator=generator, device=self.device)
+                    value.add_((size * drawn).to(value.dtype))
+
     def _swap(self, unit: Unit, level: str, key: str, wanted: Wanted) -> None:
         payload = self.store.get(key)
         if payload is None:

@@ -89,8 +89,12 @@ def test_importance_is_measured_where_it_matters(
     places = [torch.zeros_like(batch["input_ids"], dtype=torch.bool) for batch in batches]
     for place in places:
         place[:, -3:] = True
+    with torch.no_grad():
+        before = resident.model(**batches[0]).logits
     again = calibrate(source, batches, store, places=places, resident=resident)
     assert again != digest
+    with torch.no_grad():
+        assert torch.equal(resident.model(**batches[0]).logits, before)
     for unit in source.anatomy.units.values():
         for shape, known in zip(unit.shapes, statistics(store.root, again, unit), strict=True):
             assert known is not None
