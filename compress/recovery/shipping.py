@@ -97,9 +97,16 @@ def nf4_originals(source: Source, policy: Policy) -> dict[str, Tensor]:
 
 
 def adapters_of(
-    anatomy: Anatomy, policy: Policy, model: Any, products: Mapping[str, tuple[Tensor, Tensor]], level: str
+    anatomy: Anatomy,
+    policy: Policy,
+    widths: Mapping[str, tuple[int, ...]],
+    products: Mapping[str, tuple[Tensor, Tensor]],
+    level: str,
 ) -> dict[str, Adapter]:
-    """Adapters by unit from A and B by module (names of the model as it is now). Units trained in part get zeros."""
+    """Adapters by unit from A and B by module (names of the model as it is now). Units trained in part get zeros.
+
+    `widths` are the shapes of the linear modules' weights: a pruned FFN is narrower than its unit.
+    """
     here = names_now(anatomy, policy.dropped)
     found = {}
     for unit in policy.kept_units(anatomy):
@@ -112,8 +119,7 @@ def adapters_of(
             raise Refusal(f"adapters of several ranks in unit {unit.name}: give them one")
         rank, shapes, thin = ranks.pop(), [], []
         for module, pair in zip(modules, mine, strict=True):
-            owner = model.get_submodule(module)
-            shape = (int(owner.out_features), int(owner.in_features))
+            shape = widths[module]
             shapes.append(shape)
             if pair is None:
                 thin += [torch.zeros(rank, shape[1]), torch.zeros(rank, shape[0])]

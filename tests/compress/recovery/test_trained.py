@@ -164,7 +164,8 @@ def test_adapters_are_trained_over_what_the_artifact_holds(
         trained = logits_of(wrapped, batch)
     products = lora.products(wrapped)
     now = resident(source, store, policy)
-    adapters = shipping.adapters_of(source.anatomy, policy, now.model, products, "raw:bf16")
+    widths = {n: tuple(m.weight.shape) for n, m in now.model.named_modules() if isinstance(m, torch.nn.Linear)}
+    adapters = shipping.adapters_of(source.anatomy, policy, widths, products, "raw:bf16")
     shipped = shipped_logits(source, store, compress.Recovery(policy, adapters=adapters), batch, tmp_path)
     assert (shipped - trained).abs().mean() < 0.1 * (shipped - before).abs().mean()
     assert compress.inspect(tmp_path / "art").adapter_bytes > 0

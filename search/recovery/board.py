@@ -1,0 +1,235 @@
+"""Recoveries of a run's candidates, spread over the Ray cluster; each becomes a row of the same table and front.
+
+A row is named after its parent and method (`c00012+distill`); one that is there already is not made again, and a task
+that was cut off goes on from its checkpoints. What training changed lies in `RUN/recovered/<row>/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import compress
+from compress import Policy
+from compress.errors import Refusal
+from results.candidate import FAILED, SCORED, STOPPED, Candidate
+from results.pareto import write_front
+from search.folder import RunFolder
+from search.recorder import Recorder, Tried
+from search.recovery.methods import method
+from search.recovery.task import Task
+
+RECOVERED, WORK = "recovered", ".training"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What recovery needs beside the run: what to train on, and how."""
+
+    train: str
+    train_split: str = "train"
+    condition: str = "unconstrained"
+    held_out: float = 0.15
+    teacher: str = ""
+    train_batch: int = 4
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Where:
+    """What of a run every task needs; `Where.of` takes it from a worker's context. Paths as every machine sees them."""
+
+    model: str  # folder of the original
+    store: str
+    data: str
+    split: str
+    lang: str
+    segments: int | None
+    chat: bool
+    batch_size: int
+    max_new_tokens: int
+    scorers: tuple[str, ...]  # names of the scorer actors
+    device: str
+    threads: int
+
+    @classmethod
+    def of(cls, context: Any) -> Where:
+        return cls(**{f.name: getattr(context, f.name) for f in fields(cls)})
+
+
+def recover_run(
+    folder: RunFolder,
+    recorder: Recorder,
+    context: Where,
+    candidates: Sequence[Candidate],
+    methods: Sequence[str],
+    asked: Asked,
+    gpus: float = 0.0,
+    workers: int = 1,
+    say: Callable[[str], None] = print,
+) -> list[Candidate]:
+    """Recovers candidates by each of the methods; Ray must be up and the context's scorers running. The new rows."""
+    source = compress.Source.open(context.model)
+    waiting = [
+        task
+        for task in tasks(folder, context, source, candidates, methods, asked)
+        if not any(c.candidate == task.name and c.status != FAILED for c in recorder.candidates)
+    ]
+    told = len(candidates) * len(methods) - len(waiting)
+    say(f"recovering {len(waiting)} candidates" + (f" ({told} are there already)" if told else ""))
+    rows = []
+    for task, outcome in spread(waiting, context, gpus, workers):
+        row = record(recorder, source, task, outcome)
+        rows.append(row)
+        say(line(row, recorder.find(task.parent), outcome))
+    return rows
+
+
+def tasks(
+    folder: RunFolder,
+    context: Where,
+    source: compress.Source,
+    candidates: Sequence[Candidate],
+    methods: Sequence[str],
+    asked: Asked,
+) -> list[Task]:
+    """Every candidate with every method. Refuses candidates that cannot be begun with."""
+    found = []
+    for candidate in candidates:
+        policy = folder.read_policy(candidate.policy)
+        if candidate.parent or policy.model != source.digest:
+            raise Refusal(
+                f"candidate {candidate.candidate} is recovered already, from {candidate.parent}: give that one"
+            )
+        for name in methods:
+            row = f"{candidate.candidate}+{method(name).name.replace(':', '-')}"
+            place = folder.path / RECOVERED
+            found.append(
+                Task(
+                    name=row,
+                    parent=candidate.candidate,
+                    method=name,
+                    model=context.model,
+                    policy=policy.to_json(),
+                    store=context.store,
+                    lang=context.lang,
+                    data=context.data,
+                    split=context.split,
+                    segments=context.segments,
+                    train=asked.train,
+                    train_split=asked.train_split,
+                    condition=asked.condition,
+                    held_out=asked.held_out,
+                    teacher=asked.teacher,
+                    out=str((place / row).resolve()),
+                    work=str((place / WORK / row).resolve()),
+                    chat=context.chat,
+                    train_batch=asked.train_batch,
+                    batch_size=context.batch_size,
+                    max_new_tokens=context.max_new_tokens,
+                    device=context.device,
+                    threads=context.threads,
+                    settings=asked.settings,
+                )
+            )
+    return found
+
+
+def spread(waiting: Sequence[Task], context: Where, gpus: float, workers: int) -> Iterable[tuple[Task, dict[str, Any]]]:
+    """Outcomes as they come, at most `workers` tasks at once."""
+    import ray
+
+    remote = ray.remote(num_gpus=gpus, num_cpus=0 if gpus else 1, max_retries=1)(work)
+    left = list(waiting)
+    running: dict[Any, Task] = {}
+    while left or running:
+        while left and len(running) < workers:
+            task = left.pop(0)
+            scorer = context.scorers[len(left) % len(context.scorers)]
+            running[remote.remote(task.to_dict(), scorer)] = task
+        ready, _ = ray.wait(list(running), num_returns=1)
+        task = running.pop(ready[0])
+        try:
+            outcome = ray.get(ready[0])
+        except ray.exceptions.RayError as error:
+            outcome = {"error": f"the worker died: {str(error).strip().splitlines()[-1][:200]}"}
+        yield task, outcome
+
+
+def work(task: dict[str, Any], scorer: str) -> dict[str, Any]:
+    """One task on a worker. What went wrong is told, not raised."""
+    import ray
+
+    from search.recovery.work import recover
+
+    actor = ray.get_actor(scorer)
+
+    def score(sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+        found: list[float] = ray.get(actor.score.remote(list(sources), list(hypotheses), list(references)))
+        return found
+
+    meter = Meter()
+    try:
+        return recover(Task(**task), score, meter.say)
+    except Refusal as refusal:
+        return {"error": str(refusal)}
+    except Exception as error:  # told to the driver, which records the row as failed
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+class Meter:
+    """The curve of a training as metrics in Ray's dashboard."""
+
+    NAMES = ("loss", "held_out", "step", "steps")
+
+    def __init__(self) -> None:
+        self._gauges: dict[str, Any] = {}
+
+    def say(self, entry: dict[str, Any]) -> None:
+        from ray.util.metrics import Gauge
+
+        with contextlib.suppress(Exception):  # a number that is not shown is no reason to stop training
+            for name in self.NAMES:
+                if entry.get(name) is None:
+                    continue
+                if name not in self._gauges:
+                    about = f"{name.replace('_', ' ')} of the recovery in training"
+                    self._gauges[name] = Gauge(f"compression_search_recovery_{name}", about, tag_keys=("task", "stage"))
+                tags = {"task": str(entry.get("task", "")), "stage": str(entry.get("stage", ""))}
+                self._gauges[name].set(float(entry[name]), tags)
+
+
+def record(recorder: Recorder, source: compress.Source, task: Task, outcome: dict[str, Any]) -> Candidate:
+    """A row of the run's table. One that is scored on a part of the segments only stands beside no other."""
+    policy = Policy.from_json(outcome["policy"]) if "policy" in outcome else Policy.from_json(task.policy)
+    gone = sum(layer.parameters for layer in source.anatomy.layers if layer.name in policy.dropped)
+    tried = Tried(
+        task.name, f"recover:{task.method}", policy, outcome.get("bytes", 0), source.anatomy.parameters - gone, 0.0
+    )
+    row = replace(recorder._candidate(tried, outcome), parent=task.parent)
+    part = outcome.get("part") or ()
+    if part and row.status == SCORED:
+        why = f"scored on the {len(part)} segments of talks that were not trained on"
+        row = replace(row, status=STOPPED, rung="part", error=why)
+    elif outcome.get("stopped"):
+        row = replace(row, error=outcome["stopped"][:500])
+    recorder.table.append([row])
+    recorder.candidates.append(row)
+    write_front(recorder.candidates, recorder.folder.pareto)
+    return row
+
+
+def line(row: Candidate, parent: Candidate | None, outcome: dict[str, Any]) -> str:
+    """What came of it, in one line, against the parent on the same segments."""
+    if row.status == FAILED:
+        return f"{row.candidate}: failed, {row.error}"
+    before = ""
+    if parent is not None and parent.comet_segments:
+        part = outcome.get("part") or range(len(parent.comet_segments))
+        scores = [parent.comet_segments[index] for index in part]
+        before = f" (before: {sum(scores) / len(scores):.4f} at {parent.bytes:,} bytes)"
+    some = f", on {row.segments} segments held out" if row.status == STOPPED else ""
+    why = f"; {row.error}" if row.status == SCORED and row.error else ""
+    return f"{row.candidate}: COMET {row.comet:.4f} at {row.bytes:,} bytes{before}{some}{why}"

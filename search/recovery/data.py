@@ -1,0 +1,116 @@
+"""Speech or text with references → batches to train on, under the data condition; and a teacher's word on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compress.errors import Refusal
+from compress.recovery.batches import taught
+from compress.recovery.losses import IGNORE
+from evaluate.batches import prepare
+from evaluate.conditions import check_condition, check_disjoint, split_by_talk
+from evaluate.dataset import DataSet, open_data
+
+HELD_OUT = 0.15  # of the segments, in whole talks
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What is trained on and what is held out: whole talks of one data set, or of two."""
+
+    train: DataSet
+    held_out: DataSet
+    label: str  # of the data condition
+
+
+def open_lessons(
+    spec: str, split: str, lang: str, condition: str = "unconstrained", held_out: float = HELD_OUT
+) -> Lessons:
+    """Reads what a spec names and holds whole talks out. Refuses what the condition forbids, eval always."""
+    data = open_data(spec, split, lang)
+    label = check_condition(condition, data, "training")
+    empty = [segment.id for segment in data.segments if not segment.reference.strip()]
+    if empty:
+        raise Refusal(
+            f"training on {spec}: {len(empty)} of {len(data.segments)} segments have no reference, first {empty[0]};"
+            " training needs translations"
+        )
+    if data.gold is not None:
+        raise Refusal(f"training on {spec}: an automatic segmentation has no references of its own; use the gold one")
+    train, held = (data, data) if held_out == 0 else split_by_talk(data, 1 - held_out)
+    if held_out:
+        check_disjoint(train, held)
+    return Lessons(train, held, label)
+
+
+def refuse_overlap(lessons: Lessons, reporting: DataSet) -> None:
+    """What is reported on was never trained on."""
+    check_disjoint(lessons.train, reporting)
+
+
+def union(data: DataSet, translations: Sequence[str]) -> DataSet:
+    """Gold and the teacher's translations of the same speech, each once (sequence-level distillation)."""
+    added = [
+        replace(segment, id=f"{segment.id}+teacher", reference=text)
+        for segment, text in zip(data.segments, translations, strict=True)
+        if text.strip() and text != segment.reference
+    ]
+    return replace(data, segments=(*data.segments, *added))
+
+
+def lessons_of(data: DataSet, processor: Any, batch_size: int, chat: bool = False) -> list[dict[str, Tensor]]:
+    """Batches with prompts masked: only the translation's tokens, and its end, are learnt."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    out = []
+    for batch in prepare(data, processor, batch_size, chat):
+        rows = [[*tokenizer(data.segments[i].reference).input_ids, tokenizer.eos_token_id] for i in batch.indices]
+        out.append(with_completions(batch.inputs, rows, tokenizer.pad_token_id))
+    return out
+
+
+def with_completions(inputs: dict[str, Any], rows: Sequence[Sequence[int]], padding: int) -> dict[str, Tensor]:
+    """Prompts, padded on the left, and completions, padded on the right, as one sequence with labels."""
+    prompts, asked = inputs["input_ids"], inputs["attention_mask"]
+    longest = max(map(len, rows))
+    written = torch.full((len(rows), longest), padding)
+    mask = torch.zeros((len(rows), longest), dtype=asked.dtype)
+    for row, ids in enumerate(rows):
+        written[row, : len(ids)] = torch.tensor(list(ids))
+        mask[row, : len(ids)] = 1
+    labels = torch.cat([torch.full_like(prompts, IGNORE), torch.where(mask.bool(), written, IGNORE)], dim=1)
+    return {
+        **inputs,
+        "input_ids": torch.cat([prompts, written], dim=1),
+        "attention_mask": torch.cat([asked, mask], dim=1),
+        "labels": labels,
+    }
+
+
+class Prepared:
+    """Batches of a data set, with a teacher's word or without, kept for the next method that wants the same ones."""
+
+    MOST = 8
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Any, ...], list[dict[str, Tensor]]] = {}
+
+    def get(self, key: tuple[Any, ...], make: Callable[[], list[dict[str, Tensor]]]) -> list[dict[str, Tensor]]:
+        if key not in self._kept:
+            made = make()
+            while len(self._kept) >= self.MOST:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[key] = made
+        return self._kept[key]
+
+
+PREPARED = Prepared()  # of this process
+
+
+def with_teacher(batches: Sequence[dict[str, Tensor]], teacher: Any, top: int) -> list[dict[str, Tensor]]:
+    """The batches with the teacher's likeliest tokens at each place."""
+    return [taught(teacher, batch, top) for batch in batches]

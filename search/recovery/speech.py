@@ -1,0 +1,82 @@
+"""The embedded model's training speech, spoken again by its recipe: `python -m search.recovery.speech --out DIR`.
+
+Recovery in the unconstrained condition needs speech to train on, and the repository ships only dev and eval. The same
+grammar, voices and seeds give the first talks of the training set again: Opus, and a manifest that `manifest:` reads.
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+import sys
+from pathlib import Path
+
+from compress.command import Parser, progress_line, run
+from compress.errors import Refusal
+from results.files import write_atomically
+
+TALKS = 100
+COLUMNS = ("id", "split", "talk", "audio_path", "source_en", "target_de", "target_zh")
+MANIFEST = "segments.csv"
+
+
+def speak(folder: Path, talks: int = TALKS) -> Path:
+    """Writes what is not there yet and returns the manifest."""
+    import soundfile
+
+    from embedded.recipe import features, speech, voices
+    from embedded.recipe import talks as recipe
+
+    try:
+        voices.require_espeak()
+    except voices.NoSpeech as problem:
+        raise Refusal(str(problem)) from None
+    chosen = recipe.splits(speech.SEED)["train"][:talks]
+    if talks < 1 or len(chosen) < talks:
+        raise Refusal(f"--talks {talks}: the recipe has 1 to {len(chosen)} training talks")
+    (folder / "train").mkdir(parents=True, exist_ok=True)
+    show = progress_line("talks")
+    rows: list[tuple[str, ...]] = []
+    for number, talk in enumerate(chosen):
+        show(number, len(chosen))
+        rng = random.Random(talk.name)
+        for index, sentence in enumerate(talk.sentences):
+            gain = rng.uniform(0.3, 0.9)
+            name = f"{talk.name}-{index:02d}"
+            path = folder / "train" / f"{name}.opus"
+            if not path.exists():
+                wave = voices.say(sentence.en, talk.voice, gain)
+                if not voices.RATE // 2 < len(wave) <= features.SECONDS * voices.RATE:
+                    continue
+                beside = path.with_name(f".{path.name}.part")
+                how = {"format": "OGG", "subtype": "OPUS", "compression_level": speech.OPUS_LEVEL}
+                soundfile.write(beside, wave, voices.RATE, **how)
+                beside.replace(path)
+            rows.append((name, "train", talk.name, f"train/{name}.opus", sentence.en, sentence.de, sentence.zh))
+    return _write(folder / MANIFEST, rows)
+
+
+def _write(path: Path, rows: list[tuple[str, ...]]) -> Path:
+    import io
+
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows)
+    write_atomically(path, stream.getvalue())
+    return path
+
+
+def main(arguments: list[str]) -> None:
+    parser = Parser(prog="python -m search.recovery.speech", description="Speak the embedded training speech again.")
+    parser.add_argument("--out", required=True, type=Path, help="folder for the speech and its segments.csv")
+    parser.add_argument(
+        "--talks", type=int, default=TALKS, help="talks of 16 sentences (default %(default)s, at most 640)"
+    )
+    given = parser.parse_args(arguments)
+    path = speak(given.out, given.talks)
+    print(f"training speech: --train manifest:{path}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,229 @@
+"""One stage of a recovery: a model as the stage wants it, what trains in it, and what is shipped of that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import compress
+from compress import Policy, Recovered, Recovery
+from compress.lattice import Lattice, lattices, with_integers
+from compress.recovery import lora, rounding, scaling, shipping
+from compress.recovery.loop import Training
+from compress.recovery.settings import Settings
+from evaluate.dataset import DataSet
+from search.recovery import data as lessons_
+from search.recovery.methods import ADAPTERS, CHEAP, CODES, EMBEDDED, WHOLE, Method, size_of
+from search.recovery.task import Say, Task
+
+if TYPE_CHECKING:
+    from search.recovery.work import Teacher
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    method: Method
+    settings: Settings
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a stage works on: a candidate (with what earlier stages left) and its model in memory."""
+
+    task: Task
+    stage: Stage
+    now: Recovered
+    policy: Policy
+    store: compress.Store
+    model: Any
+
+
+def do_stage(
+    task: Task,
+    stage: Stage,
+    source: compress.Source,
+    store: compress.Store,
+    before: Recovery,
+    lessons: lessons_.Lessons,
+    teacher: Teacher,
+    say: Say,
+) -> tuple[Recovery, dict[str, Any]]:
+    """Trains, and lays what was trained over what there was. Also a note of how it went."""
+    now = Recovered(source, before)
+    resident = compress.Resident(now, store, device=task.device)
+    policy = now.policy
+    resident.apply(unquantised(policy, now) if stage.name == WHOLE else policy)
+    processor = resident.processor
+    if stage.settings.distillation > 0 and policy.vocabulary != "full":
+        raise compress.errors.Refusal(
+            f"{task.parent} has another vocabulary than its teacher: distil by translations (seqkd, qlora) instead"
+        )
+    taught = stage.settings.distillation > 0
+
+    def lessons_in(part: DataSet) -> list[dict[str, Any]]:
+        plain = (part.digest, source.digest, policy.vocabulary, task.train_batch, task.chat)
+        made = lessons_.PREPARED.get(plain, lambda: lessons_.lessons_of(part, processor, task.train_batch, task.chat))
+        if not taught:
+            return made
+        said = (*plain, teacher.source.digest, task.top)
+        return lessons_.PREPARED.get(said, lambda: lessons_.with_teacher(made, teacher.resident.model, task.top))
+
+    batches, held = lessons_in(lessons.train), lessons_in(lessons.held_out)
+    helper = teacher.resident.model if stage.settings.on_policy > 0 else None
+    if helper is None:
+        teacher.let_go()
+    trained = _KINDS[stage.name](Setup(task, stage, now, policy, store, resident.model))
+    told = {"task": task.name, "stage": stage.name}
+    training = Training(
+        trained.model,
+        trained.parameters,
+        batches,
+        stage.settings,
+        held,
+        stage.folder / "checkpoints",
+        helper,
+        lambda entry: say({**told, **entry}),
+    )
+    outcome = training.run()
+    found = trained.shipped()
+    note = {"stage": stage.name, "steps": outcome.steps, "kept": outcome.kept, "stopped": outcome.stopped}
+    note |= {"settings": stage.settings.to_dict(), "curve": [e for e in outcome.curve if "held_out" in e]}
+    return (
+        replace(
+            before,
+            kept={**before.kept, **found.kept},
+            units={**before.units, **found.units},
+            adapters={**before.adapters, **found.adapters},
+        ),
+        note,
+    )
+
+
+def unquantised(policy: Policy, source: compress.Source) -> Policy:
+    """The same layers and vocabulary, every weight as the checkpoint has it; pruned FFNs stay narrow."""
+    from search.recovery.work import original
+
+    plain = original(source, policy.dropped).levels
+    levels = {}
+    for name, level in policy.levels.items():
+        levels[name] = f"{level.partition('+')[0]}+{plain[name]}" if level.startswith("ffn:") else plain[name]
+    return replace(policy, levels=levels, calibration="")
+
+
+class Whole:
+    """Every weight before compression; encoded again at the policy's levels."""
+
+    def __init__(self, at: Setup) -> None:
+        now, policy, store, model = at.now, at.policy, at.store, at.model
+        self.now, self.policy, self.store, self.model = now, policy, store, model
+        self.here = shipping.names_now(now.anatomy, policy.dropped)
+        parameters = dict(model.named_parameters())
+        frozen = {n for n in now.anatomy.kept if n in self.here and parameters[self.here[n]].dim() > 1}  # positions
+        hearing = () if size_of(now) != EMBEDDED else ("audio",)
+        frozen |= {t for u in now.anatomy.units.values() for t in u.tensors if u.name.split(".")[0] in hearing}
+        frozen |= {n for layer in now.anatomy.layers if layer.stack in hearing for n in layer.kept}
+        self.trains = {name: place for name, place in self.here.items() if name not in frozen}
+        self.parameters = {name: parameters[place] for name, place in self.trains.items()}
+
+    def shipped(self) -> Recovery:
+        kept = {n: self.here[n] for n in self.now.anatomy.kept if n in self.trains}
+        units = shipping.encoded_again(self.now, self.policy, self.model, self.store)
+        changed = {u.name for u in self.now.anatomy.units.values() if any(t in self.trains for t in u.tensors)}
+        return Recovery(
+            self.now.recovery.policy,
+            shipping.kept_of(self.now, self.model, kept),
+            {name: payload for name, payload in units.items() if name in changed},
+        )
+
+
+class Cheap:
+    """Norms, biases and a factor a matrix."""
+
+    def __init__(self, at: Setup) -> None:
+        now, policy, store, model = at.now, at.policy, at.store, at.model
+        self.now, self.policy, self.store, self.model = now, policy, store, model
+        here = shipping.names_now(now.anatomy, policy.dropped)
+        self.kept = {name: here[name] for name in shipping.trainable_kept(now, policy)}
+        self.parameters = {name: model.get_parameter(place) for name, place in self.kept.items()}
+        self.scaled = {here[name]: name for name in shipping.scalable(now, policy)}
+        self.factors = scaling.add_factors(model, list(self.scaled))
+        self.parameters |= {f"{name} factor": value for name, value in self.factors.items()}
+
+    def shipped(self) -> Recovery:
+        found = scaling.take_factors(self.model, self.factors)
+        factors = {self.scaled[place]: value for place, value in found.items()}
+        return Recovery(
+            self.now.recovery.policy,
+            shipping.kept_of(self.now, self.model, self.kept),
+            shipping.scaled_units(self.now, self.policy, self.store, factors),
+        )
+
+
+class Codes:
+    """Integers of grid units, norms and biases."""
+
+    def __init__(self, at: Setup) -> None:
+        now, policy, store, model = at.now, at.policy, at.store, at.model
+        self.now, self.policy, self.store, self.model = now, policy, store, model
+        here = shipping.names_now(now.anatomy, policy.dropped)
+        self.here = here
+        self.kept = {name: here[name] for name in shipping.trainable_kept(now, policy)}
+        self.parameters = {name: model.get_parameter(place) for name, place in self.kept.items()}
+        self.units = [
+            unit
+            for unit in policy.kept_units(now.anatomy)
+            if policy.levels[unit.name].startswith("grid@")
+            and (policy.vocabulary == "full" or unit.kind not in {"embedding", "head"})
+        ]
+        found: dict[str, Lattice] = {}
+        for unit in self.units:
+            payload = shipping.payload_of(now, policy, unit, store)
+            found |= {here[n]: x for n, x in zip(unit.tensors, lattices(payload, unit.shapes), strict=True)}
+        self.moved = rounding.add_rounding(model, found)
+        self.parameters |= {f"{name} integers": value for name, value in self.moved.items()}
+
+    def shipped(self) -> Recovery:
+        reached = rounding.take_integers(self.model, self.moved)
+        units = {
+            unit.name: with_integers(
+                shipping.payload_of(self.now, self.policy, unit, self.store),
+                unit.shapes,
+                [reached[self.here[name]] for name in unit.tensors],
+            )
+            for unit in self.units
+        }
+        return Recovery(self.now.recovery.policy, shipping.kept_of(self.now, self.model, self.kept), units)
+
+
+class Adapters:
+    """Low-rank matrices over the frozen compressed weights; over bitsandbytes' NF4 where that is the level."""
+
+    def __init__(self, at: Setup) -> None:
+        import torch
+
+        now, policy, model, stage = at.now, at.policy, at.model, at.stage
+        self.now, self.policy, self.level = now, policy, stage.method.adapter_level
+        self.widths = {name: tuple(module.weight.shape) for name, module in model.named_modules() if _linear(module)}
+        compute = torch.float32 if at.task.device == "cpu" else torch.bfloat16
+        lora.to_nf4(model, shipping.nf4_originals(now, policy), compute)
+        rank = stage.method.embedded_rank if size_of(now) == EMBEDDED else stage.method.rank
+        self.model, self.parameters = lora.add_adapters(
+            model, lora.all_linear(model), lora.Shape(rank, 2.0 * rank), stage.settings.seed
+        )
+
+    def shipped(self) -> Recovery:
+        products = lora.products(self.model)
+        adapters = shipping.adapters_of(self.now.anatomy, self.policy, self.widths, products, self.level)
+        return Recovery(self.now.recovery.policy, adapters=adapters)
+
+
+def _linear(module: Any) -> bool:
+    from torch import nn
+
+    return isinstance(module, nn.Linear)
+
+
+_KINDS: dict[str, Any] = {WHOLE: Whole, CHEAP: Cheap, CODES: Codes, ADAPTERS: Adapters}
