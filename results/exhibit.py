@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from compress import Policy
 from compress.errors import Refusal
 from results.candidate import SCORED, Candidate
 from results.formats import plain
 from results.front import Front, comparable, front, hypervolume
 from results.runs import Run
 from results.thinning import by_interest, drawn, height
+
+if TYPE_CHECKING:
+    from compress import Policy
 
 MOST_POLICIES = 1500
 MOST_TRANSLATED = 30

@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from compress import Policy
 from compress.errors import Refusal
 from results.bins import BinRange, bins_of
 from results.candidate import Candidate
 from results.front import front
 from results.parts import all_parts
 from results.table import Table
+
+if TYPE_CHECKING:
+    from compress import Policy
 
 TABLE = "candidates.parquet"
 ORIGINAL = "original"
@@ -165,6 +167,8 @@ class Run:
 
     def policy(self, candidate: Candidate) -> Policy:
         """Refuses a path that leaves the folder: the table may be a stranger's."""
+        from compress import Policy
+
         path = (self.path / candidate.policy).resolve()
         if not path.is_relative_to(self.path.resolve()):
             raise Refusal(f"candidate {candidate.candidate} names a policy outside of its run: {candidate.policy!r}")

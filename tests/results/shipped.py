@@ -1,0 +1,53 @@
+"""A run of the real embedded model with one really scored candidate, for exporting and submitting."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import compress
+import embedded
+from evaluate.metrics import interval
+from results.candidate import Candidate
+from results.recheck import Settings, recheck
+from tests.results.examples import candidate, make_run
+
+SEGMENTS = 4
+
+
+def scored_run(folder: Path) -> tuple[Path, Candidate, dict[str, Any]]:
+    """The run's folder, its candidate c00001 in Bin2 of the embedded model, and what its artifact scored."""
+    source = compress.Source.open(embedded.MODEL)
+    store = compress.Store(str(folder / ".store"))
+    levels = {
+        name: "grid@2" if not unit.layer or unit.layer.startswith("audio") else "grid@1.5"
+        for name, unit in source.anatomy.units.items()
+    }
+    policy = compress.Policy(model=source.digest, levels=levels, dropped=("lm.5",))
+    nbytes = compress.pack(source, policy, store, folder / "first")
+    run = make_run(folder / "run", [candidate()], [policy], segments=SEGMENTS, batch_size=SEGMENTS, name="shipped")
+    config: dict[str, Any] = {
+        "data": "embedded",
+        "lang": "en-zh",
+        "segments": SEGMENTS,
+        "chat": False,
+        "batch_size": 3,  # not the run's, as it may be on another machine
+        "max_new_tokens": 64,
+        "threads": 1,
+    }
+    found = recheck(Settings.of(config, folder / "first", str(embedded.COMET), "cpu", None))
+    scores = found["comet_segments"]
+    low, high = interval(scores)
+    row = replace(
+        candidate("c00001", nbytes, sum(scores) / len(scores)),
+        comet_low=low,
+        comet_high=high,
+        comet_segments=tuple(scores),
+        hypotheses=tuple(found["hypotheses"]),
+        segments=SEGMENTS,
+        policy=f"policies/{policy.digest}.json",
+        signature=f"metric:comet|digest:{found['comet']['digest']}|comet:{found['comet']['version']}",
+        order=1,
+    )
+    return run, row, found

@@ -1,0 +1,116 @@
+"""Exporting: the artifact is what the row says, in bytes and in another process, or there is none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import compress
+from compress.errors import Refusal
+from results import export
+from results.candidate import Candidate
+from results.exporting import Agreement, agreement, check_agreement, check_checkpoint
+from results.table import Table
+from tests.results.examples import candidate
+from tests.results.shipped import SEGMENTS, scored_run
+
+Shipped = tuple[Path, Candidate, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
+    return scored_run(tmp_path_factory.mktemp("shipped"))
+
+
+def with_row(shipped: Shipped, folder: Path, **changed: object) -> Path:
+    """The run with its row changed."""
+    run, row, _ = shipped
+    shutil.copytree(run, folder)
+    for part in (folder / "candidates.parquet").iterdir():
+        part.unlink()
+    Table(folder / "candidates.parquet").append([replace(row, **changed)])  # type: ignore[arg-type]
+    return folder
+
+
+def test_a_row_becomes_an_artifact(shipped: Shipped, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, row = with_row(shipped, tmp_path / "run"), shipped[1]
+    out = tmp_path / "c1.art"
+    export.main([str(run), "--select", "best", "--out", str(out), "--device", "cpu"])
+    told = capsys.readouterr().out
+    assert f"{row.bytes:,} bytes, exactly those of candidate c00001" in told
+    assert f"0 of {SEGMENTS} translations differ" in told
+    assert f"python -m results.submit {out}" in told
+    assert sum(path.stat().st_size for path in out.iterdir()) == row.bytes == compress.inspect(out).total_bytes
+    made = json.loads((tmp_path / "c1.art.export.json").read_text())
+    assert made["policy"] == compress.inspect(out).policy
+    assert made["scores"]["afresh"]["comet"] == pytest.approx(row.comet, abs=1e-6)
+    (tuned,) = made["tuned"]
+    assert (tuned["purpose"], tuned["split"], tuned["origin"]) == ("search", "dev", "embedded")
+    assert len(tuned["sounds"]) == SEGMENTS
+    with pytest.raises(Refusal, match="exists already"):
+        export.main([str(run), "--candidate", "c00001", "--out", str(out)])
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"bytes": 1_000_000}, "its row says 1,000,000: it was removed"),
+        ({"comet_segments": (0.1, 0.1, 0.1, 0.1), "comet": 0.1}, "is not scored as its row was"),
+        ({"hypotheses": ("a", "b", "c", "d"), "comet": 0.99}, "does not do what its row says"),
+        ({"signature": "metric:comet|digest:000000000000"}, "this COMET is not the one of the row"),
+    ],
+)
+def test_an_artifact_that_is_not_what_its_row_says_does_not_stay(
+    shipped: Shipped, tmp_path: Path, changed: dict[str, object], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the other process really found, kept: it need not start again for each wrong row.
+    monkeypatch.setattr(export, "fresh", lambda _: shipped[2])
+    run = with_row(shipped, tmp_path / "run", **changed)
+    with pytest.raises(Refusal, match=told):
+        export.main([str(run), "--candidate", "c00001", "--out", str(tmp_path / "c1.art"), "--device", "cpu"])
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_of_another_model(shipped: Shipped, tmp_path: Path) -> None:
+    run = with_row(shipped, tmp_path / "run")
+    (path,) = (
+        (run / "policies").iterdir() if len(list((run / "policies").iterdir())) == 1 else (run / shipped[1].policy,)
+    )
+    path.write_text(replace(compress.Policy.from_json(path.read_text()), model="f" * 32).to_json())
+    with pytest.raises(Refusal, match="give the model of the run with --model"):
+        export.main([str(run), "--candidate", "c00001", "--out", str(tmp_path / "c1.art")])
+
+
+def test_segments_are_compared_one_by_one() -> None:
+    row = candidate(comet=0.5, comet_segments=(0.4, 0.6), hypotheses=("a", "b"))
+    found = agreement(row, ["a", "x"], [0.4, 0.7])
+    assert (found.differing, found.segments, found.same_texts_drift) == (1, 2, 0.0)
+    assert found.difference == pytest.approx(0.05)
+    with pytest.raises(Refusal, match="was scored on 2 segments, the artifact on 1"):
+        agreement(row, ["a"], [0.4])
+
+
+def test_what_floating_point_explains_passes_and_nothing_else() -> None:
+    check_agreement(Agreement(0.5001, 0.5, 5, 100, 1e-6))
+    check_agreement(Agreement(0.5001, 0.5, 1, 4, 0.0))
+    for wrong in (
+        Agreement(0.51, 0.5, 5, 100, 0.0),
+        Agreement(0.49, 0.5, 5, 100, 0.0),
+        Agreement(0.5, 0.5, 6, 100, 0.0),
+        Agreement(0.5, 0.5, 0, 100, 0.01),
+    ):
+        with pytest.raises(Refusal):
+            check_agreement(wrong)
+
+
+def test_scores_of_another_checkpoint_are_not_compared() -> None:
+    row = candidate(signature="metric:comet|digest:abc|comet:2.2.7")
+    check_checkpoint(row, {"digest": "abc", "version": "2.2.7"})
+    for other in ({"digest": "abd", "version": "2.2.7"}, {"digest": "abc", "version": "2.2.8"}):
+        with pytest.raises(Refusal, match="not the one of the row"):
+            check_checkpoint(row, other)
