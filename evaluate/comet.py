@@ -178,6 +178,10 @@ class Comet:
                 progress(start + len(part), len(new))
         return [self._known[triple] for triple in triples]
 
+    def forget(self) -> None:
+        """Forgets the scores held in memory; the process keeps its embeddings, the file its scores."""
+        self._known.clear()
+
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
             assert self._process.stdin is not None

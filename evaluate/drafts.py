@@ -21,7 +21,8 @@ from evaluate.placing import place
 from evaluate.tower import Ear
 
 TIE = 2e-5  # of the largest logit: tens of times the difference between the two kinds of pass
-WORTH = 3  # tokens a pass must have won for the rest of a draft to be tried behind a replaced word
+PATIENCE = 3  # passes in a row that may win a single token before a translation is written on instead
+IN_COMMON = 3  # tokens looked for in known translations to go on behind them
 GROUP = 16  # rows of like length confirmed at once: less padding
 PLAIN = {  # what greedy decoding must not be bent by, in a generation config
     "num_beams": 1,
@@ -70,6 +71,24 @@ class Drafts:
         ]
         return max(fitting, key=lambda tokens: (self._known[row][tokens], tokens)) if fitting else None
 
+    def spliced(self, row: str, written: tuple[int, ...]) -> tuple[int, ...]:
+        """What is written, and how a known translation goes on behind the last tokens of it, wherever they stand there.
+
+        The longer the tokens in common the better, then the nearer; without any, a word was replaced and the rest of
+        the most frequent translation follows.
+        """
+        known = sorted(self._known[row], key=lambda tokens: -self._known[row][tokens])
+        for length in range(IN_COMMON, 0, -1):
+            for tokens in known:
+                ends = [
+                    end
+                    for end in range(length, len(tokens))
+                    if tokens[end - length : end] == written[-length:] and length <= len(written)
+                ]
+                if ends:
+                    return (*written, *tokens[min(ends, key=lambda end: abs(end - len(written))) :])
+        return (*written, *known[0][len(written) :])
+
 
 class Tie(Exception):
     """Two tokens are too close together to be told apart in another kind of pass."""
@@ -109,18 +128,17 @@ def translate_drafted(
     offered = {row: draft[:limit] for row in rows if (draft := drafts.offer(batch.row_digests[row], ()))}
     if not offered:
         return None
-    open_rows = list(rows)
+    open_rows, patience = list(rows), dict.fromkeys(rows, PATIENCE)
     try:
         while offered:
             for row, own in confirm(model, processor, batch, offered, ear):
                 before = written[row]
-                written[row] = agreed(own, offered[row], before, ends, limit)
-                draft = offered.pop(row)
-                if not _ended(written[row], ends, limit):
-                    next_draft = drafts.offer(batch.row_digests[row], written[row])
-                    if next_draft is None and len(written[row]) - len(before) >= WORTH:
-                        next_draft = (*written[row], *draft[len(written[row]) :])  # one word replaced, the rest alike
-                    if next_draft is not None and len(next_draft) > len(written[row]):
+                written[row] = agreed(own, offered.pop(row), before, ends, limit)
+                patience[row] = PATIENCE if len(written[row]) - len(before) > 1 else patience[row] - 1
+                if patience[row] and not _ended(written[row], ends, limit):
+                    digest = batch.row_digests[row]
+                    next_draft = drafts.offer(digest, written[row]) or drafts.spliced(digest, written[row])
+                    if len(next_draft) > len(written[row]):
                         offered[row] = next_draft[:limit]
             open_rows = [row for row in open_rows if not _ended(written[row], ends, limit)]
         if open_rows:

@@ -1,0 +1,285 @@
+"""What evaluating costs with and without its caches, COMET against `predict`, batch sizes, and what closeness tells.
+
+python -m benchmarks.evaluate [caches] [anywhere] [comet] [batches] [closeness]
+
+Processor seconds of this process and the COMET process, one thread each, so that other work on the machine does not
+count; what is compared is alternated candidate by candidate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import tempfile
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import psutil
+import torch
+from scipy.stats import spearmanr
+
+import compress
+import embedded
+from compress.ledger import Ledger
+from evaluate.batches import prepare
+from evaluate.cleanup import clean
+from evaluate.closeness import closeness, teach
+from evaluate.comet import Comet
+from evaluate.dataset import DataSet, open_data
+from evaluate.drafts import Drafts
+from evaluate.tower import TowerCache, tower_key
+from evaluate.translate import translate
+
+LANG, LONGEST = "en-zh", 64
+SECTIONS = ("caches", "anywhere", "comet", "batches", "closeness")
+
+
+class Bench:
+    """The embedded model, its speech, and a store for all sections."""
+
+    def __init__(self, folder: Path, segments: int, candidates: int, policies: int) -> None:
+        self.source = compress.Source.open(embedded.MODEL)
+        self.store = compress.Store(folder)
+        self.resident = compress.Resident(self.source, self.store)
+        self.data: DataSet = open_data("embedded", "dev", LANG).first(segments)
+        self.size, self.candidates, self.policies = segments, candidates, policies
+
+    def prepare(self, size: int | None = None) -> Any:
+        return prepare(self.data, self.resident.processor, size or self.size)
+
+    def neighbours(self, count: int, where: str) -> list[compress.Policy]:
+        """Policies that each differ in three units from one at three bits; `where` is how those units' names begin."""
+        generator = random.Random(0)
+        units = [unit for unit in self.source.anatomy.units if where == "anywhere" or not unit.startswith("audio.")]
+        found = []
+        for _ in range(count):
+            levels = dict.fromkeys(self.source.anatomy.units, "grid@3")
+            for unit in generator.sample(units, 3):
+                levels[unit] = generator.choice(["grid@2", "grid@2.5", "grid@3.5", "grid@4"])
+            found.append(compress.Policy(self.source.digest, levels))
+        return found
+
+
+class Stopwatch:
+    """Processor seconds by name, of this process and of COMET's."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = defaultdict(float)
+
+    def measure(self, name: str, work: Callable[..., Any], *args: Any, comet: Comet | None = None) -> Any:
+        begin = time.process_time() + child_seconds(comet)
+        found = work(*args)
+        self.spent[name] += time.process_time() + child_seconds(comet) - begin
+        return found
+
+
+def child_seconds(comet: Comet | None) -> float:
+    if comet is None or comet._process is None:
+        return 0.0
+    spent = psutil.Process(comet._process.pid).cpu_times()
+    return float(spent.user + spent.system)
+
+
+def caches(bench: Bench, where: str) -> None:
+    """Every candidate evaluated with nothing kept and with everything kept, and the steps between."""
+    policies = bench.neighbours(bench.candidates, where)
+    data, clock = bench.data, Stopwatch()
+    predicting = Comet(str(embedded.COMET), threads=1, reuse=False)
+    embedding, keeping = (Comet(str(embedded.COMET), threads=1) for _ in range(2))
+    heard, tower, drafts = TowerCache(1 << 30), TowerCache(1 << 30), Drafts()
+    batches = clock.measure("prepared", bench.prepare)
+    worst, same, exact = 0.0, True, True
+    for policy in policies:
+        bench.resident.apply(policy)
+        model, processor, key = bench.resident.model, bench.resident.processor, tower_key(policy)
+        fresh = clock.measure("prepare", bench.prepare)
+        plain = clock.measure("plain", translate, model, processor, fresh, LONGEST)
+        listened = clock.measure("tower", translate, model, processor, batches, LONGEST, None, heard, key)
+        drafted = clock.measure("drafts", translate, model, processor, batches, LONGEST, None, tower, key, drafts)
+        same = same and plain == listened == drafted
+        texts = [clean(text) for text in plain]
+        ask = (data.sources, texts, data.references)
+        slow = clock.measure("predict", predicting.score, *ask, comet=predicting)
+        embedding.forget()
+        apart = clock.measure("embed", embedding.score, *ask, comet=embedding)
+        fast = clock.measure("keep", keeping.score, *ask, comet=keeping)
+        worst = max(worst, *(abs(a - b) for a, b in zip(slow, fast, strict=True)))
+        exact = exact and apart == fast and f"{mean(slow):.6f}" == f"{mean(fast):.6f}"
+    for comet in (predicting, embedding, keeping):
+        comet.close()
+    spent = {name: seconds / len(policies) for name, seconds in clock.spent.items()}
+    nothing = spent["prepare"] + spent["plain"] + spent["predict"]
+    steps = [
+        ("nothing kept", nothing),
+        ("+ prepared speech", spent["prepared"] + spent["plain"] + spent["predict"]),
+        ("+ what the tower heard", spent["prepared"] + spent["tower"] + spent["predict"]),
+        ("+ drafts", spent["prepared"] + spent["drafts"] + spent["predict"]),
+        ("+ COMET embeddings", spent["prepared"] + spent["drafts"] + spent["embed"]),
+        ("+ scores known", spent["prepared"] + spent["drafts"] + spent["keep"]),
+    ]
+    print(f"{len(policies)} candidates that differ in three units ({where}), {len(data.segments)} segments.\n")
+    print("| kept | seconds a candidate | times faster |\n|---|---|---|")
+    for name, seconds in steps:
+        print(f"| {name} | {seconds:.3f} | {nothing / seconds:.2f} |")
+    print(
+        f"\nTranslations {'the same' if same else 'NOT THE SAME'} in all {len(policies)} candidates; COMET of every one"
+        f" the same to six decimals and to the last bit with and without known scores: {'yes' if exact else 'NO'};"
+        f" largest difference of a segment from `predict`: {worst:.1e}. COMET alone: {spent['predict']:.3f} s with"
+        f" `predict`, {spent['embed']:.3f} s with embeddings kept ({spent['predict'] / spent['embed']:.1f}×),"
+        f" {spent['keep']:.3f} s with known scores too ({spent['predict'] / spent['keep']:.1f}×). Tower:"
+        f" {tower.hits} hits, {tower.misses} misses, {tower.nbytes:,} bytes. Drafts: {drafts.confirmed} translations"
+        f" confirmed in whole, {drafts.written} written on, {drafts.ties} ties.\n"
+    )
+
+
+def comet_alone() -> None:
+    """All of dev, hypotheses all new each time: embeddings of sources and references are all that helps."""
+    data = open_data("embedded", "dev", LANG)
+    clock, generator = Stopwatch(), random.Random(0)
+    predicting, embedding = Comet(str(embedded.COMET), threads=1, reuse=False), Comet(str(embedded.COMET), threads=1)
+    worst = 0.0
+    for turn in range(6):
+        others = [generator.choice(data.references) for _ in data.references]
+        texts = [a[: generator.randint(3, len(a))] + b[:6] for a, b in zip(data.references, others, strict=True)]
+        ask = (data.sources, texts, data.references)
+        if not turn:  # sources and references are embedded, and both processes are warm
+            predicting.score(*ask)
+            embedding.score(*ask)
+            continue
+        slow = clock.measure("predict", predicting.score, *ask, comet=predicting)
+        fast = clock.measure("embed", embedding.score, *ask, comet=embedding)
+        worst = max(worst, *(abs(a - b) for a, b in zip(slow, fast, strict=True)))
+    predicting.close()
+    embedding.close()
+    ratio = clock.spent["predict"] / clock.spent["embed"]
+    print(
+        f"COMET alone, {len(data.segments)} segments, every hypothesis new, five times: `predict`"
+        f" {clock.spent['predict'] / 5:.3f} s, with sources and references embedded once"
+        f" {clock.spent['embed'] / 5:.3f} s, {ratio:.1f}×; largest difference of a segment {worst:.1e}.\n"
+    )
+
+
+def batch_sizes(bench: Bench) -> None:
+    """Seconds an utterance, translating only."""
+    bench.resident.restore()
+    clock = Stopwatch()
+    sizes = (1, 8, 32)
+    prepared = {size: bench.prepare(size) for size in sizes}
+    found = {}
+    for size in sizes:
+        work = prepared[size]
+        found[size] = clock.measure(str(size), translate, bench.resident.model, bench.resident.processor, work, LONGEST)
+    same = all(found[size] == found[1] for size in sizes)
+    print("| batch | seconds an utterance |\n|---|---|")
+    for size in sizes:
+        print(f"| {size} | {clock.spent[str(size)] / len(bench.data.segments):.4f} |")
+    print(f"\nThe translations are {'the same' if same else 'NOT the same'} at every batch size.\n")
+
+
+def varied(bench: Bench) -> list[tuple[str, compress.Policy]]:
+    """Policies of many sizes and kinds: uniform, mixed at random round some rate, with layers dropped."""
+    generator = random.Random(1)
+    units, digest = list(bench.source.anatomy.units), bench.source.digest
+    uniform = [
+        "nf4",
+        "rtn:4:g32",
+        "rtn:3:g32",
+        "digits:2",
+        *(f"grid@{rate}" for rate in (1.5, 1.75, 2, 2.25, 2.5, 3, 4)),
+    ]
+    found = [("uniform", compress.Policy(digest, dict.fromkeys(units, level))) for level in uniform]
+    ladder = ["grid@1.25", "grid@1.5", "grid@1.75", "grid@2", "grid@2.25", "grid@2.5", "grid@3", "grid@3.5", "grid@4"]
+    while len(found) < bench.policies:
+        middle, spread = generator.randrange(2, 8), generator.choice([1, 2, 4])
+        near = ladder[max(0, middle - spread) : middle + spread + 1]
+        policy = compress.Policy(digest, {unit: generator.choice(near) for unit in units})
+        kind = "mixed"
+        if generator.random() < 0.4:
+            layers = [layer.name for layer in bench.source.anatomy.layers if layer.index not in (0,)]
+            kind, policy = "dropped", replace(policy, dropped=tuple(generator.sample(layers, generator.randint(1, 2))))
+        found.append((kind, policy))
+    return found
+
+
+def rank_correlation(bench: Bench) -> None:
+    """KL against COMET, over all policies and inside bands of size."""
+    batches, tower = bench.prepare(), TowerCache(1 << 28)
+    resident, drafts = bench.resident, Drafts()
+    resident.restore()
+    original = translate(resident.model, resident.processor, batches, LONGEST)
+    few = prepare(bench.data.first(16), resident.processor, 16)
+    taught = teach(resident.model, resident.processor, batches, original)
+    taught_few = teach(resident.model, resident.processor, few, original)
+    comet = Comet(str(embedded.COMET), threads=1)
+    rows, clock = [], Stopwatch()
+    for kind, policy in varied(bench):
+        resident.apply(policy)
+        model, key = resident.model, tower_key(policy)
+        kl = clock.measure("kl", closeness, model, taught, tower, key)
+        kl_few = closeness(model, taught_few)
+        texts = clock.measure("comet", translate, model, resident.processor, batches, LONGEST, None, tower, key, drafts)
+        score = mean(comet.score(bench.data.sources, [clean(text) for text in texts], bench.data.references))
+        size = Ledger(bench.source, bench.store, sorted(set(policy.levels.values()))).predict(policy)
+        rows.append((size, kl, kl_few, score, kind))
+    comet.close()
+    rows.sort()
+    count = len(bench.data.segments)
+    print(f"{len(rows)} policies, KL and COMET on the same {count} segments, Spearman of −KL and COMET.\n")
+    print(f"| policies | bytes | COMET | KL on {count} segments | KL on 16 segments |\n|---|---|---|---|---|")
+    bands = [rows[len(rows) * n // 4 : len(rows) * (n + 1) // 4] for n in range(4)]
+    named = [("all", rows), *((f"quarter {n} by size", band) for n, band in enumerate(bands, start=1))]
+    named += [(kind, [row for row in rows if row[4] == kind]) for kind in ("uniform", "mixed", "dropped")]
+    for name, part in named:
+        scores = [row[3] for row in part]
+        print(
+            f"| {name} ({len(part)}) | {part[0][0]:,} to {part[-1][0]:,} | {min(scores):.3f} to {max(scores):.3f} |"
+            f" {rank(part, 1):.2f} | {rank(part, 2):.2f} |"
+        )
+    ratio = clock.spent["comet"] / clock.spent["kl"]
+    print(f"\nTranslating with all caches took {ratio:.1f} times as long as the KL of the same segments.\n")
+
+
+def rank(rows: Sequence[tuple[Any, ...]], column: int) -> float:
+    return float(spearmanr([-row[column] for row in rows], [row[3] for row in rows]).statistic)
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help=f"default: all of {', '.join(SECTIONS)}")
+    parser.add_argument("--segments", type=int, default=64)
+    parser.add_argument("--candidates", type=int, default=30)
+    parser.add_argument("--policies", type=int, default=64)
+    parser.add_argument("--store", type=Path, help="keep variants here between runs")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as work:
+        bench = Bench(options.store or Path(work), options.segments, options.candidates, options.policies)
+        wanted = options.sections or SECTIONS
+        if "caches" in wanted:
+            caches(bench, "the language model and what is round it")
+        if "anywhere" in wanted:
+            caches(bench, "anywhere")
+        if "comet" in wanted:
+            comet_alone()
+        if "batches" in wanted:
+            batch_sizes(bench)
+        if "closeness" in wanted:
+            rank_correlation(bench)
+
+
+if __name__ == "__main__":
+    main()
