@@ -59,29 +59,29 @@ class Row:
     rate: float | None = None
 
 
-WHOLE, SHORT, LONG = 150, 60, 300
+LONG, WHOLE, SHORT = 250, 100, 60  # steps
 BOTH = {"whole": WHOLE, "adapters": SHORT}
 ROWS = (
     Row("original", "", "original", "raw"),
     Row("drop25", "25 % of the LM layers", "dropped", "drop:25"),
-    Row("drop25-heal", "25 % of the LM layers", "heal, 300 steps", "drop:25", "heal", {"whole": LONG}),
+    Row("drop25-heal", "25 % of the LM layers", "heal, 250 steps", "drop:25", "heal", {"whole": LONG}),
     Row("diet", "at equal bytes", "`diet` (mixed levels, no training)", "diet"),
-    Row("ours", "at equal bytes", "ours: one `grid` level, `codes`", "ours", "codes", {"codes": WHOLE}),
-    Row("moslem-a", "at equal bytes", "`moslem-a`: NF4, `qlora:2`", "nf4", "qlora:2", {"adapters": WHOLE}),
+    Row("ours", "at equal bytes", "ours: one `grid` level, `codes`", "ours", "codes", {"codes": SHORT}),
+    Row("moslem-a", "at equal bytes", "`moslem-a`: NF4, `qlora:2`", "nf4", "qlora:2", {"adapters": SHORT}),
     Row("moslem-b", "at equal bytes", "`moslem-b`: 25 % dropped, NF4, `heal+qlora:2`", "nf4:25", "heal+qlora:2", BOTH),
     Row("grid2", "`grid@2`, calibrated", "compressed", "grid@2"),
-    Row("grid2-codes", "`grid@2`, calibrated", "codes", "grid@2", "codes", {"codes": WHOLE}),
-    Row("grid2-cheap", "`grid@2`, calibrated", "cheap", "grid@2", "cheap", {"cheap": WHOLE}),
-    Row("grid2-lora", "`grid@2`, calibrated", "lora:2:grid@6", "grid@2", "lora:2:grid@6", {"adapters": WHOLE}),
+    Row("grid2-codes", "`grid@2`, calibrated", "codes", "grid@2", "codes", {"codes": SHORT}),
+    Row("grid2-cheap", "`grid@2`, calibrated", "cheap", "grid@2", "cheap", {"cheap": SHORT}),
+    Row("grid2-lora", "`grid@2`, calibrated", "lora:2:grid@6", "grid@2", "lora:2:grid@6", {"adapters": SHORT}),
     Row("drop50", "50 % of the LM layers", "dropped", "drop:50"),
-    Row("drop50-heal", "50 % of the LM layers", "heal, 300 steps", "drop:50", "heal", {"whole": LONG}),
+    Row("drop50-heal", "50 % of the LM layers", "heal, 250 steps", "drop:50", "heal", {"whole": LONG}),
     Row("drop25-sft", "25 % of the LM layers", "sft", "drop:25", "sft", {"whole": WHOLE}),
     Row("drop25-seqkd", "25 % of the LM layers", "seqkd", "drop:25", "seqkd", {"whole": WHOLE}),
     Row("drop25-heal-short", "25 % of the LM layers", "heal", "drop:25", "heal", {"whole": WHOLE}),
-    Row("drop25-qlora", "25 % of the LM layers", "qlora:4", "drop:25", "qlora:4", {"adapters": WHOLE}),
-    Row("drop25-lora", "25 % of the LM layers", "lora:4", "drop:25", "lora:4", {"adapters": WHOLE}),
-    Row("drop25-cheap", "25 % of the LM layers", "cheap (norms and biases)", "drop:25", "cheap", {"cheap": WHOLE}),
-    Row("grid2-qlora", "`grid@2`, calibrated", "qlora:2:grid@6", "grid@2", "qlora:2:grid@6", {"adapters": WHOLE}),
+    Row("drop25-qlora", "25 % of the LM layers", "qlora:4", "drop:25", "qlora:4", {"adapters": SHORT}),
+    Row("drop25-lora", "25 % of the LM layers", "lora:4", "drop:25", "lora:4", {"adapters": SHORT}),
+    Row("drop25-cheap", "25 % of the LM layers", "cheap (norms and biases)", "drop:25", "cheap", {"cheap": SHORT}),
+    Row("grid2-qlora", "`grid@2`, calibrated", "qlora:2:grid@6", "grid@2", "qlora:2:grid@6", {"adapters": SHORT}),
 )  # fmt: skip
 
 
@@ -121,7 +121,7 @@ class Bench:
             "bytes": outcome["bytes"],
             "segments": len(scores),
             "steps": [stage["steps"] for stage in outcome["stages"]],
-            "stopped": outcome.get("stopped", ""),
+            "stopped": outcome.get("training_stopped", ""),
             "seconds": time.perf_counter() - began,
         }
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ class Bench:
         return compress.Ledger(self.source, self.store, (), policy.calibration).predict(policy)
 
     def policy(self, name: str, lang: str) -> Policy:
-        """`raw`, `drop:25`, `nf4:25`, `diet`, `grid@R`; `ours` is the largest `grid` that is above none of the others."""
+        """`raw`, `drop:25`, `nf4:25`, `diet`, `grid@R`; `ours` is the largest `grid` above none of the others."""
         kind, _, share = name.partition(":")
         dropped = DROPS[int(share)] if share else ()
         raw = original(self.source, dropped)
@@ -199,7 +199,7 @@ class Bench:
             batch_size=48,
             max_new_tokens=64,
             threads=1,
-            settings={"checkpoint_every": 75, **({"learning_rate": row.rate} if row.rate else {})},
+            settings={"checkpoint_every": 50, **({"learning_rate": row.rate} if row.rate else {})},
             stage_epochs=epochs,
         )
 

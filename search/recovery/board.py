@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import compress
 from compress import Policy
 from compress.errors import Refusal
-from results.candidate import FAILED, SCORED, STOPPED, Candidate
-from results.pareto import write_front
+from results.candidate import FAILED, Candidate
 from search.folder import RunFolder
 from search.recorder import Recorder, Tried
 from search.recovery.methods import method
@@ -83,7 +82,7 @@ def recover_run(
     for task, outcome in spread(waiting, context, gpus, workers):
         row = record(recorder, source, task, outcome)
         rows.append(row)
-        say(line(row, recorder.find(task.parent), outcome))
+        say(line(row, recorder, outcome))
     return rows
 
 
@@ -205,31 +204,23 @@ def record(recorder: Recorder, source: compress.Source, task: Task, outcome: dic
     """A row of the run's table. One that is scored on a part of the segments only stands beside no other."""
     policy = Policy.from_json(outcome["policy"]) if "policy" in outcome else Policy.from_json(task.policy)
     gone = sum(layer.parameters for layer in source.anatomy.layers if layer.name in policy.dropped)
-    tried = Tried(
-        task.name, f"recover:{task.method}", policy, outcome.get("bytes", 0), source.anatomy.parameters - gone, 0.0
-    )
-    row = replace(recorder._candidate(tried, outcome), parent=task.parent)
-    part = outcome.get("part") or ()
-    if part and row.status == SCORED:
-        why = f"scored on the {len(part)} segments of talks that were not trained on"
-        row = replace(row, status=STOPPED, rung="part", error=why)
-    elif outcome.get("stopped"):
-        row = replace(row, error=outcome["stopped"][:500])
-    recorder.table.append([row])
-    recorder.candidates.append(row)
-    write_front(recorder.candidates, recorder.folder.pareto)
-    return row
+    recipe, parameters = f"recover:{task.method}", source.anatomy.parameters - gone
+    tried = Tried(task.name, recipe, policy, outcome.get("bytes", 0), parameters, 0.0, parent=task.parent)
+    part = {"stopped": True, "rung": "part"} if outcome.get("part") and "error" not in outcome else {}
+    return recorder.record(tried, {**outcome, **part})
 
 
-def line(row: Candidate, parent: Candidate | None, outcome: dict[str, Any]) -> str:
+def line(row: Candidate, recorder: Recorder, outcome: dict[str, Any]) -> str:
     """What came of it, in one line, against the parent on the same segments."""
     if row.status == FAILED:
         return f"{row.candidate}: failed, {row.error}"
-    before = ""
-    if parent is not None and parent.comet_segments:
-        part = outcome.get("part") or range(len(parent.comet_segments))
-        scores = [parent.comet_segments[index] for index in part]
-        before = f" (before: {sum(scores) / len(scores):.4f} at {parent.bytes:,} bytes)"
-    some = f", on {row.segments} segments held out" if row.status == STOPPED else ""
-    why = f"; {row.error}" if row.status == SCORED and row.error else ""
+    parent, part, before = recorder.find(row.parent), outcome.get("part"), ""
+    if parent is not None:
+        comet = parent.comet
+        if part:  # rows in memory carry no scores of segments
+            scores = next(c for c in recorder.table.read() if c.candidate == row.parent).comet_segments
+            comet = sum(scores[index] for index in part) / len(part)
+        before = f" (before: {comet:.4f} at {parent.bytes:,} bytes)"
+    some = f", on the {row.segments} segments of talks held out" if part else ""
+    why = f"; {outcome['training_stopped']}" if outcome.get("training_stopped") else ""
     return f"{row.candidate}: COMET {row.comet:.4f} at {row.bytes:,} bytes{before}{some}{why}"

@@ -42,10 +42,20 @@ def open_lessons(
         )
     if data.gold is not None:
         raise Refusal(f"training on {spec}: an automatic segmentation has no references of its own; use the gold one")
-    train, held = (data, data) if held_out == 0 else split_by_talk(data, 1 - held_out)
-    if held_out:
-        check_disjoint(train, held)
+    train, held = hold_out(data, held_out)
+    check_disjoint(train, held)
     return Lessons(train, held, label)
+
+
+def hold_out(data: DataSet, share: float) -> tuple[DataSet, DataSet]:
+    """Whole talks; of text, which has none, the last sentences."""
+    if not data.is_text or any(segment.talk for segment in data.segments):
+        return split_by_talk(data, 1 - share)
+    count = len(data.segments)
+    at = count - max(1, round(share * count))
+    if not 0 < share < 1 or at < 1:
+        raise Refusal(f"cannot hold {share:g} of {count} sentences out: give a share between 0 and 1 and more data")
+    return replace(data, segments=data.segments[:at]), replace(data, segments=data.segments[at:])
 
 
 def refuse_overlap(lessons: Lessons, reporting: DataSet) -> None:

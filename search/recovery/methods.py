@@ -50,7 +50,7 @@ class Method:
 
 
 _TOKENS: Changes = {"cross_entropy": 0.2, "distillation": 1.0}
-_WHOLE: Changes = {"learning_rate": 2e-3, "warmup": 0.05, "epochs": 3, "checkpoint_every": 50}
+_WHOLE: Changes = {"learning_rate": 1e-3, "warmup": 0.05, "epochs": 3, "checkpoint_every": 50}
 _FINE: Changes = {"learning_rate": 1e-3, "warmup": 0.05, "epochs": 2, "checkpoint_every": 50}
 _GENTLE: Changes = {"learning_rate": 5e-4, "warmup": 0.05, "epochs": 2, "checkpoint_every": 50}
 # Full size: published rates for what was published; for the rest, rates that the literature on such training uses.

@@ -54,7 +54,7 @@ def recover(task: Task, score: Score, say: Say | None = None) -> dict[str, Any]:
     return {**outcome, "bytes": size(recovered, store), "policy": recovered.policy.to_json(), "part": part} | {
         "train_seconds": seconds,
         "stages": curve,
-        "stopped": "; ".join(stage["stopped"] for stage in curve if stage.get("stopped")),
+        "training_stopped": "; ".join(stage["stopped"] for stage in curve if stage.get("stopped")),
     }
 
 
@@ -65,7 +65,7 @@ def reporting(task: Task) -> tuple[DataSet, tuple[int, ...]]:
     """
     data = open_data(task.data, task.split, task.lang).first(task.segments)
     lessons = lessons_.open_lessons(task.train, task.train_split, task.lang, task.condition, task.held_out)
-    trained = {segment.talk for segment in lessons.train.segments}
+    trained = {segment.talk for segment in lessons.train.segments} - {""}
     if not trained & {segment.talk for segment in data.segments}:
         lessons_.refuse_overlap(lessons, data)
         return data, ()

@@ -1,0 +1,74 @@
+"""`python -m search.published moslem-a|moslem-b|wmt25|diet`: the published systems, each as one command.
+
+Fine-tuning, pruning, compression, training after it, the artifact and its score, in one folder. Every step that is
+finished is kept, so the command may be killed and given again. docs/recipes.md tells what was published.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from compress.command import Parser, run
+from compress.errors import Refusal
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def parser() -> Parser:
+    from search.recovery.systems import SYSTEMS
+
+    told = "; ".join(f"{s.name}: {s.about}" for s in SYSTEMS.values())
+    p = Parser(
+        prog="python -m search.published",
+        description="A published system, from the model to its artifact.",
+        epilog=told,
+    )
+    p.add_argument("system", metavar="SYSTEM", help=", ".join(SYSTEMS))
+    p.add_argument("--model", default="embedded", help="embedded (default), a folder, or a hub name")
+    p.add_argument("--fine-tuned", action="store_true", help="--model is fine-tuned already (so is the embedded one)")
+    p.add_argument("--lang", required=True, metavar="PAIR", help="en-de, en-zh; wmt25 any pair its data has")
+    p.add_argument("--train", help="data to train on (default: embedded speech)")
+    p.add_argument("--train-split", default="train", help="its split (default train)")
+    p.add_argument("--data", default="embedded", help="data to score on (default embedded)")
+    p.add_argument("--split", default="dev", help="dev (default), or eval to report")
+    p.add_argument("--condition", default="unconstrained", help="constrained: ACL 60/60 dev alone")
+    p.add_argument("--held-out", type=float, default=0.15, help="share held out, in whole talks (default 0.15)")
+    p.add_argument("--comet", help="embedded, a checkpoint, or a hub name")
+    p.add_argument("--drop", type=int, help="layers to prune (default: the published share)")
+    p.add_argument(
+        "--prune-segments", type=int, default=100, help="held-out segments that pruning goes by (default 100)"
+    )
+    p.add_argument("--train-batch", type=int, help="segments trained at once (default 4; embedded 16)")
+    p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a training setting, e.g. epochs=1")
+    p.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
+    p.add_argument("--out", type=Path, required=True, help="folder of everything; the artifact is OUT/artifact")
+    return p
+
+
+def main(arguments: list[str]) -> None:
+    given = parser().parse_args(arguments)
+    from search.recover import settings
+    from search.recovery.systems import SYSTEMS, Build
+
+    if given.system not in SYSTEMS:
+        raise Refusal(f"unknown system '{given.system}': known are {', '.join(SYSTEMS)}")
+    told = settings(given.set)
+    if given.train is None:
+        if given.data != "embedded":
+            raise Refusal("--train is missing: name the data to train on, such as acl6060:DIR with --train-split dev")
+        from search.recovery.speech import speak
+
+        given.train = f"manifest:{speak(given.out / 'speech').resolve()}"
+    if given.data == "embedded":
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    result = Build(SYSTEMS[given.system], given, told).run()
+    print(
+        f"{given.system}: {result['bytes']:,} bytes, COMET {result['comet']:.4f}, chrF {result['chrf']:.1f}"
+        f" on {result['segments']} segments of {given.data} {given.split}\nartifact: {given.out / 'artifact'}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
