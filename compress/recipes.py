@@ -51,6 +51,10 @@ def _parse(name: str, anatomy: Anatomy) -> tuple[LevelOf, tuple[str, ...]]:
         return _diet(anatomy), ()
     if name.startswith("uniform:"):
         level = codec(name.removeprefix("uniform:")).level
+        if all(codec(level).unit_misfit(u.shapes, u.roles) for u in anatomy.units.values()):
+            first = next(iter(anatomy.units.values()))
+            reason = codec(level).unit_misfit(first.shapes, first.roles)
+            raise Refusal(f"level {level} fits no unit of this model; {first.name}: {reason}")
         return lambda unit: _or_half(unit, level), ()
     if name.startswith("drop:"):
         return lambda _: HALF, _layers(name.removeprefix("drop:"), anatomy)

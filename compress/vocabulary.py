@@ -78,10 +78,14 @@ def _make(source: Source, name: str, store: Store | None) -> Trim:
     else:
         match = _TOP.fullmatch(name)
         if match is None:
-            raise Refusal(f"unknown vocabulary {name!r}; there are full, scripts:en,zh and top:N:DIGEST")
+            raise Refusal(
+                f"unknown vocabulary {name!r}; there are full, scripts:en,zh and top:N:DIGEST (top:N with --texts)"
+            )
         data = None if store is None else store.get(_key(source, name))
         if data is None:
-            raise Refusal(f"vocabulary {name} is not in the store; make it with compress.vocabulary.most_used")
+            raise Refusal(
+                f"vocabulary {name} is not in the store; make it with compress.vocabulary.most_used or `pack --texts`"
+            )
         ids = np.frombuffer(zstd_decode(data, 1 << 26), dtype="<i8")
         if _digest(ids) != match[2]:
             raise Refusal(f"vocabulary {name} in the store is damaged; make it again")

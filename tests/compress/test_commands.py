@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import compress
 from compress.policy import Policy
 from compress.recipes import recipe
 from compress.source import Source
@@ -80,6 +81,36 @@ def test_a_policy_file_and_a_recipe_pack_alike(
     assert same[0] == same[1]
 
 
+def test_vocabulary_from_the_command_line(
+    folder: Path, art: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = tmp_path / "texts"
+    texts.write_text("the models translate speech\nthe speech\n")
+    store, model = str(tmp_path / "store"), ["--model", folder, "--level", "grid@3"]
+    sizes = {}
+    for name, more in {"scripts:en": [], "top:300": ["--texts", texts]}.items():
+        for some in ([], ["--store", store]):
+            out = tmp_path / f"{name[:3]}{len(some)}"
+            code, said, _ = run("pack", *model, "--vocabulary", name, *more, *some, "--out", out, capsys=capsys)
+            assert code == 0, said
+            sizes[name, bool(some)] = sum(file.stat().st_size for file in out.iterdir())
+            assert run("verify", out, capsys=capsys)[0] == 0
+            assert compress.load(out)[0].get_input_embeddings().weight.shape[0] <= 300 or name != "top:300"
+    assert sizes["top:300", False] == sizes["top:300", True]
+    assert max(sizes.values()) <= sum(file.stat().st_size for file in art.iterdir())
+    out = tmp_path / "new"
+    for arguments, wanted in (
+        (["--texts", texts], "--vocabulary"),
+        (["--vocabulary", "scripts:en", "--texts", texts], "top:N"),
+        (["--vocabulary", "top:300"], "unknown vocabulary"),
+        (["--vocabulary", "top:300", "--texts", tmp_path / "none"], "cannot read"),
+        (["--vocabulary", "top:9", "--texts", texts], "too few"),
+        (["--vocabulary", "klingon"], "unknown vocabulary"),
+    ):
+        assert wanted in refused(run("pack", *model, *arguments, "--out", out, capsys=capsys))
+    assert not out.exists()
+
+
 def test_mistakes(folder: Path, art: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def pack(*arguments: object) -> str:
         return refused(run("pack", *arguments, capsys=capsys))
@@ -88,6 +119,7 @@ def test_mistakes(folder: Path, art: Path, tmp_path: Path, capsys: pytest.Captur
     assert "no model at" in pack("--model", tmp_path / "nowhere", "--level", "nf4", "--out", out)
     assert "config.json" in pack("--model", art, "--level", "nf4", "--out", out)
     assert "unknown level" in pack("--model", folder, "--level", "zip", "--out", out)
+    assert "fits no unit" in pack("--model", folder, "--level", "rtn:4:g7", "--out", out)
     assert "unknown recipe" in pack("--model", folder, "--recipe", "best", "--out", out)
     assert "exists already" in pack("--model", folder, "--level", "nf4", "--out", art)
     assert "cannot read policy" in pack("--model", folder, "--policy", tmp_path / "no.json", "--out", out)
