@@ -1,0 +1,105 @@
+"""The command lines: one-line refusals, exit code 2, and a teacher trained, killed and gone on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import compress
+from compress.command import run
+from compress.errors import Refusal
+from search import published, recover, teach
+from search.recovery.systems import SYSTEMS, refuse_kind
+from tests.compress.tiny import save_tiny
+from tests.search.recovery.speech import manifest
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def refusal(main: Any, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert run(main, arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_a_teacher_is_a_plain_folder_that_learnt(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = manifest(tmp_path / "speech")
+    arguments = ["--model", str(model), "--data", spec, "--lang", "en-de", "--batch", "2", "--held-out", "0.25"]
+    arguments += ["--set", "learning_rate=3e-3", "--set", "epochs=6", "--device", "cpu"]
+    teach.main([*arguments, "--out", str(tmp_path / "teacher")])
+    told = [line for line in capsys.readouterr().out.splitlines() if "held out" in line and "step" in line]
+    first, last = (float(line.rsplit(" ", 1)[1]) for line in (told[0], told[-1]))
+    assert last < first
+    tuned, start = compress.Source.open(tmp_path / "teacher"), compress.Source.open(model)
+    assert tuned.dtype == start.dtype == torch.bfloat16
+    moved = [n for n in start.anatomy.kept if not torch.equal(tuned.tensor(n), start.tensor(n))]
+    assert moved
+    assert not any("embed_positions" in name for name in moved)
+    assert not (tmp_path / ".teacher.training").exists()
+    assert "exists already" in refusal(teach.main, [*arguments, "--out", str(tmp_path / "teacher")], capsys)
+
+
+def test_a_teacher_goes_on_from_its_checkpoint(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = manifest(tmp_path / "speech")
+    told = {"learning_rate": 1e-3, "checkpoint_every": 2, "epochs": 2}
+
+    def go(out: Path) -> None:
+        teach.teach(str(model), spec, "train", "en-de", out, held_out=0.25, batch=2, told=told, device="cpu")
+
+    go(tmp_path / "whole")
+
+    def cut(entry: dict[str, Any]) -> None:
+        if entry["step"] == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(teach, "_tell", cut)
+        with pytest.raises(KeyboardInterrupt):
+            go(tmp_path / "cut")
+    assert not (tmp_path / "cut").exists()
+    go(tmp_path / "cut")
+    assert compress.Source.open(tmp_path / "cut").digest == compress.Source.open(tmp_path / "whole").digest
+
+
+def test_bad_input_is_one_line(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["--model", str(model), "--lang", "en-de", "--out", str(tmp_path / "t")]
+    spec = manifest(tmp_path / "speech")
+    assert "eval split" in refusal(
+        teach.main, [*base, "--data", manifest(tmp_path / "e", split="eval"), "--split", "eval"], capsys
+    )
+    assert "unknown training setting" in refusal(teach.main, [*base, "--data", spec, "--set", "epoch=1"], capsys)
+    assert "write NAME=VALUE" in refusal(teach.main, [*base, "--data", spec, "--set", "epochs"], capsys)
+    assert "is missing" in refusal(teach.main, [*base, "--data", "manifest:nowhere.csv"], capsys)
+    assert "unknown data" in refusal(teach.main, [*base, "--data", "magic"], capsys)
+    assert "no run at" in refusal(recover.main, [str(tmp_path / "nowhere")], capsys)
+    assert "unknown method" in refusal(recover.main, [str(tmp_path), "--methods", "magic"], capsys)
+    out = ["--lang", "en-de", "--out", str(tmp_path / "s")]
+    assert "unknown system" in refusal(published.main, ["palomino", *out], capsys)
+    assert "--train is missing" in refusal(published.main, ["diet", "--data", spec, *out], capsys)
+
+
+def test_systems_are_for_speech_or_for_text() -> None:
+    refuse_kind(SYSTEMS["wmt25"], text=True)
+    refuse_kind(SYSTEMS["moslem-a"], text=False)
+    with pytest.raises(Refusal, match="trained on text"):
+        refuse_kind(SYSTEMS["wmt25"], text=False)
+    with pytest.raises(Refusal, match="trained on speech"):
+        refuse_kind(SYSTEMS["diet"], text=True)
+
+
+@pytest.mark.parametrize("command", [recover, teach, published])
+def test_help_is_there(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--help"])
+    assert stop.value.code == 0
+    assert "--" in capsys.readouterr().out
