@@ -16,7 +16,6 @@ from results import history
 from results.candidate import Candidate
 from results.choosing import RULES
 from results.exporting import (
-    DRIFT,
     Agreement,
     agreement,
     build,
@@ -24,6 +23,7 @@ from results.exporting import (
     check_checkpoint,
     comet_at,
     fresh,
+    limits,
 )
 from results.recheck import Settings
 from results.runs import Run
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--data", help="the run's data, if it is not where the run had it")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
     parser.add_argument("--batch-size", type=int, help="default: that of the run")
-    parser.add_argument("--tolerance", type=float, default=DRIFT, help=f"COMET that may differ (default {DRIFT:g})")
+    parser.add_argument("--tolerance", type=float, help="COMET that may differ (default: what floating point explains)")
     given = parser.parse_args(arguments)
 
     run = Run.open(given.run)
@@ -67,7 +67,8 @@ def main(arguments: list[str]) -> None:
         found = fresh(settings)
         check_checkpoint(row, found["comet"])
         agreed = agreement(row, found["hypotheses"], found["comet_segments"])
-        check_agreement(agreed, given.tolerance)
+        flipped, drift = limits(run.config, str(found["dtype"]))
+        check_agreement(agreed, flipped, drift if given.tolerance is None else given.tolerance)
         write_history(run, row, settings, agreed, found, given.out)
     except BaseException:
         shutil.rmtree(given.out, ignore_errors=True)

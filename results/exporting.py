@@ -21,8 +21,10 @@ from results.runs import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 EXACT = 1e-4  # COMET of the same texts scored in another batch; on a CPU it moves by 1e-7
-FLIPPED = 0.05  # share of the segments in which other batches or another device may turn a near tie of two tokens
-DRIFT = 0.005  # mean COMET that such segments may move
+# Share of the segments in which floating point may turn a near tie of two tokens, and mean COMET that this may move.
+# Measured on five candidates (COMET .28 to .97) at batches of 1, 8 and 64 against a row of batch 64: in float32 not one
+# of 64 translations differed; in bfloat16 up to 12 did, and moved the mean by up to .008.
+IN_FLOAT32, IN_HALF = (0.02, 0.001), (0.25, 0.01)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,13 @@ def agreement(row: Candidate, hypotheses: Sequence[str], scores: Sequence[float]
     return Agreement(mean, row.comet, sum(a != b for a, b, _, _ in pairs), len(pairs), max(same, default=0.0))
 
 
-def check_agreement(found: Agreement, drift: float = DRIFT) -> None:
+def limits(config: dict[str, Any], dtype: str) -> tuple[float, float]:
+    """What floating point explains: much less where both the run and the artifact computed in float32."""
+    on_gpu = str(config.get("device", "cpu")) != "cpu" or float(config.get("gpus_per_worker") or 0) > 0
+    return IN_HALF if on_gpu or dtype != "float32" else IN_FLOAT32
+
+
+def check_agreement(found: Agreement, flipped: float, drift: float) -> None:
     """Refuses a difference that floating point on another batch size or device does not explain."""
     texts = f"{found.differing} of {found.segments} translations differ"
     told = f"COMET {found.comet:.6f}, its row says {found.row:.6f}; {texts}"
@@ -61,10 +69,10 @@ def check_agreement(found: Agreement, drift: float = DRIFT) -> None:
         raise Refusal(
             f"the artifact is not scored as its row was: the same text by {found.same_texts_drift:.6f}; {told}"
         )
-    if abs(found.difference) > drift or found.differing > max(1, FLIPPED * found.segments):
+    if abs(found.difference) > drift or found.differing > max(1, flipped * found.segments):
         raise Refusal(
-            f"the artifact does not do what its row says: {told}; floating point on another batch size explains"
-            f" {drift:g} COMET in at most {FLIPPED:.0%} of the segments"
+            f"the artifact does not do what its row says: {told}; floating point on another batch size or device"
+            f" explains {drift:g} COMET and {flipped:.0%} of the translations (--tolerance allows more COMET)"
         )
 
 

@@ -16,16 +16,22 @@ from tests.results.examples import candidate, make_run
 SEGMENTS = 4
 
 
-def scored_run(folder: Path) -> tuple[Path, Candidate, dict[str, Any]]:
-    """The run's folder, its candidate c00001 in Bin2 of the embedded model, and what its artifact scored."""
+def packed(folder: Path) -> tuple[Path, compress.Policy]:
+    """An artifact in Bin2 of the embedded model, and its policy."""
     source = compress.Source.open(embedded.MODEL)
-    store = compress.Store(str(folder / ".store"))
     levels = {
         name: "grid@2" if not unit.layer or unit.layer.startswith("audio") else "grid@1.5"
         for name, unit in source.anatomy.units.items()
     }
     policy = compress.Policy(model=source.digest, levels=levels, dropped=("lm.5",))
-    nbytes = compress.pack(source, policy, store, folder / "first")
+    compress.pack(source, policy, compress.Store(str(folder / ".store")), folder / "first")
+    return folder / "first", policy
+
+
+def scored_run(folder: Path) -> tuple[Path, Candidate, dict[str, Any]]:
+    """A run's folder, its candidate c00001, and what the artifact of that scored."""
+    artifact, policy = packed(folder)
+    nbytes = sum(path.stat().st_size for path in artifact.iterdir())
     run = make_run(folder / "run", [candidate()], [policy], segments=SEGMENTS, batch_size=SEGMENTS, name="shipped")
     config: dict[str, Any] = {
         "data": "embedded",
@@ -36,7 +42,7 @@ def scored_run(folder: Path) -> tuple[Path, Candidate, dict[str, Any]]:
         "max_new_tokens": 64,
         "threads": 1,
     }
-    found = recheck(Settings.of(config, folder / "first", str(embedded.COMET), "cpu", None))
+    found = recheck(Settings.of(config, artifact, str(embedded.COMET), "cpu", None))
     scores = found["comet_segments"]
     low, high = interval(scores)
     row = replace(

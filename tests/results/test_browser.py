@@ -9,7 +9,7 @@ from tests.results.chromium import Tab, in_tab, needed
 from tests.results.examples import UNITS, add_model
 from tests.results.test_report import HOSTILE, some_run
 
-READY = "document.documentElement.dataset.ready === 'yes'"
+READY = "document.documentElement?.dataset.ready === 'yes'"
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,15 @@ import compress
 from compress.errors import Refusal
 from results import export
 from results.candidate import Candidate
-from results.exporting import Agreement, agreement, check_agreement, check_checkpoint
+from results.exporting import (
+    IN_FLOAT32,
+    IN_HALF,
+    Agreement,
+    agreement,
+    check_agreement,
+    check_checkpoint,
+    limits,
+)
 from results.table import Table
 from tests.results.examples import candidate
 from tests.results.shipped import SEGMENTS, scored_run
@@ -96,16 +104,24 @@ def test_segments_are_compared_one_by_one() -> None:
 
 
 def test_what_floating_point_explains_passes_and_nothing_else() -> None:
-    check_agreement(Agreement(0.5001, 0.5, 5, 100, 1e-6))
-    check_agreement(Agreement(0.5001, 0.5, 1, 4, 0.0))
+    check_agreement(Agreement(0.5001, 0.5, 2, 100, 1e-6), *IN_FLOAT32)
+    check_agreement(Agreement(0.5001, 0.5, 1, 4, 0.0), *IN_FLOAT32)
+    check_agreement(Agreement(0.508, 0.5, 12, 64, 0.0), *IN_HALF)
     for wrong in (
-        Agreement(0.51, 0.5, 5, 100, 0.0),
-        Agreement(0.49, 0.5, 5, 100, 0.0),
-        Agreement(0.5, 0.5, 6, 100, 0.0),
+        Agreement(0.502, 0.5, 1, 100, 0.0),
+        Agreement(0.498, 0.5, 1, 100, 0.0),
+        Agreement(0.5, 0.5, 3, 100, 0.0),
         Agreement(0.5, 0.5, 0, 100, 0.01),
     ):
         with pytest.raises(Refusal):
-            check_agreement(wrong)
+            check_agreement(wrong, *IN_FLOAT32)
+
+
+def test_half_precision_may_differ_more() -> None:
+    assert limits({"device": "cpu", "gpus_per_worker": -1.0}, "float32") == IN_FLOAT32
+    assert limits({"device": "cpu"}, "bfloat16") == IN_HALF
+    assert limits({"device": "cuda"}, "float32") == IN_HALF
+    assert limits({"device": "cpu", "gpus_per_worker": 0.5}, "float32") == IN_HALF
 
 
 def test_scores_of_another_checkpoint_are_not_compared() -> None:

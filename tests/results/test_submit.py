@@ -17,7 +17,7 @@ from evaluate.dataset import open_data
 from results import history, submit
 from results.declaration import in_words, techniques
 from results.submission import check_lines
-from tests.results.shipped import SEGMENTS, scored_run
+from tests.results.shipped import SEGMENTS, packed
 
 LINES = [f"译文 {n}" for n in range(3)]
 
@@ -26,8 +26,7 @@ LINES = [f"译文 {n}" for n in range(3)]
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact with its history, in Bin2 of the embedded model, tuned on some of dev."""
     folder = tmp_path_factory.mktemp("shipped")
-    scored_run(folder)
-    art = folder / "first"
+    art = packed(folder)[0]
     report = compress.inspect(art)
     data = open_data("embedded", "dev", "en-zh").first(SEGMENTS)
     made: dict[str, Any] = {"artifact_bytes": report.total_bytes, "policy": report.policy, "model": "embedded"}
@@ -109,7 +108,7 @@ def test_without_hypotheses_the_artifact_translates(artifact: Path, test_set: st
         (["--bin", "Bin3"], LINES, "that is Bin2, not Bin3"),
         (["--bin", "Bin7"], LINES, "unknown bin 'Bin7'"),
         ([], LINES[:2], "2 hypotheses for 3 segments"),
-        ([], ["a", '""', "c"], "line 2 is empty"),
+        ([], ["a", " \t", "c"], "line 2 is empty"),
         (["--team", "../x"], LINES, "--team '../x'"),
         (["--type", "second"], LINES, "--type 'second'"),
         (["--bin", ""], LINES, "--bin is missing"),

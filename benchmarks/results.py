@@ -1,0 +1,235 @@
+"""100,000 candidates: append, read, front, hypervolume, report; beside plain pandas and Optuna, with memory.
+
+    python -m benchmarks.results [--candidates 100000] [--work DIR]
+
+Candidates have 64 translations each. The table is filled in appends of BLOCK rows, and at each mark SINGLE candidates
+are appended by themselves, as the engine does it; an append of either kind counts the same for the merging of parts.
+Plain pandas means what one would write in five lines: concatenate a row to the frame and write the frame again; it is
+timed at the marks only, since all of it would take days. Each measurement runs in a process of its own, whose peak
+memory is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from results.candidate import Candidate
+
+SEGMENTS = 64
+WORDS = "the model of a layer is small and its bytes are few but each bit counts in this search".split()  # noqa: SIM905
+MARKS = (1_000, 10_000, 100_000)
+BLOCK, SINGLE = 128, 200
+
+
+def candidates(count: int) -> Iterator[Candidate]:
+    """Random candidates near a curve of diminishing returns, as a search makes them."""
+    chance = random.Random(0)
+    lines = [" ".join(chance.choices(WORDS, k=12)) for _ in range(2_000)]
+    for n in range(count):
+        size = chance.randrange(1_000_000_000, 2_000_000_000)
+        comet = 0.8 - 0.3 * 1e9 / size - chance.expovariate(20)
+        scores = tuple(comet + chance.gauss(0, 0.05) for _ in range(SEGMENTS))
+        yield Candidate(
+            f"c{n:06d}", "search", "Bin2", size, comet, comet - 0.01, comet + 0.01, 50.0, 30.0, SEGMENTS, 8_000_000_000,
+            size / 1e9, 0, "full", 0.1, "policies/p.json", "metric:comet", order=n + 1, seconds=float(n),
+            comet_segments=scores, hypotheses=tuple(chance.choices(lines, k=SEGMENTS)),
+        )  # fmt: skip
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.perf_counter()
+    found = work()
+    return time.perf_counter() - started, found
+
+
+def append(folder: Path, count: int) -> dict[str, Any]:
+    """Milliseconds for each of SINGLE appends at each mark, merges of parts included; and for all rows together."""
+    from results.table import Table
+
+    table, waiting, singles, total = Table(folder / "candidates.parquet"), [], {}, 0.0
+    marks = {min(mark, count) for mark in MARKS}
+    spent = 0.0
+    for n, candidate in enumerate(candidates(count), start=1):
+        mark = min((m for m in marks if m >= n), default=count)
+        if n > mark - SINGLE:
+            if waiting:
+                total += timed(lambda rows=waiting: table.append(rows))[0]
+                waiting = []
+            spent += timed(lambda row=candidate: table.append([row]))[0]
+            if n == mark:
+                singles[mark] = round(1000 * spent / SINGLE, 2)
+                total, spent = total + spent, 0.0
+            continue
+        waiting.append(candidate)
+        if len(waiting) == BLOCK:
+            total += timed(lambda rows=waiting: table.append(rows))[0]
+            waiting = []
+    return {"milliseconds": singles, "seconds in all": round(total, 1), "parts": len(table.parts())}
+
+
+def append_pandas(folder: Path, count: int) -> dict[str, Any]:
+    """One append at each mark: the frame, one row more, written again."""
+    from dataclasses import asdict
+
+    import pandas
+
+    marks = {}
+    rows = [asdict(c) for c in candidates(min(count, MARKS[-1]))]
+    for mark in [m for m in MARKS if m <= count]:
+        frame = pandas.DataFrame(rows[: mark - 1])
+        path = folder / "plain.parquet"
+
+        def add(frame: Any = frame, row: Any = rows[mark - 1], path: Path = path) -> None:
+            pandas.concat([frame, pandas.DataFrame([row])], ignore_index=True).to_parquet(path)
+
+        marks[mark] = round(1000 * timed(add)[0], 1)
+    return {"milliseconds": marks}
+
+
+def read(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
+    from results.table import Table
+
+    seconds, found = timed(lambda: Table(folder / "candidates.parquet", make=False).read(texts=False))
+    return {"seconds": round(seconds, 2), "rows": len(found)}
+
+
+def read_pandas(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
+    import pandas
+
+    seconds, found = timed(lambda: pandas.read_parquet(folder / "candidates.parquet"))
+    return {"seconds": round(seconds, 2), "rows": len(found)}
+
+
+def front(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
+    """Front and hypervolume: ours, pandas' way, Optuna's; they must agree."""
+    import numpy as np
+    import pandas
+    from optuna._hypervolume import compute_hypervolume
+    from optuna.study._multi_objective import _is_pareto_front
+
+    from results.front import Front, hypervolume
+    from results.front import front as front_of
+    from results.table import Table
+
+    rows = Table(folder / "candidates.parquet", make=False).read(texts=False)
+    at_once, members = timed(lambda: front_of(rows))
+    growing, grown = timed(lambda: Front(rows).members)
+    frame = pandas.DataFrame({"bytes": [c.bytes for c in rows], "comet": [c.comet for c in rows]})
+
+    def plain() -> Any:
+        ordered = frame.sort_values(["bytes", "comet"], ascending=[True, False])
+        return ordered[ordered.comet > ordered.comet.cummax().shift(fill_value=-1)]
+
+    by_pandas, plainly = timed(plain)
+    losses = np.array([(c.bytes, -c.comet) for c in rows], dtype=float)
+    by_optuna, mask = timed(lambda: _is_pareto_front(losses, assume_unique_lexsorted=False))
+    points = [(float(c.bytes), c.comet) for c in rows]
+    volume_seconds, volume = timed(lambda: hypervolume(points, (2e9, 0.0)))
+    optuna_seconds, theirs = timed(lambda: compute_hypervolume(losses, np.array([2e9, 0.0])))
+    assert members == grown
+    assert [c.bytes for c in members] == plainly.bytes.tolist() == sorted(losses[mask, 0].astype(int).tolist())
+    assert abs(volume - theirs) <= 1e-9 * theirs
+    return {
+        "members": len(members),
+        "at once": round(at_once, 3),
+        "a candidate, microseconds": round(1e6 * growing / len(rows), 2),
+        "pandas": round(by_pandas, 3),
+        "optuna": round(by_optuna, 3),
+        "hypervolume": round(volume_seconds, 3),
+        "hypervolume, optuna": round(optuna_seconds, 3),
+    }
+
+
+def report(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
+    from results.report import write_report
+
+    seconds, path = timed(lambda: write_report(folder))
+    return {"seconds": round(seconds, 2), "bytes": path.stat().st_size}
+
+
+def opened(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
+    """Seconds until the report is drawn in a headless Chromium, where there is one."""
+    import asyncio
+
+    from tests.results.chromium import Tab, find, in_tab
+
+    if find() is None:
+        return {"seconds": None}
+    found: dict[str, Any] = {}
+
+    async def work(tab: Tab) -> None:
+        started = time.perf_counter()
+        await tab.open((folder / "report.html").as_uri(), "document.documentElement?.dataset.ready === 'yes'")
+        found["seconds"] = round(time.perf_counter() - started, 2)
+        found["points"] = await tab.value("document.querySelectorAll('#over circle').length")
+        await asyncio.sleep(0)
+
+    in_tab(work)
+    return found
+
+
+MEASURED: dict[str, Callable[[Path, int], dict[str, Any]]] = {
+    "append": append,
+    "append_pandas": append_pandas,
+    "read": read,
+    "read_pandas": read_pandas,
+    "front": front,
+    "report": report,
+    "opened": opened,
+}
+
+
+def prepare(folder: Path) -> None:
+    """What else makes a run's folder."""
+    (folder / "policies").mkdir(parents=True, exist_ok=True)
+    units = [f"lm.{layer}.{kind}" for layer in range(32) for kind in ("attention", "mlp")]
+    levels = {unit: f"grid@{2 + n % 5 / 4:g}" for n, unit in enumerate(units)}
+    (folder / "policies/p.json").write_text(json.dumps({"model": "0" * 16, "levels": levels}))
+    config = {"lang": "en-zh", "bins": ["Bin2"], "model": "", "data": "", "name": folder.name}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--candidates", type=int, default=100_000)
+    parser.add_argument("--work", type=Path, help="folder to work in (default: a temporary one)")
+    parser.add_argument("--only", choices=MEASURED, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.only:
+        found = MEASURED[given.only](given.work, given.candidates)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(found | {"MiB": round(peak)}))
+        return
+    with tempfile.TemporaryDirectory() as place:
+        folder = given.work or Path(place) / "run"
+        prepare(folder)
+        for name in MEASURED:
+            command = [sys.executable, "-m", "benchmarks.results", "--only", name, "--work", str(folder)]
+            done = subprocess.run(
+                [*command, "--candidates", str(given.candidates)], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                sys.exit(f"{name} failed: {done.stderr[-800:]}")
+            told = json.loads(done.stdout.splitlines()[-1])
+            memory = told.pop("MiB")
+            print(f"| {name} | {'; '.join(f'{k} {_plain(v)}' for k, v in told.items())} | {memory:,} |", flush=True)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{v} at {int(k):,}" for k, v in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+if __name__ == "__main__":
+    main()
