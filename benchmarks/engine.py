@@ -26,9 +26,11 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 SEGMENTS = 468
+SHARES = {"kl": 0.1, "part": 0.25, "all": 1.0}  # of an evaluation's seconds, for each rung
 LAYERS = 32  # in each of the two stacks
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,8 +53,8 @@ def loss(layer: str) -> float:
     return math.exp(random.Random(layer).gauss(-2.5, 1.0))
 
 
-def answer(job: dict[str, Any]) -> dict[str, Any]:
-    """A made-up outcome of the right shape and size."""
+def answer(job: dict[str, Any], rung: str = "all") -> dict[str, Any]:
+    """A made-up outcome of the right shape and size. A KL is the damage with noise, a part every fourth segment."""
     kind = job["kind"]
     if kind == "build":
         return {"built": [[unit, level, injury(unit, level)] for unit, level in job["treatments"]], "unfit": []}
@@ -69,14 +71,17 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     damage = sum(injury(unit, level) for unit, level in policy["levels"].items())
     damage += sum(loss(layer) for layer in policy.get("dropped", ()))
     share, noise = math.exp(-damage), random.Random(job.get("policy"))
+    scores = [min(1.0, max(0.0, 0.8 * share + noise.gauss(0, 0.1))) for _ in range(SEGMENTS)]
+    known = {"rung": rung, "kl": 0.5 * damage * math.exp(noise.gauss(0, 0.3)), "translate_seconds": 1.0, "swapped": 10}
+    if rung == "kl":
+        return known
+    chosen = range(0, SEGMENTS, 4) if rung == "part" else range(SEGMENTS)
     text = "the same nineteen words or so that a translation of a sentence from a talk has in all the languages"
-    return {
-        "comet_segments": [min(1.0, max(0.0, 0.8 * share + noise.gauss(0, 0.1))) for _ in range(SEGMENTS)],
+    return known | {
+        "comet_segments": [scores[index] for index in chosen],
         "chrf": 60 * share,
         "bleu": 30 * share,
-        "hypotheses": [f"{number} {text}" for number in range(SEGMENTS)],
-        "translate_seconds": 1.0,
-        "swapped": 10,
+        "hypotheses": [f"{number} {text}" for number in chosen],
     }
 
 
@@ -86,20 +91,21 @@ def sleeper(seconds: float) -> Any:
 
     class Sleeper(tune.Trainable):
         def setup(self, config: dict[str, Any], context: Any = None) -> None:  # noqa: ARG002
-            self._job = config["job"]
+            self.reset_config(config)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
-            self._job = new_config["job"]
+            self._job, self._done, self._began = json.loads(new_config["job"]), 0, time.time()
             return True
 
         def step(self) -> dict[str, Any]:
             began = time.time()
-            job = json.loads(self._job)
-            result = answer(job)
-            if job["kind"] == "score":
-                time.sleep(max(0.0, seconds - (time.time() - began)))
-            result |= {"job_seconds": time.time() - began, "began": began}
-            return {"outcome": json.dumps(result), "done": True}
+            rungs = self._job.get("rungs", ["all"])
+            result = answer(self._job, rungs[self._done])
+            if self._job["kind"] == "score":
+                time.sleep(max(0.0, seconds * SHARES[rungs[self._done]] - (time.time() - began)))
+            self._done += 1
+            result |= {"job_seconds": time.time() - self._began, "began": self._began, "worker": str(os.getpid())}
+            return {"outcome": json.dumps(result), "done": self._done == len(rungs)}
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
             pass
@@ -130,7 +136,7 @@ def make_world(folder: Path, levels: tuple[str, ...]) -> tuple[Any, Any]:
     return source, store
 
 
-def make_engine(source: Any, store: Any, runs: Path, name: str, trials: int, workers: int) -> Any:
+def make_engine(source: Any, store: Any, runs: Path, name: str, trials: int, workers: int, rungs: str) -> Any:
     from search.bins import parse_bins
     from search.config import Config
     from search.engine import Engine
@@ -142,6 +148,7 @@ def make_engine(source: Any, store: Any, runs: Path, name: str, trials: int, wor
         lang="en-zh",
         trials=trials,
         workers=workers,
+        rungs=tuple(rungs.split(",")),
         baselines=False,
         calibration=False,
         runs=str(runs),
@@ -223,21 +230,24 @@ def dry(engine: Any, trials: int, parallel: int, every: int, profiled: int = 0) 
     probe = Probe(every, trials - profiled if profiled else -1)
     searcher = engine.searcher
     probe.watch(searcher)
-    out: list[tuple[str, str]] = []
+    out: list[tuple[str, dict[str, Any]]] = []
     number = 0
     while True:
         while len(out) < parallel:
             found = searcher.suggest(f"t{number}")
             if found is None or found == Searcher.FINISHED:
                 break
-            out.append((f"t{number}", found["job"]))
+            out.append((f"t{number}", json.loads(found["job"])))
             number += 1
         if not out:
             assert engine.refusal is None, engine.refusal
             assert len(probe.tells) >= trials
             return probe
         trial, job = out.pop(0)
-        outcome = answer(json.loads(job)) | {"job_seconds": 1.0}
+        for rung in job.get("rungs", ["all"]):
+            outcome = answer(job, rung) | {"job_seconds": 1.0}
+            if rung != "all" and not engine.goes_on(trial, outcome):
+                break
         searcher.on_trial_complete(trial, {"outcome": json.dumps(outcome)})
 
 
@@ -248,7 +258,6 @@ def under_ray(engine: Any, workers: int, seconds: float, every: int, profile_fro
     import ray
 
     import cluster.trainable
-    from cluster.jobs import Context
     from cluster.session import QUIET, hush
     from search.tuning import run_tune
 
@@ -261,11 +270,8 @@ def under_ray(engine: Any, workers: int, seconds: float, every: int, profile_fro
     known = cluster.trainable.JobTrainable
     try:
         cluster.trainable.JobTrainable = sleeper(seconds)  # type: ignore[misc]
-        context = Context(
-            model="", store="", data="", split="dev", lang="en-zh", segments=None, sense_segments=1, chat=False,
-            batch_size=1, max_new_tokens=1, scorers=(), device="cpu", threads=1,
-        )  # fmt: skip
-        run_tune(engine, context, 0.0)
+        # Not a Context: that would bring torch into every one of the workers.
+        run_tune(engine, SimpleNamespace(threads=1), 0.0)  # type: ignore[arg-type]
     finally:
         cluster.trainable.JobTrainable = known  # type: ignore[misc]
         ray.shutdown()
@@ -325,6 +331,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=3000)
     parser.add_argument("--shorter", type=int, default=600, help="candidates of every run but the first")
     parser.add_argument("--workers", type=int, default=64)
+    parser.add_argument("--rungs", default="all", help="of the search: all (default), kl,all or kl,part,all")
     parser.add_argument("--dry", action="store_true", help="without Ray")
     parser.add_argument("--profile", action="store_true", help="where the driver's time of the last 200 goes")
     parser.add_argument("--embedded", action="store_true", help="1 against 2 workers on the embedded model")
@@ -347,7 +354,7 @@ def main() -> None:
             (world / "ready").touch()
         print(f"{len(source.anatomy.units)} units, {len(source.anatomy.layers)} layers", flush=True)
         if given.dry:
-            engine = make_engine(source, store, scratch / "runs", "dry", given.trials, given.workers)
+            engine = make_engine(source, store, scratch / "runs", "dry", given.trials, given.workers, given.rungs)
             probe = dry(engine, given.trials, given.workers, 100, 200 if given.profile else 0)
             if given.profile:
                 show(probe.profile)
@@ -356,7 +363,7 @@ def main() -> None:
         rows = []
         for index, seconds in enumerate(given.seconds):
             trials = given.trials if index == 0 else min(given.trials, given.shorter)
-            engine = make_engine(source, store, scratch / "runs", f"s{seconds:g}", trials, given.workers)
+            engine = make_engine(source, store, scratch / "runs", f"s{seconds:g}", trials, given.workers, given.rungs)
             probe = under_ray(engine, given.workers, seconds, 100, trials - 200 if given.profile else -1)
             if given.profile:
                 show(probe.profile)

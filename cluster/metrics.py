@@ -7,12 +7,14 @@ nodes and `cluster/grafana.json` draws them. Only the driver reports: it knows e
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 PREFIX = "compression_search_"
 GAUGE, COUNTER, HISTOGRAM = "gauge", "counter", "histogram"
+BEAT = 5.0  # seconds between two reports of the same numbers
 SECONDS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 
 
@@ -97,13 +99,20 @@ def totals(snapshot: Snapshot) -> dict[tuple[str, Tags], float]:
 
 
 class Metrics:
-    """Reports a run. Cheap enough for every result; silent where Ray is not up, so that tests need none."""
+    """Reports a run. Cheap enough for every result; silent where Ray is not up, so that tests need none.
+
+    Ray's agent forgets a gauge once it was scraped, so what was told last is told again until Ray or the run ends.
+    """
 
     def __init__(self, run: str, bins: tuple[str, ...] = ()) -> None:
         self.run, self.bins = run, bins
         self._made: dict[str, Any] = {}
         self._told: dict[tuple[str, Tags], float] = {}  # totals reported so far
         self._kinds: set[str] = set()
+        self._now: dict[tuple[str, Tags], float] = {}
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._heart: threading.Thread | None = None
 
     def update(self, snapshot: Snapshot) -> None:
         """Where the run stands now."""
@@ -114,8 +123,12 @@ class Metrics:
         self._kinds |= set(snapshot.jobs_running)
         for kind in self._kinds - set(snapshot.jobs_running):
             now[("jobs_running", (("kind", kind),))] = 0.0
-        for (name, tags), value in now.items():
-            self._made[name].set(value, self._tags(tags))
+        with self._lock:
+            self._now = now
+        self._tell()
+        if self._heart is None and not self._ended.is_set():
+            self._heart = threading.Thread(target=self._beat, name="metrics", daemon=True)
+            self._heart.start()
         for (name, tags), total in totals(snapshot).items():
             more = total - self._told.get((name, tags), 0.0)
             if more > 0:
@@ -129,6 +142,19 @@ class Metrics:
         self._made["jobs"].inc(1, {"run": self.run, "kind": kind, "outcome": "ok" if ok else "error"})
         if seconds is not None and math.isfinite(seconds):
             self._made["job_seconds"].observe(max(seconds, 0.0), {"run": self.run, "kind": kind})
+
+    def close(self) -> None:
+        """The run is over; its gauges end with it."""
+        self._ended.set()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT) and self._ready():
+            self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
+            for (name, tags), value in self._now.items():
+                self._made[name].set(value, self._tags(tags))
 
     def _tags(self, tags: Tags) -> dict[str, str]:
         return {"run": self.run, **dict(tags)}

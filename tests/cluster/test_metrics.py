@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Recorded]:
         return made[name.removeprefix(metrics.PREFIX)]
 
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(metrics, "BEAT", 3600.0)
     for kind in ("Gauge", "Counter", "Histogram"):
         monkeypatch.setattr(rays, kind, make)
     return made
@@ -113,6 +115,7 @@ def test_a_counter_ends_at_the_last_total(growth: list[int]) -> None:
 
         patch.setattr(ray, "is_initialized", lambda: True)
         total = 0
+        reporter.close()
         for more in growth:
             total += more
             reporter.update(Snapshot(cache_hits={"comet": total}))
@@ -123,6 +126,21 @@ def test_what_is_not_known_is_not_told() -> None:
     names = {name for name, _ in levels(Snapshot(best={"Bin1": float("nan")}, hypervolume=float("inf")))}
     assert names == {"candidates", "candidates_wanted"}
     assert totals(Snapshot()) == {("utterances", ()): 0.0}
+
+
+def test_what_was_told_last_is_told_again(told: dict[str, Recorded], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "BEAT", 0.01)
+    reporter = Metrics("r")
+    reporter.update(FULL)
+    told["workers"].values.clear()  # as Ray's agent forgets
+    deadline = time.time() + 60
+    while value(told, "workers") is None and time.time() < deadline:
+        time.sleep(0.01)
+    assert value(told, "workers") == 2
+    reporter.close()
+    assert reporter._heart is not None
+    reporter._heart.join(timeout=60)
+    assert not reporter._heart.is_alive(), "a run that is over is no longer told"
 
 
 def test_without_ray_nothing_happens() -> None:

@@ -32,6 +32,7 @@ import sys, time
 from cluster import session
 from cluster.metrics import Metrics, Snapshot
 session.connect(None, 1)
+Metrics("idle").update(Snapshot(done=4))  # its next candidate takes long
 metrics = Metrics("live", ("Bin2",))
 for beat in range(1, 100000):
     metrics.update(Snapshot(
@@ -123,6 +124,14 @@ def test_the_values_are_found(prometheus: Prometheus) -> None:
         "ray_compression_search_job_seconds_sum / ray_compression_search_job_seconds_count"
     )
     assert float(seconds["value"][1]) == 2.0
+
+
+def test_a_run_is_seen_between_two_results(prometheus: Prometheus) -> None:
+    prometheus.wait_for('ray_compression_search_job_seconds_count{run="live"} > 30')
+    for _ in range(5):
+        (done,) = prometheus.ask('ray_compression_search_candidates{run="idle", state="done"}')
+        assert float(done["value"][1]) == 4
+        time.sleep(2)
 
 
 def test_every_panel_has_data(prometheus: Prometheus) -> None:
