@@ -134,8 +134,8 @@ def front(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
     losses = np.array([(c.bytes, -c.comet) for c in rows], dtype=float)
     by_optuna, mask = timed(lambda: _is_pareto_front(losses, assume_unique_lexsorted=False))
     points = [(float(c.bytes), c.comet) for c in rows]
-    volume_seconds, volume = timed(lambda: hypervolume(points, (2e9, 0.0)))
-    optuna_seconds, theirs = timed(lambda: compute_hypervolume(losses, np.array([2e9, 0.0])))
+    volume_seconds, volume = timed(lambda: hypervolume(points, (2e9, -1.0)))
+    optuna_seconds, theirs = timed(lambda: compute_hypervolume(losses, np.array([2e9, 1.0])))
     assert members == grown
     assert [c.bytes for c in members] == plainly.bytes.tolist() == sorted(losses[mask, 0].astype(int).tolist())
     assert abs(volume - theirs) <= 1e-9 * theirs

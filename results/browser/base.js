@@ -47,7 +47,7 @@ function summary(policy) {
   const counts = new Map();
   policy.forEach((level) => { if (level >= 0) counts.set(level, (counts.get(level) || 0) + 1); });
   const levels = [...counts].sort((a, b) => b[1] - a[1]).map(([level, n]) => D.levels[level] + " ×" + n);
-  return levels.slice(0, 7).join(", ") + (levels.length > 7 ? " and " + (levels.length - 7) + " more levels" : "");
+  return levels.slice(0, 7).join(", ") + (levels.length > 7 ? " and " + (levels.length - 7) + " more" : "");
 }
 function droppedOf(policy) {
   const gone = new Set();
