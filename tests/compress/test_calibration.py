@@ -12,6 +12,7 @@ from compress.artifact import load
 from compress.calibration import calibrate
 from compress.errors import Refusal
 from compress.hessians import statistics
+from compress.importance import output_importance
 from compress.ledger import Ledger
 from compress.packing import pack
 from compress.policy import Policy
@@ -118,6 +119,25 @@ def test_importance_is_measured_where_it_matters(
     resident.restore()
     with pytest.raises(Refusal, match="masks of places"):
         calibrate(source, batches, store, places=places[:1])
+
+
+def test_importance_is_the_same_again_and_the_noise_goes(
+    source: Source, resident: Resident, batches: list[dict[str, Any]]
+) -> None:
+    places = [torch.ones_like(batch["input_ids"], dtype=torch.bool) for batch in batches[:1]]
+    wanted = [source.anatomy.unit("lm.2.mlp")]
+    resident.restore()
+    before = {name: value.clone() for name, value in resident.model.named_parameters()}
+    first, again = (output_importance(resident, wanted, batches[:1], places) for _ in range(2))
+    assert set(first) == set(wanted[0].tensors)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert all(torch.equal(before[name], value) for name, value in resident.model.named_parameters())
+    resident.disturb(0.1, seed=0)
+    noisy = dict(resident.model.named_parameters())
+    for name in wanted[0].tensors:
+        added = float((noisy[name] - before[name]).float().square().mean().sqrt())
+        assert added == pytest.approx(0.1 * float(before[name].float().square().mean().sqrt()), rel=0.1)
+    assert set(resident.restore()) == set(source.anatomy.units)
 
 
 def test_little_memory_gives_the_same_in_more_passes(
