@@ -112,7 +112,7 @@ def shapes(settings: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
 def draw(
     name: str, shape: tuple[int, ...], scale: float, pool: torch.Tensor, generator: np.random.Generator
 ) -> torch.Tensor:
-    """Normal weights with rows of uneven size; norms are ones and biases small, as in a trained model."""
+    """Normal weights of one scale; norms near one and biases near zero, as in a trained model."""
     if len(shape) == 1:
         around = 1.0 if "norm" in name and name.endswith("weight") else 0.0
         return (around + 0.05 * torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))).to(torch.bfloat16)

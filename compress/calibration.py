@@ -115,7 +115,6 @@ class _Sums:
     def __init__(self, count: int) -> None:
         self.groups: list[int | None] = [None] * count
         self.sums: list[Tensor] = []
-        self.rows = 0
         self.inputs: list[tuple[Tensor, int]] = []  # of the batch under way; held, so that identity means something
 
     def add(self, index: int, value: Tensor, module: nn.Module, batch: Batch) -> None:
