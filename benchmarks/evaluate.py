@@ -191,8 +191,7 @@ def varied(bench: Bench) -> list[tuple[str, compress.Policy]]:
     units, digest = list(bench.source.anatomy.units), bench.source.digest
     uniform = [
         "nf4",
-        "rtn:4:g32",
-        "rtn:3:g32",
+        "int8",
         "digits:2",
         *(f"grid@{rate}" for rate in (1.5, 1.75, 2, 2.25, 2.5, 3, 4)),
     ]

@@ -48,20 +48,19 @@ def talks_of(data: DataSet) -> list[str]:
 
 
 def split_by_talk(data: DataSet, share: float) -> tuple[DataSet, DataSet]:
-    """Two parts of whole talks, the first with about `share` of the segments; order kept, both never empty."""
+    """Two parts of whole talks, the first as near to `share` of the segments as talks allow; order kept."""
     talks = talks_of(data)
     if len(talks) < 2:
         raise Refusal(f"data {data.name} holds one talk only: it cannot be split between tuning and reporting")
     if not 0 < share < 1:
         raise Refusal(f"a share of {share}: give one between 0 and 1")
     sizes = {talk: sum(segment.talk == talk for segment in data.segments) for talk in talks}
-    chosen: set[str] = set()
-    for talk in sorted(talks, key=lambda talk: (-sizes[talk], talk)):
-        taken = sum(sizes[each] for each in chosen)
-        nearer = abs(taken + sizes[talk] - share * len(data.segments)) <= abs(taken - share * len(data.segments))
-        if nearer and len(chosen) < len(talks) - 1:
-            chosen.add(talk)
-    chosen = chosen or {min(talks, key=lambda talk: (sizes[talk], talk))}
+    wanted, total = share * len(data.segments), len(data.segments)
+    reached: dict[int, tuple[str, ...]] = {0: ()}  # number of segments -> talks that have so many together
+    for talk in talks:
+        reached = {count + sizes[talk]: (*chosen, talk) for count, chosen in reached.items()} | reached
+    best = min((count for count in reached if 0 < count < total), key=lambda count: (abs(count - wanted), count))
+    chosen = set(reached[best])
     parts: list[tuple[Segment, ...]] = [
         tuple(segment for segment in data.segments if (segment.talk in chosen) == inside) for inside in (True, False)
     ]

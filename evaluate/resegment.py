@@ -37,18 +37,28 @@ def find_program() -> str:
 
 def resegment(hypotheses: Sequence[str], references: Sequence[str], lang: str) -> list[str]:
     """As many lines as there are references. Lines that are cut like the references already come back unchanged."""
-    text = " ".join(" ".join(line.split()) for line in hypotheses if line.strip())
+    language = lang.split("-")[-1]
+    text = joined([line.strip() for line in hypotheses if line.strip()], language)
     if not references:
         raise Refusal("re-segmentation needs references")
     if not text:
         return [""] * len(references)
-    cuts = _run(find_program(), text, [" ".join(line.split()) for line in references], lang.split("-")[-1])
+    cuts = _run(find_program(), " ".join(text.split()), [" ".join(line.split()) for line in references], language)
     counts = [len(_bare(line)) for line in cuts]
     if sum(counts) != len(_bare(text)) or "".join(map(_bare, cuts)) != _bare(text):
         raise Refusal("mweralign gave back another text than it was given: please report this with its version")
     if counts == [len(_bare(line)) for line in hypotheses]:
         return list(hypotheses)
     return _cut(text, counts)
+
+
+def joined(lines: Sequence[str], language: str) -> str:
+    """One text: a space between two lines, but where the language has none only between Latin words."""
+    text = ""
+    for line in lines:
+        latin = (text[-1:] + line[:1]).isascii() and text[-1:].isalnum() and line[:1].isalnum()
+        text += (" " if text and (latin or language not in WITHOUT_SPACES) else "") + line
+    return text
 
 
 def _cut(text: str, counts: Sequence[int]) -> list[str]:
