@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from compress import Store
+from compress.errors import Refusal
+
 CALIBRATE, BUILD, SCORE, SENSE = "calibrate", "build", "score", "sense"
+KL, PART, ALL = "kl", "part", "all"  # rungs of a score
 LEVEL, DROP = "level", "drop"
 
 
@@ -24,14 +30,15 @@ class Context:
     chat: bool  # the ChatML prompt of -Instruct models
     batch_size: int
     max_new_tokens: int
+    part: tuple[int, ...]  # segments of the rung "part", in no other order than the data's
     scorers: tuple[str, ...]  # names of the scorer actors
     device: str  # "cuda" or "cpu"
     threads: int
 
 
-def calibrate(translations: Sequence[str]) -> dict[str, Any]:
-    """Gather the statistics that levels with error feedback are encoded with."""
-    return {"kind": CALIBRATE, "translations": list(translations)}
+def calibrate(said: str) -> dict[str, Any]:
+    """Gather the statistics that levels with error feedback are encoded with, on the original's translations."""
+    return {"kind": CALIBRATE, "said": said}
 
 
 def build(treatments: Sequence[tuple[str, str]], calibration: str) -> dict[str, Any]:
@@ -39,16 +46,27 @@ def build(treatments: Sequence[tuple[str, str]], calibration: str) -> dict[str, 
     return {"kind": BUILD, "treatments": [list(pair) for pair in treatments], "calibration": calibration}
 
 
-def score(policy: str | None) -> dict[str, Any]:
-    """Translate and score under a policy (its JSON), the original for None."""
-    return {"kind": SCORE, "policy": policy}
+def score(policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> dict[str, Any]:
+    """Translate and score under a policy (its JSON), the original for None; one report a rung."""
+    return {"kind": SCORE, "policy": policy, "rungs": list(rungs), "said": said}
 
 
-def sense(treatments: Sequence[tuple[str, str, str]], translations: Sequence[str], calibration: str) -> dict[str, Any]:
+def sense(treatments: Sequence[tuple[str, str, str]], calibration: str, said: str) -> dict[str, Any]:
     """KL of the original with one treatment at a time: (LEVEL, unit, level) or (DROP, layer, "")."""
-    return {
-        "kind": SENSE,
-        "treatments": [list(t) for t in treatments],
-        "translations": list(translations),
-        "calibration": calibration,
-    }
+    return {"kind": SENSE, "treatments": [list(t) for t in treatments], "calibration": calibration, "said": said}
+
+
+def keep_said(store: Store, texts: Sequence[str]) -> str:
+    """Puts the original's translations where every worker reads them; returns the key that jobs name them by."""
+    payload = json.dumps(list(texts), ensure_ascii=False).encode()
+    key = hashlib.blake2b(b"said " + payload, digest_size=20).hexdigest()
+    store.put(key, payload)
+    return key
+
+
+def read_said(store: Store, key: str) -> list[str]:
+    payload = store.get(key)
+    if payload is None:
+        raise Refusal(f"the store {store.root} does not hold the original's translations: is it shared by all nodes?")
+    texts: list[str] = json.loads(payload)
+    return texts

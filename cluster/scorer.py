@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from compress.errors import Refusal
@@ -14,33 +15,42 @@ WORKERS_PER_SCORER = 8
 class Scorer:
     """Holds one COMET process. Ray makes it an actor; without Ray it works the same."""
 
-    def __init__(self, name: str, gpus: int, threads: int) -> None:
-        self.comet = Comet(name, gpus=gpus, threads=threads)
+    def __init__(self, name: str, gpus: int, threads: int, cache: str | None = None) -> None:
+        self.comet = Comet(name, gpus=gpus, threads=threads, cache=None if cache is None else Path(cache))
 
     def identity(self) -> tuple[str, str, str]:
         found = self.comet.identity
         return found.name, found.digest, found.version
 
-    def score(self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
-        return self.comet.score(sources, hypotheses, references)
-
-    def hits(self) -> int:
-        return self.comet.hits
+    def score(
+        self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+    ) -> tuple[list[float], int]:
+        """Scores, and how many so far were already known."""
+        return self.comet.score(sources, hypotheses, references), self.comet.hits
 
 
 def start_scorers(
-    run: str, comet: str, workers: int, gpu_share: float, threads: int
+    run: str, comet: str, workers: int, gpu_share: float, threads: int, cache: str | None = None
 ) -> tuple[list[Any], tuple[str, ...]]:
     """Starts the actors; returns their handles (they live as long as these) and names."""
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     count = max(1, -(-workers // WORKERS_PER_SCORER))
     names = tuple(f"scorer-{run}-{index}" for index in range(count))
     actor = ray.remote(Scorer)
+    # On the driver's node, which lives as long as the run; should a scorer die all the same, Ray starts it anew and
+    # asks it again what it was asked (scoring is a pure function, and a COMET process that dies is told, not retried).
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     handles = [
-        actor.options(name=name, num_cpus=0, num_gpus=gpu_share, max_restarts=1).remote(
-            comet, 1 if gpu_share else 0, threads
-        )
+        actor.options(
+            name=name,
+            num_cpus=0,
+            num_gpus=gpu_share,
+            max_restarts=-1,
+            max_task_retries=-1,
+            scheduling_strategy="DEFAULT" if gpu_share else here,
+        ).remote(comet, 1 if gpu_share else 0, threads, cache)
         for name in names
     ]
     return handles, names

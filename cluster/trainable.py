@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ray import tune
@@ -14,7 +14,8 @@ from compress.errors import Refusal
 
 
 class JobTrainable(tune.Trainable):
-    """`config["job"]` is done in one step. A job that fails is told as a result, so that the actor lives on.
+    """`config["job"]` is done in as many steps as it has rungs. A job that fails is told as a result, so that the
+    actor lives on.
 
     Job and outcome travel as JSON text: Tune flattens, copies and keeps every nested value it is given.
     """
@@ -26,30 +27,47 @@ class JobTrainable(tune.Trainable):
         from cluster.worker import Worker
 
         assert context is not None
-        self._job = json.loads(config["job"])
         index = abs(hash(self.trial_id)) % len(context.scorers)
         scorer = ray.get_actor(context.scorers[index])
+        hits: list[int] = [0]
 
         def score(sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
-            found: list[float] = ray.get(scorer.score.remote(list(sources), list(hypotheses), list(references)))
+            found: list[float]
+            found, hits[0] = ray.get(scorer.score.remote(list(sources), list(hypotheses), list(references)))
             return found
 
+        self._hits = hits
+        self._name, self._scorer = ray.get_runtime_context().get_actor_id(), index
         self._worker = Worker(context, score)
+        self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._job = json.loads(new_config["job"])
+        self._steps: Iterator[dict[str, Any]] = self._worker.run(self._job)
+        self._left = len(self._job.get("rungs", "1"))
+        self._seconds = 0.0
+        self._outcome: dict[str, Any] = {}
         return True
 
     def step(self) -> dict[str, Any]:
         started = time.time()
+        self._left -= 1
         try:
-            result = self._worker.run(self._job)
+            self._outcome = next(self._steps)
         except Refusal as refusal:  # already one clear line
-            result = {"error": str(refusal)}
-        except Exception as error:  # told to the driver, which records the candidate as failed
-            result = {"error": f"{type(error).__name__}: {error}"}
-        result["job_seconds"] = time.time() - started
-        return {"outcome": json.dumps(result), "done": True}
+            self._outcome = {**self._outcome, "error": str(refusal)}
+        except Exception as error:  # told to the driver, which tries the candidate once more
+            self._outcome = {**self._outcome, "error": f"{type(error).__name__}: {error}", "crashed": True}
+            self._worker.forget()
+        self._seconds += time.time() - started
+        told = {
+            **self._outcome,
+            "job_seconds": self._seconds,
+            "worker": self._name,
+            "scorer": self._scorer,
+            "comet_hits": self._hits[0],
+        }
+        return {"outcome": json.dumps(told), "done": self._left == 0 or "error" in told}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a job is short, and the run's table is what is resumed from."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import compress
-from cluster.jobs import BUILD, CALIBRATE, DROP, SCORE, Context
+from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, Context, read_said
 from compress.codecs.raw import FORMATS
 from compress.codecs.statistics import Statistics
 from compress.hessians import statistics
@@ -18,14 +18,22 @@ from evaluate.batches import Batch, prepare
 from evaluate.cleanup import clean
 from evaluate.closeness import Taught, append_translations, closeness, teach
 from evaluate.dataset import DataSet, open_data
+from evaluate.drafts import Drafts
 from evaluate.metrics import bleu, chrf
+from evaluate.tower import TowerCache, tower_key
 from evaluate.translate import translate
 
+REST = "rest"  # the segments that are not the rung "part"
+TOWER_BYTES = 2_000_000_000  # of main memory that a worker keeps of what the audio tower heard
 Score = Callable[[Sequence[str], Sequence[str], Sequence[str]], list[float]]
 
 
 class Worker:
-    """Source, store, resident model and prepared speech, and the three jobs on them."""
+    """Source, store, resident model and prepared speech, and the jobs on them.
+
+    `score` turns (sources, hypotheses, references) into one COMET a segment. Jobs name the original's translations
+    by their key in the store.
+    """
 
     def __init__(self, context: Context, score: Score) -> None:
         import torch
@@ -37,25 +45,33 @@ class Worker:
         self.store = compress.Store(context.store)
         self.data: DataSet = open_data(context.data, context.split, context.lang).first(context.segments)
         self._score = score
+        self._original = original_policy(self.source)
+        self.tower, self.drafts = TowerCache(TOWER_BYTES), Drafts()
+        self.forget()
+
+    def forget(self) -> None:
+        """Lets go of the model and of what lies ready, so that the next job starts afresh: after an error."""
         self._resident: Any = None
-        self._batches: list[Batch] = []
+        self._batches: dict[str, list[Batch]] = {}
         self._taught: list[Taught] = []
+        self.tower.clear()
 
-    def run(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Does a job and returns plain data."""
-        if job["kind"] == BUILD:
-            return self.build(job["treatments"], job["calibration"])
+    def run(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Does a job; yields plain data, once for each rung of a score, each time with all that is known so far."""
         if job["kind"] == SCORE:
-            return self.score(job["policy"])
-        if job["kind"] == CALIBRATE:
-            return self.calibrate(job["translations"])
-        return self.sense(job["treatments"], job["translations"], job["calibration"])
+            yield from self.score(job["policy"], job["rungs"], job["said"])
+        elif job["kind"] == BUILD:
+            yield self.build(job["treatments"], job["calibration"])
+        elif job["kind"] == CALIBRATE:
+            yield self.calibrate(job["said"])
+        else:
+            yield self.sense(job["treatments"], job["calibration"], job["said"])
 
-    def calibrate(self, translations: Sequence[str]) -> dict[str, Any]:
+    def calibrate(self, said: str) -> dict[str, Any]:
         """Gathers the inputs of every matrix on the speech and the original's own translations of it."""
         resident = self._load()
-        processor = resident.processor
-        taught = [append_translations(batch, processor, translations) for batch in self._batches]
+        texts = read_said(self.store, said)
+        taught = [append_translations(batch, resident.processor, texts) for batch in self._ready(ALL)]
         batches, places = [inputs for inputs, _ in taught], [where for _, where in taught]
         digest = compress.calibrate(self.source, batches, self.store, places=places, resident=resident)
         return {"calibration": digest}
@@ -73,51 +89,104 @@ class Worker:
                 built.append([unit, level, relative_error(self.source, self.store, variant, calibration)])
         return {"built": built, "unfit": unfit}
 
-    def score(self, policy: str | None) -> dict[str, Any]:
-        """Translations and every score of one policy."""
+    def score(self, policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> Iterator[dict[str, Any]]:
+        """KL, translations and scores of one policy, as far as the rungs go and whoever iterates wants them."""
+        chosen = self._original if policy is None else compress.Policy.from_json(policy)
         resident = self._load()
-        swapped = resident.apply(compress.Policy.from_json(policy)) if policy is not None else resident.restore()
-        started = time.perf_counter()
-        raw = translate(resident.model, resident.processor, self._batches, self.context.max_new_tokens)
-        seconds = time.perf_counter() - started
-        hypotheses = [clean(text) for text in raw]
-        references = self.data.references
+        swapped = resident.apply(chosen) if policy is not None else resident.restore()
+        heard = tower_key(chosen)
+        outcome: dict[str, Any] = {"swapped": len(swapped or ()), "translate_seconds": 0.0}
+        texts: dict[int, str] = {}
+        scores: dict[int, float] = {}
+        for rung in rungs:
+            if rung == KL:
+                taught = self._teach(said)
+                resident.apply(chosen)  # teaching, at the first such job, has brought the original back
+                outcome["kl"] = closeness(resident.model, taught, tower=self.tower, tower_key=heard)
+            else:
+                batches = self._ready(PART if rung == PART else REST if texts else ALL)
+                started = time.perf_counter()
+                raw = translate(
+                    resident.model,
+                    resident.processor,
+                    batches,
+                    self.context.max_new_tokens,
+                    tower=self.tower,
+                    tower_key=heard,
+                    drafts=self.drafts,
+                )
+                outcome["translate_seconds"] += time.perf_counter() - started
+                indices = sorted(index for batch in batches for index in batch.indices)
+                new = {index: clean(text) for index, text in zip(indices, raw, strict=True)}
+                sources, references = self.data.sources, self.data.references
+                found = self._score([sources[i] for i in new], list(new.values()), [references[i] for i in new])
+                texts |= new
+                scores |= dict(zip(new, found, strict=True))
+                outcome |= self._told(texts, scores)
+            outcome |= {
+                "rung": rung,
+                "hits": {"tower": self.tower.hits, "tower_asked": self.tower.hits + self.tower.misses},
+            }
+            yield dict(outcome)
+
+    def _told(self, texts: dict[int, str], scores: dict[int, float]) -> dict[str, Any]:
+        """Scores over what was translated so far, in the data's order."""
+        done = sorted(texts)
+        hypotheses = [texts[index] for index in done]
+        references = [self.data.references[index] for index in done]
         return {
-            "comet_segments": self._score(self.data.sources, hypotheses, references),
+            "comet_segments": [scores[index] for index in done],
             "chrf": chrf(hypotheses, references),
             "bleu": bleu(hypotheses, references, self.data.lang),
             "hypotheses": hypotheses,
-            "translate_seconds": seconds,
-            "swapped": len(swapped or ()),
         }
 
-    def sense(
-        self, treatments: Sequence[Sequence[str]], translations: Sequence[str], calibration: str
-    ) -> dict[str, Any]:
+    def sense(self, treatments: Sequence[Sequence[str]], calibration: str, said: str) -> dict[str, Any]:
         """KL to the original of each treatment alone."""
+        taught = self._teach(said)
         resident = self._load()
-        if not self._taught:
-            resident.restore()
-            part = self.data.first(self.context.sense_segments)
-            batches = prepare(part, resident.processor, self.context.batch_size, self.context.chat)
-            self._taught = teach(resident.model, resident.processor, batches, translations[: len(part.segments)])
-        untouched = original_policy(self.source)
         found = []
         for kind, name, level in treatments:
             if kind == DROP:
-                resident.apply(replace(untouched, dropped=(name,)))
+                policy = replace(self._original, dropped=(name,))
             else:
-                levels = {**untouched.levels, name: level}
-                resident.apply(replace(untouched, levels=levels, calibration=calibration))
-            found.append([kind, name, level, closeness(resident.model, self._taught)])
+                levels = {**self._original.levels, name: level}
+                policy = replace(self._original, levels=levels, calibration=calibration)
+            resident.apply(policy)
+            heard = tower_key(policy)
+            found.append([kind, name, level, closeness(resident.model, taught, tower=self.tower, tower_key=heard)])
         return {"sensed": found}
 
+    def _teach(self, said: str) -> list[Taught]:
+        """What the original says on the first segments, at the first job that needs it."""
+        if not self._taught:
+            resident = self._load()
+            resident.restore()
+            part = self.data.first(self.context.sense_segments)
+            batches = prepare(part, resident.processor, self.context.batch_size, self.context.chat)
+            self._taught = teach(
+                resident.model, resident.processor, batches, read_said(self.store, said)[: len(part.segments)]
+            )
+        return self._taught
+
     def _load(self) -> Any:
-        """The resident model and the prepared speech, at the first job that needs them."""
+        """The resident model, at the first job that needs it."""
         if self._resident is None:
             self._resident = compress.Resident(self.source, self.store, device=self.context.device)
-            self._batches = prepare(self.data, self._resident.processor, self.context.batch_size, self.context.chat)
         return self._resident
+
+    def _ready(self, which: str) -> list[Batch]:
+        """Speech as the model takes it: all segments, those of the rung "part", or the rest."""
+        if which not in self._batches:
+            everything = range(len(self.data.segments))
+            part = set(self.context.part)
+            wanted = [i for i in everything if which == ALL or (i in part) == (which == PART)]
+            data = replace(self.data, segments=tuple(self.data.segments[i] for i in wanted))
+            batches = prepare(data, self._load().processor, self.context.batch_size, self.context.chat)
+            self._batches[which] = [
+                replace(batch, indices=tuple(wanted[index] for index in batch.indices)) for batch in batches
+            ]
+        return self._batches[which]
 
 
 def original_policy(source: compress.Source) -> compress.Policy:

@@ -2,7 +2,7 @@
 
 For a price λ of a byte each unit takes the level of least damage + λ·bytes, and a layer is dropped where that is
 cheaper than keeping it. Damage adds up over units, so for every λ the answer is optimal at its own size; bisection
-finds the λ whose size is just within the budget. O(units × levels) a step, about fifty steps.
+finds the λ whose size is just within the budget. O(units × levels) a step, some forty steps.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from search.space import Choice, Space
 
-STEPS = 50
+STEPS = 40
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,24 @@ def fill(space: Space, damage: Damage, choice: Choice, budget: float) -> Choice:
     rows = np.arange(len(space.units))
     columns = choice.columns.copy()
     left = budget - space.weigh(choice)
-    present = space.present(choice)
+    more = space.sizes - space.sizes[rows, columns][:, None]
+    gain = _gains(damage.levels[rows, columns][:, None] - damage.levels, more)
+    gain[~space.present(choice)] = -np.inf
     while True:
-        more = space.sizes - space.sizes[rows, columns][:, None]
-        less = damage.levels[rows, columns][:, None] - damage.levels
-        useful = np.isfinite(more) & (less > 0) & (more <= left) & present[:, None]
-        if not useful.any():
+        gain[more > left] = -np.inf  # what cannot be paid now cannot be paid later
+        row, column = divmod(int(gain.argmax()), gain.shape[1])
+        if gain[row, column] == -np.inf:
             return Choice(columns, choice.dropped)
-        gain = np.where(useful, less / np.maximum(more, 1e-9), -np.inf)
-        row, column = np.unravel_index(int(gain.argmax()), gain.shape)
         left -= more[row, column]
         columns[row] = column
+        more[row] = space.sizes[row] - space.sizes[row, column]
+        gain[row] = _gains(damage.levels[row, column] - damage.levels[row], more[row])
+
+
+def _gains(less: np.ndarray, more: np.ndarray) -> np.ndarray:
+    """Damage saved a byte, minus infinity where nothing is saved or the level does not fit."""
+    useful = np.isfinite(more) & (less > 0)
+    return np.where(useful, less / np.where(more > 0, more, 1e-9), -np.inf)
 
 
 def allocate(space: Space, damage: Damage, budget: float) -> Choice | None:
@@ -64,7 +71,7 @@ def allocate(space: Space, damage: Damage, budget: float) -> Choice | None:
     smallest = cheapest(space, damage, 1e12)
     if space.weigh(smallest) > budget:
         return None
-    low, high = 1e-18, 1e12  # a byte's price: too big a choice at low, one that fits at high
+    low, high = 1e-15, 1e3  # a byte's price: too big a choice at low, one that fits at high
     best = smallest
     for _ in range(STEPS):
         price = float(np.sqrt(low * high))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from datetime import datetime
 
 from compress.bins import BINS
 from compress.errors import Refusal
 from evaluate.batches import is_chat
+from evaluate.conditions import CONDITIONS
 from evaluate.dataset import LANGUAGES, check_language
 from search.config import Config, check_name
 from search.stock import NAMES
@@ -21,6 +23,10 @@ EXAMPLES = """examples:
       --comet Unbabel/wmt22-comet-da --gpus-per-worker 1 --address auto
   python -m search.run --doctor
 """
+
+
+TRIALS = 120
+RUNGS = ("kl", "part", "all")
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,11 +53,35 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--comet", help="embedded, a checkpoint, or a hub name (default outside the embedded model: wmt22-comet-da)"
     )
-    p.add_argument("--trials", type=int, default=48, help="candidates asked of the sampler (default 48)")
+    p.add_argument("--max-bytes", type=int, metavar="N", help="instead of --bin: artifacts of fewer than N bytes")
+    p.add_argument("--min-bytes", type=int, metavar="N", help="with --max-bytes: of at least N bytes (default 0)")
+    p.add_argument("--trials", type=int, default=TRIALS, help=f"candidates asked of the sampler (default {TRIALS})")
     p.add_argument("--workers", type=int, default=0, help="workers at once (default: as many as there is room for)")
     p.add_argument("--gpus-per-worker", type=float, default=None, help="default 1 where there are GPUs, else 0")
     p.add_argument("--sampler", default="house", help=f"{', '.join(NAMES)} (default house)")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument(
+        "--rungs",
+        help="measures a candidate climbs while it has a chance: kl,all (default), kl,part,all, part,all or all",
+    )
+    p.add_argument(
+        "--sensitivities",
+        default="quick",
+        metavar="HOW",
+        help="quick (default: two levels a unit, and drops), full (every level), or a run's sensitivities.json;"
+        " what was measured once is kept for later runs",
+    )
+    p.add_argument("--condition", default="unconstrained", help="unconstrained (default), constrained: ACL 60/60 only")
+    p.add_argument("--freeze", default="", metavar="REGEX", help="units whose names match stay as they are")
+    p.add_argument(
+        "--groups",
+        default="",
+        metavar="HOW",
+        help="tie units: layer (all units of a layer at one level), or N (N neighbouring layers alike)",
+    )
+    p.add_argument(
+        "--plan", action="store_true", help="print units, levels, bins and times, then stop; loads no weights"
+    )
     p.add_argument("--levels", help="comma-separated levels to choose from (default: a ladder from raw to grid@1)")
     p.add_argument("--no-drop", dest="drop", action="store_false", help="never drop a layer")
     p.add_argument(
@@ -67,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
         help="score the published recipes too (default: on for the embedded model)",
     )
     p.add_argument("--runs", default="runs", metavar="DIR", help="folder of the runs (default runs/)")
+    p.add_argument("--store", default="", metavar="DIR", help="where encoded units are kept (default RUNS/.store)")
     p.add_argument("--name", help="name of the run (default: language, bins and time)")
     p.add_argument("--resume", action="store_true", help="go on with the run of that --name")
     p.add_argument("--address", help="address of a running Ray cluster, or auto (default: start Ray on this machine)")
@@ -74,14 +105,53 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def check_bytes(options: argparse.Namespace) -> None:
+    if options.bin:
+        raise Refusal("--bin and --max-bytes: give one of them")
+    if options.max_bytes is None:
+        raise Refusal("--min-bytes needs --max-bytes")
+    if options.max_bytes <= (options.min_bytes or 0) or (options.min_bytes or 0) < 0:
+        raise Refusal(f"--max-bytes {options.max_bytes}: more than --min-bytes ({options.min_bytes or 0}) is needed")
+
+
+def check_rungs(told: str | None, sampler: str) -> tuple[str, ...]:
+    """The rungs in their order. Only the house sampler makes something of a KL."""
+    if told is None:
+        return ("kl", "all") if sampler == "house" else ("all",)
+    rungs = tuple(told.split(","))
+    if (
+        any(rung not in RUNGS for rung in rungs)
+        or rungs[-1] != "all"
+        or list(rungs) != [r for r in RUNGS if r in rungs]
+    ):
+        raise Refusal(f"--rungs {told}: give kl,all, kl,part,all, part,all or all")
+    if "kl" in rungs and sampler != "house":
+        raise Refusal(f"--rungs {told}: sampler {sampler} learns from scores only, leave kl out")
+    return rungs
+
+
+def check_groups(told: str) -> None:
+    if told and told != "layer" and not (told.isdigit() and int(told) >= 1):
+        raise Refusal(f"--groups {told}: give layer, or the number of neighbouring layers to treat alike")
+
+
+def check_regex(told: str) -> None:
+    try:
+        re.compile(told)
+    except re.error as error:
+        raise Refusal(f"--freeze {told}: not a regular expression ({error})") from None
+
+
 def to_config(options: argparse.Namespace) -> Config:
     """Refuses in one line what cannot be meant."""
-    if not options.bin:
-        raise Refusal(f"--bin is missing: give {', '.join(BINS)} or all")
+    if options.max_bytes is not None or options.min_bytes is not None:
+        check_bytes(options)
+    elif not options.bin:
+        raise Refusal(f"--bin is missing: give {', '.join(BINS)}, all, or --max-bytes")
     if not options.lang:
         raise Refusal(f"--lang is missing: give one of {', '.join(LANGUAGES)}")
     check_language(options.lang)
-    bins = tuple(dict.fromkeys(options.bin))
+    bins = tuple(dict.fromkeys(options.bin or ()))
     for name in bins:
         if name not in BINS and name != "all":
             raise Refusal(f"unknown bin '{name}': known are {', '.join(BINS)} and all")
@@ -98,6 +168,11 @@ def to_config(options: argparse.Namespace) -> Config:
     data = options.data or ("embedded" if embedded else "")
     if not data:
         raise Refusal(f"--data is missing: model {options.model} needs acl6060:DIR or manifest:FILE.csv")
+    rungs = check_rungs(options.rungs, options.sampler)
+    check_groups(options.groups)
+    check_regex(options.freeze)
+    if options.condition not in CONDITIONS:
+        raise Refusal(f"unknown condition '{options.condition}': known are {', '.join(CONDITIONS)}")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     return Config(
         bins=bins,
@@ -107,6 +182,14 @@ def to_config(options: argparse.Namespace) -> Config:
         comet=options.comet or ("embedded" if data == "embedded" else "Unbabel/wmt22-comet-da"),
         trials=options.trials,
         sampler=options.sampler,
+        rungs=rungs,
+        sensitivities=options.sensitivities,
+        condition=options.condition,
+        freeze=options.freeze,
+        groups=options.groups,
+        max_bytes=options.max_bytes,
+        min_bytes=options.min_bytes,
+        store=options.store,
         seed=options.seed,
         baselines=embedded if options.baselines is None else options.baselines,
         levels=tuple(filter(None, (options.levels or "").split(","))),
@@ -121,5 +204,5 @@ def to_config(options: argparse.Namespace) -> Config:
         gpus_per_worker=-1.0 if options.gpus_per_worker is None else options.gpus_per_worker,
         address=options.address,
         runs=options.runs,
-        name=check_name(options.name or f"{options.lang}-{'-'.join(bins)}-{stamp}"),
+        name=check_name(options.name or f"{options.lang}-{'-'.join(bins) or options.max_bytes}-{stamp}"),
     )

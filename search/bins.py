@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from compress.bins import BINS
 from compress.errors import Refusal
+from search.config import Config
 
 FULL_SIZE = 16_794_189_824  # Qwen2-Audio-7B in bf16, the model the bins were made for
 NEAR_FULL_SIZE = 0.5  # from half of that on the bins are taken as they are
@@ -47,6 +48,18 @@ def parse_bins(names: Sequence[str], original_bytes: int) -> tuple[Bin, ...]:
         if name not in known:
             raise Refusal(f"unknown bin '{name}': known are {', '.join(known)} and all")
     return tuple(known[name] for name in known if name in names)
+
+
+def custom_bin(low: int, high: int) -> Bin:
+    """--min-bytes and --max-bytes, as they were given: never scaled."""
+    return Bin(f"under-{high}" if not low else f"{low}-to-{high}", low, high)
+
+
+def bins_of(config: Config, original_bytes: int) -> tuple[Bin, ...]:
+    """Of a run: those named, or the one given in bytes."""
+    if config.max_bytes is not None:
+        return (custom_bin(config.min_bytes or 0, config.max_bytes),)
+    return parse_bins(config.bins, original_bytes)
 
 
 def bin_of(size: int, original_bytes: int) -> str:

@@ -9,7 +9,18 @@ from typing import Any
 
 from compress.errors import Refusal
 
-FREE_TO_CHANGE = ("trials", "workers", "gpus_per_worker", "address", "runs", "name", "threads", "device")
+FREE_TO_CHANGE = (
+    "trials",
+    "workers",
+    "gpus_per_worker",
+    "address",
+    "runs",
+    "store",
+    "name",
+    "threads",
+    "device",
+    "sensitivities",
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,13 @@ class Config:
     sampler: str = "house"
     seed: int = 0
     baselines: bool = True
+    rungs: tuple[str, ...] = ("kl", "all")
+    sensitivities: str = "quick"
+    condition: str = "unconstrained"
+    freeze: str = ""
+    groups: str = ""
+    max_bytes: int | None = None
+    min_bytes: int | None = None
     levels: tuple[str, ...] = ()
     drop: bool = True
     calibration: bool = True
@@ -39,7 +57,14 @@ class Config:
     device: str = "cpu"
     address: str | None = None
     runs: str = "runs"
+    store: str = ""  # folder or fsspec URL of the variants; beside the runs if empty
     name: str = ""
+
+    def parts(self, segments: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Segments of the rung "part" and the rest; none in the part where there is no such rung."""
+        from search.rungs import choose_part
+
+        return choose_part(segments) if "part" in self.rungs else ((), tuple(range(segments)))
 
     @property
     def folder(self) -> Path:
@@ -57,7 +82,8 @@ class Config:
             unknown = sorted(set(found) - known)
             if unknown:
                 raise Refusal(f"the run was made with settings unknown here ({', '.join(unknown)}): use its version")
-            found["bins"], found["levels"] = tuple(found["bins"]), tuple(found["levels"])
+            for name in ("bins", "levels", "rungs"):
+                found[name] = tuple(found[name])
             return Config(**found)
         except (json.JSONDecodeError, TypeError, KeyError) as error:
             raise Refusal(f"config.json of the run is damaged ({error})") from None

@@ -7,34 +7,38 @@ run's folder, so that the same phases, run again with --resume, skip what is the
 from __future__ import annotations
 
 import json
-import math
 import random
+import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import compress
 from cluster import jobs
+from cluster.metrics import Metrics, Snapshot
 from cluster.worker import original_policy
 from compress import Policy
 from compress.codecs import codec
 from compress.errors import Refusal
-from results.candidate import SCORED, Candidate
+from results.candidate import FAILED, SCORED, STOPPED, Candidate
 from search import sense
+from search.asking import SEARCH, Asking
 from search.bins import Bin
 from search.config import Config
 from search.damage import Belief
 from search.fit import Fitter
 from search.folder import RunFolder
-from search.progress import Progress, time_left
+from search.iterative import IterativePruning, lm_layers
+from search.progress import Progress, clock
 from search.recorder import Recorder, Tried
 from search.sampler import HouseSampler
-from search.searcher import EngineSearch, Job, Journal, Phase
+from search.searcher import EngineSearch, Job, Phase
 from search.space import DEFAULT_LEVELS, Space, make_space
-from search.stock import Repaired, stock
 
-ORIGINAL = "original"
+ORIGINAL, PRUNING = "original", "iterative-pruning"
 NEAR = (0.5, 2.0)  # uniform levels are scored from half a bin's lower bound to twice its upper one
+METRICS_EVERY = 2.0  # seconds
 
 
 class Engine:
@@ -55,17 +59,22 @@ class Engine:
         self.source, self.store, self.workers, self.progress = source, store, workers, progress
         self.recipes = recipes
         self.recorder = Recorder(folder, source.original_bytes, bins)
-        self.journal = Journal(folder.journal)
-        self.searcher = EngineSearch(self._done, self._ask)
+        self.searcher = EngineSearch(self._done, lambda parameters: self._searching.ask(parameters))
         self.refusal: Refusal | None = None
+        self.metrics = Metrics(config.name, tuple(each.name for each in bins))
+        self.asking: Asking | None = None
+        self._said = ""
+        self._pruning: IterativePruning | None = None
+        self._hits: dict[str, dict[Any, int]] = {"comet": {}, "tower": {}, "tower_asked": {}}
+        self._busy = 0.0  # seconds the driver spent on candidates
+        self._metrics_told = 0.0
         self._original = original_policy(source)
         self._original_outcome: dict[str, Any] | None = None
         self._calibration = ""
         self._translations: tuple[str, ...] = ()
         self._errors: dict[tuple[str, str], float] = {}
-        self._sensed: list[Sequence[Any]] = []
+        self._sensed: list[list[Any]] = []
         self._unfit: dict[tuple[str, str], str] = {}
-        self._asked: dict[str, tuple[str, Policy, dict[str, str], int, float]] = {}
         self._plan_start()
 
     # Phases, each planned when the one before it is done.
@@ -80,12 +89,13 @@ class Engine:
 
     def _plan_calibration(self) -> None:
         """What the original says on the speech is what levels with error feedback are calibrated on."""
-        earlier = self.recorder.find(ORIGINAL)
         outcome = self._original_outcome or {}
+        earlier = self.recorder.table.texts([ORIGINAL]).get(ORIGINAL) if self.recorder.find(ORIGINAL) else None
         self._translations = earlier.hypotheses if earlier else tuple(outcome.get("hypotheses", ()))
         if not self._translations:
             raise Refusal(f"the original model cannot be scored: {outcome.get('error', 'no result')}")
-        tasks = [jobs.calibrate(self._translations)] if self.config.calibration else []
+        self._said = jobs.keep_said(self.store, self._translations)
+        tasks = [jobs.calibrate(self._said)] if self.config.calibration else []
         self._phase("calibrate", tasks, self._plan_encoding)
 
     def _plan_encoding(self) -> None:
@@ -125,15 +135,17 @@ class Engine:
             f"original: COMET {original.comet:.4f}, chrF {original.chrf:.1f}, {original.bytes:,} bytes"
             f" ({original.segments} segments)"
         )
-        path = self.folder.path / "sensitivities.json"
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        known = {tuple(entry[:3]) for entry in kept}
-        self._sensed = list(kept)
+        self.kept = sense.Kept(self.store, self._sense_key(), self.folder.path / "sensitivities.json")
+        self._sensed = self.kept.read(self.config.sensitivities)
+        known = {tuple(entry[:3]) for entry in self._sensed}
         weights = {name: unit.weights for name, unit in self.source.anatomy.units.items()}
-        todo = [t for t in sense.plan(self.space, weights) if t not in known]
+        full = self.config.sensitivities == sense.FULL
+        todo = [t for t in sense.plan(self.space, weights, full) if t not in known]
+        self._describe_model()
         if todo:
-            self.progress.say(f"measuring {len(todo)} sensitivities")
-        tasks = [jobs.sense(piece, self._translations, self._calibration) for piece in sense.chunks(todo, self.workers)]
+            told = f", {len(self._sensed)} known from earlier runs" if self._sensed else ""
+            self.progress.say(f"measuring {len(todo)} sensitivities{told}")
+        tasks = [jobs.sense(piece, self._calibration, self._said) for piece in sense.chunks(todo, self.workers)]
         self._phase("sensitivities", tasks, self._plan_recipes)
 
     def _plan_recipes(self) -> None:
@@ -145,52 +157,99 @@ class Engine:
             if unfit:
                 self.progress.say(f"recipe {name} is left out: {self._unfit[unfit[0]]}")
             elif self.recorder.find(name) is None and self._worth_scoring(name, policy):
-                tasks.append(jobs.score(policy.to_json()) | {"name": name, "recipe": name})
+                # Their KL beside their COMET is what the first forecasts are made of.
+                tasks.append(self._score(policy) | {"name": name, "recipe": name})
         if tasks:
             self.progress.say(f"scoring {len(tasks)} recipes")
-        self._phase("recipes", tasks, self._plan_search)
+        self._phase("recipes", tasks, self._plan_pruning)
+
+    def _score(self, policy: Policy) -> Job:
+        """Every rung that needs no decision, in one job."""
+        rungs = tuple(rung for rung in self.config.rungs if rung != jobs.PART)
+        return jobs.score(policy.to_json(), rungs, self._said)
+
+    def _plan_pruning(self) -> None:
+        """Moslem's greedy loop, a round a phase, if baselines are asked for and layers may go."""
+        if not self.config.baselines or not self.config.drop:
+            return self._plan_search()
+        if self._pruning is None:
+            layers = lm_layers(self.source.anatomy)
+            rounds = len(layers) // 4  # 8 of 32, as published
+            if rounds < 1 or len(layers) - 2 < rounds:
+                return self._plan_search()
+            self._pruning = IterativePruning(layers, rounds=rounds)
+            for candidate in self.recorder.candidates:
+                if candidate.recipe == PRUNING and candidate.status in (SCORED, FAILED):
+                    self._tell_pruning(candidate)
+            if not self._pruning.done:
+                self.progress.say(f"{PRUNING}: {self._pruning.evaluations} evaluations to drop {rounds} layers")
+        if self._pruning.done:
+            self.progress.say(f"{PRUNING} drops {', '.join(self._pruning.dropped)}")
+            return self._plan_search()
+        tasks = []
+        for dropped in self._pruning.ask():
+            policy = self._pruned(dropped)
+            names = f"pruned-{len(dropped)}-{dropped_last(dropped, self._pruning.dropped)}"
+            self.recipes[names] = policy
+            tasks.append(self._score(policy) | {"name": names, "recipe": PRUNING})
+        return self._phase(PRUNING, tasks, self._plan_pruning)
+
+    def _pruned(self, dropped: Sequence[str]) -> Policy:
+        gone = {unit for layer in self.source.anatomy.layers if layer.name in dropped for unit in layer.units}
+        levels = {unit: level for unit, level in self._original.levels.items() if unit not in gone}
+        return replace(self._original, levels=levels, dropped=tuple(dropped))
+
+    def _tell_pruning(self, candidate: Candidate) -> None:
+        assert self._pruning is not None
+        dropped = self.folder.read_policy(candidate.policy).dropped
+        self._pruning.tell(dropped, candidate.chrf if candidate.status == SCORED else float("nan"))
 
     def _plan_search(self) -> None:
         original = self.recorder.find(ORIGINAL)
         assert original is not None
         belief = Belief(self.space, self.sensitivities)
-        self.house = HouseSampler(self.fitter, self.bins, belief, self._fresh_seed())
-        self.house.original = original.comet
-        done = self.recorder.searched()
-        for candidate in self.recorder.candidates:
-            if candidate.status == SCORED and candidate.recipe != "search":
-                self._learn(candidate)
-        sampler = self.house
-        if self.config.sampler != "house":
-            inner = stock(self.config.sampler, self._fresh_seed())
-            sampler = Repaired(inner, self.fitter, self.bins, self.config.seed)
-        study = self.searcher.open_study(sampler, self.space.distributions, self.config.trials - len(done))
-        known = self.journal.known()
-        for candidate in done:
-            self._retell(study, candidate, mirror=candidate.candidate not in known)
+        house = HouseSampler(self.fitter, self.bins, belief, self._fresh_seed(), original.comet)
+        segments = original.segments
+        anatomy = self.source.anatomy
+        self.asking = Asking(self.config, self.recorder, self.fitter, self.bins, house, anatomy, self._said, segments)
+        self.asking.open(self.searcher, self._fresh_seed())
         if self.searcher.trials > 0:
-            self.progress.say(f"searching: {self.searcher.trials} candidates, sampler {self.config.sampler}")
+            rungs = " → ".join(self.config.rungs)
+            self.progress.say(
+                f"searching: {self.searcher.trials} candidates, sampler {self.config.sampler}, rungs {rungs}"
+            )
 
-    # What the searcher calls.
+    @property
+    def _searching(self) -> Asking:
+        assert self.asking is not None
+        return self.asking
 
-    def _ask(self, trial_id: str, parameters: dict[str, str]) -> Job:  # noqa: ARG002
-        choice = self.space.from_parameters(parameters)
-        policy = self.space.policy(choice)
-        size = self.ledger.predict(policy)
-        if not any(each.holds(size) for each in self.bins):
-            raise RuntimeError(f"a policy of {size} bytes lies outside every bin asked for")
-        taken = [int(c.candidate[1:]) for c in self.recorder.searched()] + [int(name[1:]) for name in self._asked]
-        name = f"c{max(taken, default=0) + 1:05d}"
-        predicted = self.house.original * _share(self.house.belief.expect(choice))
-        self._asked[name] = (name, policy, parameters, size, predicted)
-        return jobs.score(policy.to_json()) | {"name": name, "recipe": "search"}
+    # What the searcher and the scheduler call.
+
+    def goes_on(self, trial_id: str, outcome: dict[str, Any]) -> bool:
+        """After a rung that is not the last one."""
+        job = self.searcher.job_of(trial_id)
+        if job is None or job.get("recipe") != SEARCH:
+            return True
+        started = time.perf_counter()
+        try:
+            return self._searching.goes_on(job, outcome)
+        finally:
+            self._busy += time.perf_counter() - started
 
     def _done(self, job: Job, outcome: dict[str, Any]) -> None:
+        started = time.perf_counter()
         try:
             self._take(job, outcome)
         except Refusal as refusal:
             self._stop(refusal)
-        self.progress.update(self.line())
+        self._busy += time.perf_counter() - started
+        self._count_hits(outcome)
+        self.metrics.job_ended(job["kind"], outcome.get("job_seconds"), ok="error" not in outcome)
+        self.progress.update(self.line)
+        if time.time() - self._metrics_told > METRICS_EVERY:
+            self._metrics_told = time.time()
+            self.metrics.update(self.snapshot())
 
     def _take(self, job: Job, outcome: dict[str, Any]) -> None:
         if job["kind"] == jobs.BUILD:
@@ -206,19 +265,15 @@ class Engine:
             if "error" in outcome:
                 raise Refusal(f"measuring sensitivities failed: {outcome['error']}")
             self._sensed += outcome["sensed"]
-            self.folder.write("sensitivities.json", json.dumps(self._sensed))
+            self.kept.write(self._sensed)
         elif job["name"] == ORIGINAL:
             self._original_outcome = outcome
-        elif job["recipe"] == "search":
-            name, policy, parameters, size, predicted = self._asked.pop(job["name"])
-            found = self._record(name, "search", policy, predicted, outcome)
-            scored = found.status == SCORED
-            outcome |= {"comet": found.comet if scored else None, "bytes": size}
-            self.journal.add(
-                name, "search", parameters, self.space.distributions, [found.comet, float(size)] if scored else None
-            )
+        elif job["recipe"] == SEARCH:
+            self._searching.done(job, outcome)
         else:
-            self._record(job["name"], job["recipe"], self.recipes[job["name"]], 0.0, outcome)
+            found = self._record(job["name"], job["recipe"], self.recipes[job["name"]], 0.0, outcome)
+            if job["recipe"] == PRUNING:
+                self._tell_pruning(found)
 
     # Smaller things.
 
@@ -246,32 +301,34 @@ class Engine:
         uses = any(codec(level).uses_hessian for level in policy.levels.values())
         return replace(policy, calibration=self._calibration) if uses else policy
 
-    def _learn(self, candidate: Candidate) -> None:
-        """A recipe teaches the sampler too, if its levels are among the search's."""
-        policy = self.folder.read_policy(candidate.policy)
-        if all(level in self.space.level_columns for level in policy.levels.values()):
-            self.house.learn(self.space.choice(policy), candidate.bytes, candidate.comet)
-
-    def _retell(self, study: Any, candidate: Candidate, mirror: bool) -> None:
-        """Gives an earlier candidate of this run back to the study, and so to the sampler."""
-        import optuna
-
-        choice = self.space.choice(self.folder.read_policy(candidate.policy))
-        values = [candidate.comet, float(candidate.bytes)] if candidate.status == SCORED else None
-        parameters = self.space.parameters(choice)
-        state = optuna.trial.TrialState.COMPLETE if values else optuna.trial.TrialState.FAIL
-        distributions = self.space.distributions
-        study.add_trial(
-            optuna.trial.create_trial(state=state, values=values, params=parameters, distributions=distributions)
-        )
-        if values:
-            self.house.learn(choice, candidate.bytes, candidate.comet)
-        if mirror:
-            self.journal.add(candidate.candidate, "search", parameters, distributions, values)
-
     def _fresh_seed(self) -> int:
         """The run's seed, moved on by what is already there: a resumed run must not draw the same policies again."""
-        return self.config.seed * 1_000_003 + len(self.recorder.searched())
+        return self.config.seed * 1_000_003 + len(self.recorder.candidates)
+
+    def _sense_key(self) -> str:
+        """Sensitivities are of a model, on data, with a calibration; whatever the bin, and whatever is searched."""
+        data = [self.config.data, self.config.lang, str(self.config.sense_segments), self._said]
+        return sense.key_of([self.source.digest, self._calibration, *data])
+
+    def _describe_model(self) -> None:
+        """What a report needs to draw a policy: units, their weights and their bytes at every level."""
+        anatomy = self.source.anatomy
+        units = [
+            {
+                "name": name,
+                "layer": unit.layer,
+                "weights": unit.weights,
+                "sizes": {level: self.ledger.size(u, level) for u, level in self._errors if u == name},
+            }
+            for name, unit in anatomy.units.items()
+        ]
+        told = {
+            "digest": self.source.digest,
+            "original_bytes": self.source.original_bytes,
+            "layers": [layer.name for layer in anatomy.layers],
+            "units": units,
+        }
+        self.folder.write("model.json", json.dumps(told))
 
     def _phase(self, name: str, tasks: list[Job], then: Any) -> None:
         def guarded() -> None:
@@ -285,12 +342,18 @@ class Engine:
     def _make_space(self) -> Space:
         anatomy = self.source.anatomy
         levels = list(self.config.levels or DEFAULT_LEVELS)
+        frozen = {unit for unit in anatomy.units if self.config.freeze and re.search(self.config.freeze, unit)}
+        if self.config.freeze and not frozen:
+            raise Refusal(f"--freeze {self.config.freeze}: no unit's name matches; see --plan for the names")
+        if frozen:
+            levels = list(dict.fromkeys([*levels, *(self._original.levels[unit] for unit in frozen)]))
         sizes = {
             (unit, level): self.ledger.size(unit, level)
             for unit in anatomy.units
-            for level in levels
+            for level in ([self._original.levels[unit]] if unit in frozen else levels)
             if (unit, level) in self._errors
         }
+        held = {anatomy.unit(unit).layer for unit in frozen}
         return make_space(
             model=self.source.digest,
             units={name: unit.layer for name, unit in anatomy.units.items()},
@@ -299,29 +362,76 @@ class Engine:
             sizes=sizes,
             kept={layer.name: self.ledger.kept(layer.name) for layer in anatomy.layers},
             # The first layer of a stack always stays: a stack cannot be empty, and no model survives without it.
-            droppable={layer.name: self.config.drop and layer.index > 0 for layer in anatomy.layers},
+            droppable={
+                layer.name: self.config.drop and layer.index > 0 and layer.name not in held for layer in anatomy.layers
+            },
             calibration=self._calibration,
+        )
+
+    # What is seen.
+
+    def _count_hits(self, outcome: dict[str, Any]) -> None:
+        """Workers tell totals; the latest of each is summed."""
+        worker = outcome.get("worker", "")
+        for cache, total in (outcome.get("hits") or {}).items():
+            self._hits[cache][worker] = total
+        if "comet_hits" in outcome:
+            self._hits["comet"][outcome.get("scorer", "")] = outcome["comet_hits"]
+
+    def hits(self) -> dict[str, int]:
+        return {cache: sum(told.values()) for cache, told in self._hits.items()}
+
+    def left(self) -> float | None:
+        """Seconds to the end, from the pace of the search so far."""
+        seconds = [c.seconds for c in self.recorder.candidates if c.recipe == SEARCH][-200:]
+        if len(seconds) < 2 or seconds[-1] <= seconds[0]:
+            return None
+        return (seconds[-1] - seconds[0]) / (len(seconds) - 1) * max(self._to_come(), 0)
+
+    def _to_come(self) -> int:
+        return self.config.trials - sum(self.recorder.count(status) for status in (SCORED, STOPPED, FAILED))
+
+    def snapshot(self) -> Snapshot:
+        hits = self.hits()
+        count = self.recorder.count
+        done = [c for c in self.recorder.candidates[-50:] if c.segments]
+        span = done[-1].seconds - done[0].seconds if len(done) > 1 else 0.0
+        return Snapshot(
+            done=count(SCORED),
+            running=self.searcher.running,
+            stopped=count(STOPPED),
+            failed=count(FAILED),
+            wanted=self.config.trials,
+            best={name: front.members[-1].comet for name, front in self.recorder.inside.items() if front.members},
+            hypervolume=self.recorder.hypervolume(),
+            cache_hits={"comet": hits["comet"], "tower": hits["tower"]},
+            cache_asked={"tower": hits["tower_asked"]},
+            utterances=self.recorder.utterances,
+            utterances_per_second=sum(c.segments for c in done[1:]) / span if span > 0 else None,
+            jobs_running=self.searcher.running_kinds(),
+            seconds_left=self.left(),
+            workers=self.workers,
+            driver_milliseconds=1000 * self._busy / max(len(self.recorder.candidates), 1),
         )
 
     def line(self) -> str:
         """Where the run stands, in one line."""
-        done = self.recorder.searched()
         phase = self.searcher.phases[0] if self.searcher.phases else None
         if phase is not None:
             finished = phase.total - len(phase.waiting) - phase.running
             return f"{phase.name} {finished}/{phase.total}, {self.searcher.running} running"
-        best = self.recorder.best()
-        failed = sum(c.status != SCORED for c in done)
-        since = [c.seconds for c in done]
-        pace = (max(since) - min(since)) if len(since) > 1 else 0.0
+        best, now, left = self.recorder.best(), self.snapshot(), self.left()
+        speed = f" | {now.utterances_per_second:.1f} utterances/s" if now.utterances_per_second else ""
         return (
-            f"candidates {len(done)}/{self.config.trials}, {self.searcher.running} running, {failed} failed"
+            f"candidates {now.done + now.stopped + now.failed}/{now.wanted}: {now.done} scored, {now.stopped} stopped,"
+            f" {now.failed} failed, {now.running} running"
             f" | best COMET {f'{best.comet:.4f} at {best.bytes:,} bytes' if best else '-'}"
-            f" | hypervolume {self.recorder.hypervolume():.4f}"
-            f" | {time_left(max(len(done) - 1, 0), max(self.config.trials - 1, 1), pace)} left"
+            f" | hypervolume {now.hypervolume:.4f}"
+            f" | cache hits {now.cache_hits['comet']} COMET, {now.cache_hits['tower']} tower{speed}"
+            f" | {clock(left) if left is not None else '?'} left"
         )
 
 
-def _share(damage: float) -> float:
-    """Of the original's COMET that a damage leaves."""
-    return math.exp(-max(damage, 0.0))
+def dropped_last(dropped: Sequence[str], before: Sequence[str]) -> str:
+    """The layer that a set has more than the one before it."""
+    return next(layer for layer in dropped if layer not in before)

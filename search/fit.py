@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from search.bins import Bin
 from search.space import Choice, Space
 
 TRIES = 8
+REMEMBERED = 20_000  # sizes
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,16 @@ class Fitter:
 
     space: Space
     exact: Callable[[Policy], int]
+    _known: OrderedDict[bytes, int] = field(default_factory=OrderedDict, repr=False, compare=False)
 
     def size(self, choice: Choice) -> int:
-        return self.exact(self.space.policy(choice))
+        """Exact bytes; milliseconds the first time, then remembered."""
+        key = self.space.key(choice)
+        if key not in self._known:
+            if len(self._known) >= REMEMBERED:
+                self._known.popitem(last=False)
+            self._known[key] = self.exact(self.space.policy(choice))
+        return self._known[key]
 
     def smallest(self, drop: bool = True) -> Choice:
         """The choice of fewest bytes: every layer dropped that may be, the cheapest level elsewhere."""

@@ -16,6 +16,7 @@ from search.folder import RunFolder
 from search.progress import Progress
 
 STORE = ".store"  # in the folder of runs: variants are shared by all of them
+SCORES = "scores.sqlite"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Prepared:
     model: str  # folder of the checkpoint
     comet: str  # checkpoint or hub name
     data_signature: str
+    segments: int  # of the data
     progress: Progress
 
 
@@ -49,7 +51,7 @@ def launch(prepared: Prepared) -> int:
         handles, names = _start_scorers(prepared, workers, joined.gpus)
         context = Context(
             model=prepared.model,
-            store=str((Path(config.runs) / STORE).resolve()),
+            store=store_of(config),
             data=config.data,
             split="dev",
             lang=config.lang,
@@ -58,6 +60,7 @@ def launch(prepared: Prepared) -> int:
             chat=config.chat,
             batch_size=config.batch_size,
             max_new_tokens=config.max_new_tokens,
+            part=config.parts(prepared.segments)[0],
             scorers=names,
             device="cuda" if gpus else "cpu",
             threads=config.threads,
@@ -72,6 +75,13 @@ def launch(prepared: Prepared) -> int:
         session.disconnect()
     _show(engine, prepared, finished)
     return 0 if finished else 130
+
+
+def store_of(config: Config) -> str:
+    """Where variants lie: beside the runs, or wherever --store says (a folder or an fsspec URL)."""
+    if "://" in config.store:
+        return config.store
+    return str((Path(config.store) if config.store else Path(config.runs) / STORE).resolve())
 
 
 def room(config: Config, cpus: int, gpus: float) -> tuple[int, float]:
@@ -92,7 +102,9 @@ def _start_scorers(prepared: Prepared, workers: int, gpus: float) -> tuple[list[
     from cluster.scorer import start_scorers
 
     share = 0.1 if gpus and prepared.config.comet != "embedded" else 0.0
-    return start_scorers(prepared.config.name, prepared.comet, workers, share, prepared.config.threads)
+    # The scorers live on this machine, and so does the file of what they scored.
+    cache = str((Path(prepared.config.runs) / STORE / SCORES).resolve())
+    return start_scorers(prepared.config.name, prepared.comet, workers, share, prepared.config.threads, cache)
 
 
 def _signature(prepared: Prepared, handles: list[object]) -> str:
@@ -120,6 +132,9 @@ def _show(engine: object, prepared: Prepared, finished: bool) -> None:
     counts = f"{len(inside)} of {len(front)} on the whole front, {len(engine.recorder.candidates)} candidates"
     print(f"\nThe front in {names} ({counts}):")
     print(to_text(inside) if inside else "  no candidate inside yet")
+    if engine.asking is not None and (told := engine.asking.tally.told()):
+        engine.asking.save_tally()
+        print(f"\n{told[0].upper()}{told[1:]}")
     print(f"\nPareto CSV  {folder.pareto}\nReport      {folder.path / 'report.html'}")
     if not finished:
         again = f"python -m search.run … --name {config.name} --resume"

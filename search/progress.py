@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 
@@ -22,13 +23,13 @@ class Progress:
         self._clear()
         print(text, file=self.stream, flush=True)
 
-    def update(self, text: str, force: bool = False) -> None:
-        """The line that is renewed."""
+    def update(self, text: str | Callable[[], str], force: bool = False) -> None:
+        """The line that is renewed; a function is only called when it is time to show it."""
         now = time.time()
         if not force and now - self._last < (0.5 if self._live else 10.0):
             return
         self._last = now
-        line = f"[{clock(now - self.started)}] {text}"
+        line = f"[{clock(now - self.started)}] {text() if callable(text) else text}"
         if self._live:
             self.stream.write("\r" + line.ljust(self._width))
             self._width = len(line)

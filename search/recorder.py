@@ -1,20 +1,27 @@
-"""Outcomes of jobs → rows of the table, the front, the journal. What was scored is on disk before the next is asked."""
+"""Outcomes of jobs → rows of the table, the front, the journal. What was scored is on disk before the next is asked.
+
+Thousands of candidates must not slow the driver down nor fill its memory: rows that are kept here carry no
+translations, and the fronts grow by one candidate at a time.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compress import Policy
 from evaluate.metrics import interval
-from results.candidate import FAILED, SCORED, Candidate
-from results.front import front, hypervolume
+from results.candidate import FAILED, SCORED, STOPPED, Candidate
+from results.front import Front, hypervolume
 from results.pareto import write_front
 from results.table import Table
 from search.bins import Bin, bin_of
 from search.folder import RunFolder
+
+NAN = math.nan
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,8 @@ class Tried:
     bytes: int
     parameters: int  # that remain
     predicted: float  # COMET the sampler expects, 0 where it expects nothing
+    attempts: int = 1
+    parent: str = ""
 
 
 class Recorder:
@@ -39,28 +48,57 @@ class Recorder:
         self.signature: Callable[[], str] = str  # set by the launcher; the scorers may still be starting
         self._signature = ""
         self.table = Table(folder.table)
-        self.candidates = self.table.read()
+        self.candidates: list[Candidate] = []
+        self._names: dict[str, int] = {}
+        self.counts: dict[tuple[str, str], int] = {}  # (recipe, status) → how many
+        self.whole = Front()  # its members keep translations and scores of segments
+        self.inside = {each.name: Front() for each in bins}
+        self.utterances = 0
+        for candidate in self.table.read():
+            self._keep(candidate)
         self.started = time.time() - max((c.seconds for c in self.candidates), default=0.0)
 
+    def _keep(self, candidate: Candidate) -> bool:
+        """Takes a candidate up; True if the front is another one now."""
+        changed = self.whole.add(candidate)
+        for each in self.bins:
+            if each.holds(candidate.bytes):
+                self.inside[each.name].add(replace(candidate, hypotheses=(), comet_segments=()))
+        self._names[candidate.candidate] = len(self.candidates)
+        self.candidates.append(replace(candidate, hypotheses=(), comet_segments=()))
+        key = (candidate.recipe, candidate.status)
+        self.counts[key] = self.counts.get(key, 0) + 1
+        self.utterances += candidate.segments
+        return changed
+
     def find(self, name: str) -> Candidate | None:
-        return next((c for c in self.candidates if c.candidate == name), None)
+        at = self._names.get(name)
+        return None if at is None else self.candidates[at]
 
     def searched(self) -> list[Candidate]:
         return [c for c in self.candidates if c.recipe == "search"]
+
+    def count(self, status: str, recipe: str = "search") -> int:
+        return self.counts.get((recipe, status), 0)
 
     def record(self, tried: Tried, outcome: dict[str, Any]) -> Candidate:
         """Adds a candidate to the table and renews the front."""
         candidate = self._candidate(tried, outcome)
         self.table.append([candidate])
-        self.candidates.append(candidate)
-        write_front(self.candidates, self.folder.pareto)
+        if self._keep(candidate):
+            write_front(self.whole.members, self.folder.pareto)
         return candidate
 
     def _candidate(self, tried: Tried, outcome: dict[str, Any]) -> Candidate:
         scores = outcome.get("comet_segments") or []
         error = str(outcome.get("error", ""))
-        mean = sum(scores) / len(scores) if scores else 0.0
-        low, high = interval(scores) if scores else (0.0, 0.0)
+        if not error and any(not math.isfinite(score) for score in scores):
+            error = "COMET gave no number for some of its translations"
+        stopped = bool(outcome.get("stopped")) and not error
+        if not error and not stopped and not scores:
+            error = "no scores came back"
+        mean = sum(scores) / len(scores) if scores else NAN if stopped else 0.0
+        low, high = interval(scores) if scores and not error else (mean, mean)
         return Candidate(
             candidate=tried.name,
             recipe=tried.recipe,
@@ -79,8 +117,12 @@ class Recorder:
             seconds_per_segment=float(outcome.get("translate_seconds", 0.0)) / max(len(scores), 1),
             policy=self.folder.save_policy(tried.policy),
             signature=self._signed(),
-            status=FAILED if error or not scores else SCORED,
+            status=FAILED if error else STOPPED if stopped else SCORED,
             error=error[:500],
+            rung=str(outcome.get("rung", "all")),
+            parent=tried.parent,
+            kl=float(outcome.get("kl", NAN)),
+            attempts=tried.attempts,
             order=len(self.candidates) + 1,
             seconds=time.time() - self.started,
             predicted=tried.predicted,
@@ -95,19 +137,28 @@ class Recorder:
 
     def best(self) -> Candidate | None:
         """The best COMET inside the bins of this run."""
-        inside = [c for c in self.candidates if c.status == SCORED and any(b.holds(c.bytes) for b in self.bins)]
-        return max(inside, key=lambda c: c.comet, default=None)
+        tops = [front.members[-1] for front in self.inside.values() if front.members]
+        return max(tops, key=lambda c: c.comet, default=None)
+
+    def rival(self, size: int) -> Candidate | None:
+        """Who stands on the front at a size: the best of at most these bytes, with its scores of segments."""
+        found = None
+        for member in self.whole.members:
+            if member.bytes > size:
+                break
+            found = member
+        return found
 
     def front(self) -> list[Candidate]:
-        return front(self.candidates)
+        return list(self.whole.members)
 
     def hypervolume(self) -> float:
         """Share of (bin × the original's COMET) that the candidates inside the bins dominate."""
         original = self.find("original")
         top = original.comet if original is not None and original.comet > 0 else 1.0
-        total = area = 0.0
-        for each in self.bins:
-            inside = [(c.bytes, c.comet) for c in self.candidates if c.status == SCORED and each.holds(c.bytes)]
-            area += hypervolume(inside, (each.high, 0.0))
-            total += (each.high - each.low) * top
+        area = sum(
+            hypervolume([(c.bytes, c.comet) for c in self.inside[each.name].members], (each.high, 0.0))
+            for each in self.bins
+        )
+        total = sum((each.high - each.low) * top for each in self.bins)
         return area / total if total else 0.0

@@ -22,6 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from search.doctor import examine
 
             return examine(options)
+        if options.plan:
+            from search.plan import show
+
+            return show(to_config(options))
         return search(to_config(options), options.resume)
     except Refusal as refusal:
         print(f"error: {refusal}", file=sys.stderr)
@@ -39,10 +43,11 @@ def search(config: Config, resume: bool = False) -> int:
     import embedded
     from cluster.worker import model_folder
     from evaluate.comet import check_comet
+    from evaluate.conditions import check_condition
     from evaluate.dataset import open_data
     from evaluate.metrics import data_signature
     from search.baselines import baselines
-    from search.bins import parse_bins
+    from search.bins import bins_of
     from search.folder import RunFolder
     from search.launch import Prepared, launch
     from search.space import DEFAULT_LEVELS
@@ -53,8 +58,10 @@ def search(config: Config, resume: bool = False) -> int:
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     check_comet(comet)
     data = open_data(config.data, "dev", config.lang).first(config.segments)
+    for purpose in ("search", "calibration"):
+        check_condition(config.condition, data, purpose)
     source = compress.Source.open(model)
-    bins = parse_bins(config.bins, source.original_bytes)
+    bins = bins_of(config, source.original_bytes)
     recipes = baselines(source, config.levels or DEFAULT_LEVELS) if config.baselines else {}
     folder = RunFolder(config, resume)
     progress = Progress()
@@ -62,9 +69,9 @@ def search(config: Config, resume: bool = False) -> int:
     progress.say(f"run {folder.path}: {config.model} ({source.original_bytes:,} bytes), {config.lang}, {told}")
     if config.comet == "embedded":
         progress.say(f"COMET: {embedded.LABEL}")
-    told_data = data_signature(data, cleaned=True)
+    told_data, count = data_signature(data, cleaned=True), len(data.segments)
     try:
-        return launch(Prepared(config, folder, source, bins, recipes, model, comet, told_data, progress))
+        return launch(Prepared(config, folder, source, bins, recipes, model, comet, told_data, count, progress))
     except Refusal:
         folder.discard()
         raise

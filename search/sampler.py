@@ -1,46 +1,67 @@
 """The house sampler, on Optuna's own BaseSampler: belief about damage, a target size, an exact allocator.
 
 Stock samplers are lost among 132 categorical parameters and find no feasible policy at all. This one never leaves
-the bin: it draws damages from its belief (search.damage) and a target size inside the bin, and lets the allocator
-(search.allocate) fill it. Now and then it instead trades bytes between units of a policy that is on the front.
-Milliseconds an ask; parallel asks differ because each draws anew.
+the bin. It draws damages from its belief (search.damage) and either lets the allocator (search.allocate) fill a target
+size with the least of them, or moves bytes between a few units of one of the best policies so far; KL to the original,
+which is cheap, tells how good a policy is long before COMET does. A policy that was stopped at its KL is suggested
+once more when it has become the most promising that was never scored. Milliseconds an ask; parallel asks differ
+because each draws anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from results.front import front_indices
-from search.allocate import Damage
-from search.allocate import fill as spend
+from results.front import front_indices, hypervolume
+from search.allocate import Damage, allocate, fill
 from search.bins import Bin
-from search.damage import Belief, observed
+from search.damage import FLOOR, Belief, observed
 from search.fit import Fitter
+from search.rungs import CHANCE, Forecast
 from search.space import Choice
 
 SPREAD = 0.6  # of a draw from the posterior: below 1 leans to what is known
-AT_LIMIT = 0.35  # share of suggestions aimed at the very top of the bin
-TRADES = 0.35  # share of suggestions that change a policy of the front, once there is one
+WARM = 12  # KLs measured before the first candidate is scored for its KL
+SIZES = 6  # target sizes weighed against each other for each suggestion
+TRADES = 0.7  # share of suggestions that change one of the best policies, once there are some
 PROPOSALS = 24  # trades looked at for each one suggested
+CHECKED = 4  # of them, those whose exact bytes are looked at
 ATTEMPTS = 12
+PARENTS = 1.5  # how far down the list of the best a parent may stand (mean of an exponential)
+
+
+@dataclass
+class Known:
+    """What was measured of a choice. `kl` and `comet` are NaN as long as they were not."""
+
+    choice: Choice
+    size: int
+    kl: float = float("nan")
+    comet: float = float("nan")
+    pending: bool = False  # is being scored
 
 
 class HouseSampler(BaseSampler):
-    """Suggests whole policies. `original` (COMET of the original) is set as soon as it is known."""
+    """Suggests whole policies. `original`, COMET of the original, is what damage is measured against."""
 
-    def __init__(self, fitter: Fitter, bins: Sequence[Bin], belief: Belief, seed: int = 0) -> None:
+    def __init__(
+        self, fitter: Fitter, bins: Sequence[Bin], belief: Belief, seed: int = 0, original: float = 1.0
+    ) -> None:
         self.fitter = fitter
         self.bins = tuple(bins)
         self.belief = belief
-        self.original = 1.0
+        self.original = original
+        self.forecast = Forecast(original)
+        self.known: dict[bytes, Known] = {}
+        self.may_score: Callable[[], bool] | None = None  # where candidates climb rungs: is there room to score one?
         self._generator = np.random.default_rng(seed)
         self._asked: set[bytes] = set()
-        self._scored: list[tuple[Choice, int, float]] = []
 
     # Optuna's interface
 
@@ -49,6 +70,11 @@ class HouseSampler(BaseSampler):
 
     def sample_relative(self, study: Any, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         into = self.bins[trial.number % len(self.bins)]
+        if self.warm and self.may_score is not None and self.may_score():
+            entry = self.promising(into)
+            if entry is not None:
+                entry.pending = True
+                return self.fitter.space.parameters(entry.choice)
         return self.fitter.space.parameters(self.suggest(into))
 
     def sample_independent(self, study: Any, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:  # noqa: ARG002
@@ -61,78 +87,164 @@ class HouseSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        if state == TrialState.COMPLETE and values is not None:
+        """Learns from a trial that carries its parameters; the engine's do not, it calls `learn` itself."""
+        if state == TrialState.COMPLETE and values is not None and trial.params:
             choice = self.fitter.space.from_parameters(trial.params)
             self.learn(choice, self.fitter.size(choice), values[0])
 
-    # What it does
+    # What it learns from
 
     def learn(self, choice: Choice, size: int, comet: float) -> None:
         """A scored candidate of this or an earlier run, or a recipe whose levels lie in the space."""
-        self._asked.add(self._key(choice))
-        self._scored.append((choice, size, comet))
+        entry = self._entry(choice, size)
+        entry.comet = comet
         self.belief.learn(choice, observed(comet, self.original))
+        self.forecast.learn(entry.kl, comet)
+
+    def learn_kl(self, choice: Choice, size: int, kl: float) -> None:
+        """A candidate's KL to the original."""
+        entry = self._entry(choice, size)
+        if not np.isfinite(entry.kl):
+            entry.kl = kl
+            self.belief.learn_kl(choice, kl)
+
+    def never_again(self, choice: Choice) -> None:
+        """A candidate that failed: not to be suggested any more."""
+        key = self.fitter.space.key(choice)
+        self._asked.add(key)
+        self.known.pop(key, None)
+
+    def _entry(self, choice: Choice, size: int) -> Known:
+        key = self.fitter.space.key(choice)
+        self._asked.add(key)
+        return self.known.setdefault(key, Known(choice, size))
+
+    @property
+    def warm(self) -> bool:
+        """Whether enough KLs are known for the best of them to be worth a score."""
+        return sum(np.isfinite(k.kl) for k in self.known.values()) >= WARM
+
+    # What it suggests
 
     def suggest(self, into: Bin) -> Choice:
         """A choice inside the bin that was never asked for before (unless the bin holds no other)."""
         found = None
         for attempt in range(ATTEMPTS):
             damage = self.belief.draw(self._generator, spread=SPREAD * (1.0 + 0.25 * attempt))
-            choice = self._trade(into, damage) if self._generator.random() < TRADES else None
+            target = self._target(into, damage)
+            choice = self._trade(into, damage, target) if self._generator.random() < TRADES else None
             if choice is None:
-                choice = self.fitter.fill(damage, self._target(into), into)
+                choice = self.fitter.fill(damage, target, into)
             if choice is None:
                 continue
             found = choice
-            if self._key(choice) not in self._asked:
+            if self.fitter.space.key(choice) not in self._asked:
                 break
         else:
             start = found or self.fitter.smallest()
             found = self.fitter.repair(self._shake(start), into, self._generator) or found
         if found is None:
             raise RuntimeError(f"no policy found inside {into.name}")
-        self._asked.add(self._key(found))
+        self._asked.add(self.fitter.space.key(found))
         return found
 
-    def _target(self, into: Bin) -> float:
-        """A size inside the bin: its very top, or anywhere between what is reachable and the top."""
-        if self._generator.random() < AT_LIMIT:
-            return into.high - 1
-        low = max(into.low, self.fitter.size(self.fitter.smallest()))
-        return low + (into.high - 1 - low) * float(np.sqrt(self._generator.random()))
-
-    def _trade(self, into: Bin, damage: Damage) -> Choice | None:
-        """A policy of the bin's front with bytes moved between a few units, the best of some proposals."""
-        inside = [entry for entry in self._scored if into.holds(entry[1])]
-        if len(inside) < 3:
-            return None
-        best = front_indices([(size, comet) for _, size, comet in inside])
-        start, size, _ = inside[best[int(self._generator.integers(len(best)))]]
-        overhead = size - self.fitter.space.weigh(start)
-        found, least = None, np.inf
-        for _ in range(PROPOSALS):
-            choice = self._shake(start, count=int(self._generator.integers(1, 4)))
-            if self.fitter.space.weigh(choice) + overhead >= into.high:
+    def promising(self, into: Bin) -> Known | None:
+        """Of the policies never scored, the one whose KL promises the front the most, if any has a chance."""
+        near = [k for k in self.known.values() if into.holds(k.size) and np.isfinite(k.kl)]
+        front = self._front(into)
+        best, most = None, 0.0
+        for index in front_indices([(k.size, -k.kl) for k in near]):
+            entry = near[index]
+            if entry.pending or np.isfinite(entry.comet):
                 continue
-            choice = spend(self.fitter.space, damage, choice, into.high - 1 - overhead)
-            expected = damage.of(self.fitter.space, choice)
-            if expected < least and self._key(choice) not in self._asked and into.holds(self.fitter.size(choice)):
-                found, least = choice, expected
-        return found
+            rival = max((comet for size, comet in front if size <= entry.size), default=0.0)
+            chance = self.forecast.chance(entry.kl, rival)
+            gain = self._gain(front, into, entry.size, max(self._forecast_comet(entry.kl), rival + 1e-4))
+            if chance >= CHANCE and chance * gain > most:
+                best, most = entry, chance * gain
+        return best
+
+    def chance(self, entry: Known, into: Bin) -> float:
+        """Of standing on the bin's front, going by KL."""
+        rival = max((comet for size, comet in self._front(into) if size <= entry.size), default=0.0)
+        return self.forecast.chance(entry.kl, rival)
+
+    def _forecast_comet(self, kl: float) -> float:
+        return self.original * float(np.exp(FLOOR - np.exp(self.forecast.log_damage(kl)[0])))
+
+    def _front(self, into: Bin) -> list[tuple[float, float]]:
+        points = [(k.size, k.comet) for k in self.known.values() if into.holds(k.size) and np.isfinite(k.comet)]
+        return [points[index] for index in front_indices(points)]
+
+    @staticmethod
+    def _gain(front: list[tuple[float, float]], into: Bin, size: float, comet: float) -> float:
+        """Hypervolume that one more point adds to a front."""
+        worst = (into.high, 0.0)
+        return hypervolume([*front, (size, comet)], worst) - hypervolume(front, worst)
+
+    def _target(self, into: Bin, damage: Damage) -> float:
+        """A size inside the bin: of some drawn at random, in proportion to what the front would gain there."""
+        low = max(into.low, self.fitter.size(self.fitter.smallest()))
+        high = into.high - 1
+        sizes = low + (high - low) * (np.arange(SIZES) + self._generator.random(SIZES)) / SIZES
+        sizes[-1] = high
+        overhead = self.fitter.size(self.fitter.smallest()) - self.fitter.space.weigh(self.fitter.smallest())
+        front = self._front(into)
+        gains = np.zeros(SIZES)
+        for index, size in enumerate(sizes):
+            choice = allocate(self.fitter.space, damage, size - overhead)
+            if choice is not None:
+                comet = self.original * float(np.exp(-self.belief.expect(choice)))
+                gains[index] = self._gain(front, into, size, comet)
+        if gains.sum() <= 0:
+            return float(sizes[-1] if self._generator.random() < 0.5 else self._generator.choice(sizes))
+        return float(self._generator.choice(sizes, p=gains / gains.sum()))
+
+    def _parents(self, into: Bin, target: float) -> list[Known]:
+        """The best policies of the bin for a size: by what belief says they would be with all of it spent.
+
+        Measured KL (else damage) is brought to the target along the belief's own curve.
+        """
+        entries = [k for k in self.known.values() if into.holds(k.size) and k.size <= target]
+        entries = entries[-400:]
+        if any(np.isfinite(k.kl) for k in entries):
+            entries = [k for k in entries if np.isfinite(k.kl)]
+            worth = [k.kl for k in entries]
+        else:
+            worth = [-k.comet for k in entries]
+        return [entries[index] for index in np.argsort(worth)]
+
+    def _trade(self, into: Bin, damage: Damage, target: float) -> Choice | None:
+        """One of the best policies with bytes moved between a few units, the best of some proposals."""
+        parents = self._parents(into, target)
+        if len(parents) < 3:
+            return None
+        space = self.fitter.space
+        start = parents[min(int(self._generator.exponential(PARENTS)), len(parents) - 1)]
+        overhead = start.size - space.weigh(start.choice)
+        proposals: list[tuple[float, Choice]] = []
+        for _ in range(PROPOSALS):
+            choice = self._shake(start.choice, count=int(self._generator.integers(1, 4)))
+            if space.weigh(choice) + overhead > target:
+                continue
+            choice = fill(space, damage, choice, target - overhead)
+            if space.key(choice) not in self._asked:
+                proposals.append((damage.of(space, choice), choice))
+        proposals.sort(key=lambda each: each[0])
+        for _, choice in proposals[:CHECKED]:
+            if into.holds(self.fitter.size(choice)):
+                return choice
+        return None
 
     def _shake(self, choice: Choice, count: int = 3) -> Choice:
-        """A few random units a level down, and now and then a layer dropped or restored."""
+        """A few random units a level or two down, and now and then a layer dropped or restored."""
         space = self.fitter.space
         columns, dropped = choice.columns.copy(), choice.dropped.copy()
         order = np.argsort(space.sizes, axis=1)
         for row in self._generator.choice(len(columns), size=min(count, len(columns)), replace=False):
             rank = int(np.flatnonzero(order[row] == columns[row])[0])
             columns[row] = order[row, max(rank - int(self._generator.integers(1, 3)), 0)]
-        if space.droppable.any() and self._generator.random() < 0.3:
+        if space.droppable.any() and self._generator.random() < 0.15:
             layer = self._generator.choice(np.flatnonzero(space.droppable))
             dropped[layer] = not dropped[layer]
         return Choice(columns, dropped)
-
-    def _key(self, choice: Choice) -> bytes:
-        """Identity of what is shipped: the level of a dropped unit makes no difference."""
-        return np.where(self.fitter.space.present(choice), choice.columns, -1).astype(np.int16).tobytes()

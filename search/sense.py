@@ -1,39 +1,105 @@
 """Sensitivities: which treatments are measured, and what is taken of the others.
 
-Quick: each unit at two levels (the cheapest, and the one nearest two bits a weight) and each layer dropped. Between
+Quick: each unit at two levels (the cheapest, and the one nearest two bits a weight) and each layer dropped; full: at
+every level. Whatever was measured once is kept in the store for every later run. Between
 and beyond measured levels KL goes with the weight error: small noise does damage in proportion to its power, so
 log KL is interpolated linearly over log error.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cluster.jobs import DROP, LEVEL
+from compress import Store
+from compress.errors import Refusal
+from results.files import write_atomically
 from search.damage import Sensitivities
 from search.space import Space
 
 Treatment = tuple[str, str, str]  # (LEVEL, unit, level) or (DROP, layer, "")
+QUICK, FULL = "quick", "full"
 MIDDLE_BITS = 2.0
 LEAST_KL = 1e-7
 CRASH_KL = 20.0  # for treatments whose outputs are not numbers
 
 
-def plan(space: Space, weights: Mapping[str, int]) -> list[Treatment]:
-    """The treatments to measure in quick mode. `weights` is the number of encoded weights of each unit."""
+def plan(space: Space, weights: Mapping[str, int], full: bool = False) -> list[Treatment]:
+    """The treatments to measure: in quick mode two levels a unit, in full mode all of them; and every drop.
+
+    `weights` is the number of encoded weights of each unit.
+    """
     chosen: list[Treatment] = []
     for row, unit in enumerate(space.units):
         sizes = space.sizes[row]
         fitting = np.flatnonzero(np.isfinite(sizes))
         bits = sizes[fitting] * 8 / max(weights[unit], 1)
+        if full:
+            chosen += [(LEVEL, unit, space.levels[column]) for column in fitting if not exact(space.levels[column])]
+            continue
         picked = {int(fitting[bits.argmin()]), int(fitting[np.abs(bits - MIDDLE_BITS).argmin()])}
-        chosen += [(LEVEL, unit, space.levels[column]) for column in sorted(picked)]
+        chosen += [(LEVEL, unit, space.levels[column]) for column in sorted(picked) if not exact(space.levels[column])]
     drops = [layer for layer, allowed in zip(space.layers, space.droppable, strict=True) if allowed]
     return chosen + [(DROP, layer, "") for layer in drops]
+
+
+def exact(level: str) -> bool:
+    """Levels that change nothing worth measuring."""
+    return level.startswith("raw:")
+
+
+def key_of(parts: Sequence[str]) -> str:
+    """Under which measurements are kept in the store for later runs."""
+    return hashlib.blake2b("\n".join(["sensitivities", *parts]).encode(), digest_size=20).hexdigest()
+
+
+class Kept:
+    """Measurements in the store, for every later run on the same model, data and calibration, and in the run's folder.
+
+    What two runs measure at once is merged at the next write; the loser of a race only measures again.
+    """
+
+    def __init__(self, store: Store, key: str, copy: Path) -> None:
+        self.store, self.key, self.copy = store, key, copy
+
+    def read(self, wanted: str) -> list[list[Any]]:
+        """What is known already: here, in the store, or in the file that `wanted` names."""
+        found = self._stored() + (parse(self.copy) if self.copy.exists() else [])
+        if wanted not in (QUICK, FULL):
+            found += parse(Path(wanted))
+        return list({tuple(entry[:3]): entry for entry in found}.values())
+
+    def write(self, measured: Sequence[Sequence[Any]]) -> None:
+        entries = list({tuple(entry[:3]): list(entry) for entry in (*self._stored(), *measured)}.values())
+        text = json.dumps(entries)
+        write_atomically(self.copy, text)
+        self.store.put(self.key, text.encode())
+
+    def _stored(self) -> list[list[Any]]:
+        payload = self.store.get(self.key)
+        return [] if payload is None else list(json.loads(payload))
+
+
+def parse(path: Path) -> list[list[Any]]:
+    """A file of sensitivities: [[kind, name, level, KL], …]."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        for kind, name, level, kl in entries:
+            if kind not in (LEVEL, DROP) or not isinstance(name, str) or not isinstance(level, str):
+                raise ValueError(f"entry {[kind, name, level]}")
+            float(kl)
+    except FileNotFoundError:
+        raise Refusal(f"--sensitivities: {path} is missing; give quick, full, or the file of an earlier run") from None
+    except (ValueError, TypeError) as error:
+        raise Refusal(f"--sensitivities: {path} is no file of sensitivities ({error})") from None
+    return [list(entry) for entry in entries]
 
 
 def chunks(treatments: Sequence[Treatment], workers: int) -> list[list[Treatment]]:

@@ -112,6 +112,11 @@ class Space:
         chosen = self.sizes[np.arange(len(self.units)), choice.columns]
         return int(chosen[present].sum() + self.kept[~choice.dropped].sum())
 
+    def key(self, choice: Choice) -> bytes:
+        """Identity of what is shipped: the level of a dropped unit makes no difference."""
+        columns = np.where(self.present(choice), choice.columns, -1).astype(np.int16)
+        return columns.tobytes() + np.packbits(choice.dropped).tobytes()
+
     def present(self, choice: Choice) -> np.ndarray:
         """Which units remain, [unit]."""
         gone = np.append(choice.dropped, False)  # index -1 (no layer) reads the last one

@@ -1,10 +1,10 @@
-"""Optuna's own samplers by name, brought into the bin the same way, so that a comparison is fair."""
+"""Samplers by name. Optuna's own are brought into the bin the same way, so that a comparison is fair."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
@@ -13,9 +13,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from compress.errors import Refusal
 from search.bins import Bin
+from search.evolution import Evolution
 from search.fit import Fitter
 
-NAMES = ("house", "tpe", "nsga2", "random")
+if TYPE_CHECKING:
+    from search.asking import Asking
+
+STOCK = ("tpe", "nsga2", "gp", "random")
+NAMES = ("house", "evolution", *STOCK)
 
 
 def stock(name: str, seed: int) -> BaseSampler:
@@ -25,9 +30,18 @@ def stock(name: str, seed: int) -> BaseSampler:
             return optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=20)
         if name == "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=20)
+        if name == "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=10)
         if name == "random":
             return optuna.samplers.RandomSampler(seed=seed)
     raise Refusal(f"unknown sampler '{name}': known are {', '.join(NAMES)}")
+
+
+def make_sampler(name: str, asking: Asking, seed: int) -> BaseSampler:
+    """Any sampler but the house's own, which knows more than a study tells."""
+    if name == "evolution":
+        return Evolution(asking.fitter, asking.bins, seed)
+    return Repaired(stock(name, seed), asking.fitter, asking.bins, seed)
 
 
 class Repaired(BaseSampler):

@@ -1,0 +1,79 @@
+"""The study as a file that `optuna-dashboard` opens: every finished candidate is added in one write."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from compress.errors import Refusal
+
+STUDY = "search"
+
+
+class Blind(JournalStorage):
+    """A journal that writes and does not read along.
+
+    Optuna's own replays every line it wrote, with new distributions for each of a trial's 200 parameters: 0.2 MB of
+    memory a candidate, for what the run's table tells as well. The method is a private one of Optuna's; a test
+    watches that what is written so is what Optuna reads.
+    """
+
+    def _sync_with_backend(self) -> None:
+        pass
+
+
+class Journal:
+    """Adds trials to the file. What is in it already is read once, at the start, and not kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            study = self.study
+        except Exception as error:
+            raise Refusal(
+                f"the study {path} is damaged ({type(error).__name__}): move it away, the run's table has all of it"
+            ) from None
+        self.known = {trial.user_attrs.get("candidate", "") for trial in study.get_trials(deepcopy=False)}
+        self._study_id = study._study_id
+        self._storage = Blind(JournalFileBackend(str(path)))
+
+    @property
+    def study(self) -> Any:
+        """The study, read from the file."""
+        study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(self.path))),
+            study_name=STUDY,
+            directions=["maximize", "minimize"],
+            load_if_exists=True,
+        )
+        if "study:metric_names" not in study._storage.get_study_system_attrs(study._study_id):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(["comet", "bytes"])
+        return study
+
+    def add(
+        self,
+        candidate: str,
+        recipe: str,
+        parameters: dict[str, str],
+        distributions: dict[str, Any],
+        values: list[float] | None,
+        stopped: bool = False,
+    ) -> None:
+        state = TrialState.COMPLETE if values else TrialState.PRUNED if stopped else TrialState.FAIL
+        trial = optuna.trial.create_trial(
+            state=state,
+            values=values,
+            params=parameters,
+            distributions=distributions,
+            user_attrs={"candidate": candidate, "recipe": recipe},
+        )
+        self._storage.create_new_trial(self._study_id, template_trial=trial)
+        self.known.add(candidate)

@@ -1,0 +1,164 @@
+"""`search.run --plan`: what would be searched, from the model's config alone; no weights are loaded.
+
+Bytes are nominal (a level's bits a weight times the weights): the run itself uses exact ones.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import compress
+from compress.errors import Refusal
+from search.bins import Bin, bins_of, scale_for
+from search.config import Config
+from search.iterative import IterativePruning, lm_layers
+from search.space import DEFAULT_LEVELS
+
+NOMINAL = {"raw": 16.0, "int8": 8.1, "nf4": 4.13, "digits:2": 5.0, "digits:3": 8.3}  # bits a weight
+KL_SECONDS, SCORE_SECONDS = 0.15, 1.0  # of a utterance-batch: what one KL and one score cost relative to each other
+SECONDS_AN_UTTERANCE = {"full": 0.12, "small": 0.03}  # an H100-class GPU, batch 32 (assumed); this model on one core
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What the plan is made of."""
+
+    anatomy: compress.Anatomy
+    levels: tuple[str, ...]
+    frozen: frozenset[str]
+    bins: tuple[Bin, ...]
+    original_bytes: int
+
+
+def nominal_bits(level: str) -> float:
+    """Bits a weight as the level's name tells them."""
+    if level in NOMINAL:
+        return NOMINAL[level]
+    if level.startswith("raw:"):
+        return 32.0 if level.endswith("32") else 16.0
+    if level.startswith("grid@"):
+        return float(level.partition("@")[2])
+    if found := re.fullmatch(r"rtn:(\d+):g(\d+)", level):
+        return int(found[1]) + 32 / int(found[2])
+    return 16.0
+
+
+def anatomy_of(model: str) -> tuple[compress.Anatomy, int]:
+    """The map of a model from its config, on the meta device, and the bytes of its parameters as stored."""
+    import embedded
+    from compress.skeleton import build_skeleton, config_from_dict
+
+    folder = embedded.MODEL if model == "embedded" else Path(model)
+    path = folder / "config.json"
+    if not path.exists():
+        raise Refusal(f"--plan needs the model's config.json: {path} is missing; give a folder that holds it")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        skeleton = build_skeleton(config_from_dict(raw))
+    except (ValueError, KeyError) as error:
+        raise Refusal(f"{path} is no config of a model that can be compressed ({error})") from None
+    anatomy = compress.read_anatomy(skeleton)
+    dtype = str(raw.get("torch_dtype") or raw.get("dtype") or "bfloat16")
+    return anatomy, anatomy.parameters * (4 if dtype == "float32" else 2)
+
+
+def outline(config: Config) -> Outline:
+    anatomy, size = anatomy_of(config.model)
+    frozen = frozenset(unit for unit in anatomy.units if config.freeze and re.search(config.freeze, unit))
+    if config.freeze and not frozen:
+        raise Refusal(f"--freeze {config.freeze}: no unit's name matches")
+    return Outline(anatomy, config.levels or DEFAULT_LEVELS, frozen, bins_of(config, size), size)
+
+
+def weights_of(plan: Outline) -> tuple[int, int]:
+    """Weights that may change, and parameters that stay as they are."""
+    units = plan.anatomy.units.values()
+    free = sum(unit.weights for unit in units if unit.name not in plan.frozen)
+    return free, plan.anatomy.parameters - free
+
+
+def reach(plan: Outline, drop: bool) -> tuple[int, int]:
+    """Nominal bytes of the smallest and the largest policy."""
+    bits = [nominal_bits(level) for level in plan.levels]
+    free, fixed = weights_of(plan)
+    largest = free * max(bits) / 8 + 2 * fixed
+    smallest = free * min(bits) / 8 + 2 * fixed
+    if drop:
+        gone = [layer for layer in plan.anatomy.layers if layer.index > 0 and not plan.frozen & set(layer.units)]
+        smallest -= sum(sum(plan.anatomy.unit(unit).weights for unit in layer.units) * min(bits) / 8 for layer in gone)
+    return round(smallest), round(largest)
+
+
+def show(config: Config) -> int:
+    """Prints the plan."""
+    plan = outline(config)
+    for line in describe(config, plan):
+        print(line)
+    least, most = reach(plan, config.drop)
+    for each in plan.bins:
+        if least >= each.high or most < each.low:
+            raise Refusal(f"{each.name} ({each.low:,} to {each.high:,} bytes) cannot be reached with these levels")
+    return 0
+
+
+def describe(config: Config, plan: Outline) -> list[str]:
+    anatomy = plan.anatomy
+    lines = [f"model     {config.model}: {anatomy.parameters:,} parameters, {plan.original_bytes:,} bytes"]
+    kinds = Counter(unit.kind for unit in anatomy.units.values())
+    stacks = Counter(layer.stack for layer in anatomy.layers)
+    lines.append(f"layers    {len(anatomy.layers)} ({', '.join(f'{name} {count}' for name, count in stacks.items())})")
+    lines.append(f"units     {len(anatomy.units)} ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})")
+    for stack in stacks:
+        sizes = {anatomy.unit(u).weights for layer in anatomy.layers if layer.stack == stack for u in layer.units}
+        lines.append(f"          {stack}: weights a unit {', '.join(f'{size:,}' for size in sorted(sizes))}")
+    for unit in anatomy.units.values():
+        if unit.layer is None:
+            lines.append(f"          {unit.name}: {unit.weights:,} weights")
+    if plan.frozen:
+        lines.append(
+            f"frozen    {len(plan.frozen)} units: {', '.join(sorted(plan.frozen)[:6])}{' …' * (len(plan.frozen) > 6)}"
+        )
+    told = ", ".join(f"{level} ({nominal_bits(level):g})" for level in plan.levels)
+    lines.append(f"levels    {len(plan.levels)}, nominal bits a weight: {told}")
+    droppable = sum(layer.index > 0 for layer in anatomy.layers) if config.drop else 0
+    choices = (len(anatomy.units) - len(plan.frozen), droppable)
+    lines.append(f"space     {choices[0]} units at {len(plan.levels)} levels, {choices[1]} layers that may be dropped")
+    least, most = reach(plan, config.drop)
+    lines.append(f"reach     about {least:,} to {most:,} bytes")
+    free, fixed = weights_of(plan)
+    scale = scale_for(plan.original_bytes)
+    note = "" if scale == 1 or config.max_bytes else f" (scaled by {scale:.6f}: the model is not full-size)"
+    for each in plan.bins:
+        low, high = (max(8 * (size - 2 * fixed) / free, 0.0) for size in (each.low, each.high))
+        lines.append(
+            f"{each.name:9} {each.low:,} to {each.high:,} bytes{note}: {low:.2f} to {high:.2f} bits a weight"
+            " with every layer kept"
+        )
+    return lines + _times(config, plan, choices)
+
+
+def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]:
+    per_unit = len(plan.levels) if config.sensitivities == "full" else 2
+    sensed = choices[0] * per_unit + choices[1]
+    recipes = (len(compress.recipes.names()) + len(plan.levels)) if config.baselines else 0
+    layers = lm_layers(plan.anatomy) if any(layer.stack == "lm" for layer in plan.anatomy.layers) else ()
+    rounds = len(layers) // 4 if config.baselines and config.drop else 0
+    pruning = IterativePruning(layers, rounds=rounds).evaluations if rounds and len(layers) - 2 >= rounds else 0
+    full = round(config.trials * 0.3) if "kl" in config.rungs else config.trials
+    segments = config.segments or 468
+    pace = SECONDS_AN_UTTERANCE["full" if plan.original_bytes > 1e9 else "small"]
+    score = segments * pace
+    near = config.sense_segments * pace * KL_SECONDS
+    total = sensed * near + (recipes + pruning + full) * score + config.trials * near
+    workers = max(config.workers, 1)
+    return [
+        f"to do     {len(plan.anatomy.units) * len(plan.levels)} encodings, {sensed} sensitivities (known ones are"
+        f" not measured again), {recipes} recipes at most, {pruning} evaluations of iterative pruning,"
+        f" {config.trials} candidates of which about {full} are scored in full",
+        f"time      about {total / 3600 / workers:.1f} h on {workers} workers without encoding, at {pace:g} s an"
+        f" utterance (an assumption: `benchmarks.evaluate` measures yours) and {segments} segments",
+    ]
