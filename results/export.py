@@ -104,8 +104,9 @@ def write_history(
     tuned = [history.fingerprint("search", settings.data, data)]
     if policy.calibration:
         tuned.append({**tuned[0], "purpose": "calibration"})
-    if row.parent:
-        tuned.append({**tuned[0], "purpose": "training"})
+    place = run.recovery(row)
+    if place is not None:
+        tuned.append(history.trained_on(place, settings.lang))
     record = {
         "artifact_bytes": row.bytes,
         "policy": policy.digest,

@@ -17,7 +17,7 @@ from compress.errors import Refusal
 from results.candidate import SCORED, Candidate
 from results.mixing import parts_of
 from results.recheck import Settings
-from results.runs import Run
+from results.runs import RECOVERED, Run
 
 ROOT = Path(__file__).resolve().parent.parent
 EXACT = 1e-4  # COMET of the same texts scored in another batch; on a CPU it moves by 1e-7
@@ -100,15 +100,14 @@ def source_of(run: Run, row: Candidate, base: Any) -> Any:
     policy = run.policy(row)
     if policy.model == base.digest:
         return base
-    from compress.recovered import JSON, Recovered
+    from compress.recovered import Recovered
 
-    places = [run.path / "recovered" / name for name in (row.candidate, policy.model)]
-    for place in places:
-        if (place / JSON).is_file():
-            return Recovered.open_at(base, place)
+    place = run.recovery(row)
+    if place is not None:
+        return Recovered.open_at(base, place)
     raise Refusal(
-        f"candidate {row.candidate} is of model {policy.model[:12]}, this one is {base.digest[:12]} and there is no"
-        f" recovery at {places[0]}: give the model of the run with --model"
+        f"candidate {row.candidate} is of model {policy.model[:12]}, this one is {base.digest[:12]}, and there is no"
+        f" recovery of it in {run.path / RECOVERED}: give the model of the run with --model"
     )
 
 

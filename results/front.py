@@ -16,10 +16,15 @@ from collections.abc import Iterable, Sequence
 from results.candidate import SCORED, Candidate
 
 Point = tuple[float, float]
+MANY = 500
 
 
 def front_indices(points: Sequence[Point]) -> list[int]:
     """Indices of the points no other beats in both, by rising bytes. Of equal points the first one stands."""
+    return _by_arrays(points) if len(points) > MANY else _by_loop(points)
+
+
+def _by_loop(points: Sequence[Point]) -> list[int]:
     order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1], i))
     kept: list[int] = []
     best = float("-inf")
@@ -28,6 +33,17 @@ def front_indices(points: Sequence[Point]) -> list[int]:
             kept.append(index)
             best = points[index][1]
     return kept
+
+
+def _by_arrays(points: Sequence[Point]) -> list[int]:
+    """The same with NumPy, whose overhead pays from a few hundred points on."""
+    import numpy as np
+
+    sizes, scores = np.asarray(points, dtype=float).reshape(-1, 2).T
+    order = np.lexsort((-scores, sizes))  # stable: of equal points the first comes first
+    ordered = scores[order]
+    before = np.fmax.accumulate(np.concatenate([[-np.inf], ordered]))[:-1]
+    return [int(index) for index in order[ordered > before]]
 
 
 def comparable(candidate: Candidate) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from compress.errors import Refusal
 from evaluate.conditions import check_condition
-from evaluate.dataset import DataSet, Segment
+from evaluate.dataset import SPLITS, DataSet, Segment, open_data
 from results.files import write_atomically
 from results.runs import read_json
 
@@ -42,6 +42,18 @@ def fingerprint(purpose: str, spec: str, data: DataSet) -> dict[str, Any]:
         "sounds": sorted(sounds(data.segments)),
         "sentences": sorted(sentences(data.segments)),
     }
+
+
+def trained_on(recovery: Path, lang: str) -> dict[str, Any]:
+    """The data set that a recovery was trained on, from its own notes. Where that is not at hand, fingerprints are
+    missing, and `unchecked` says so."""
+    about = read_json(recovery / "recovery.json", "the recovery").get("about") or {}
+    spec, split = str(about.get("train", "?")), str(about.get("train_split") or "train")
+    try:
+        return fingerprint("training", spec, open_data(spec, split, lang))
+    except (Refusal, OSError):
+        unknown = DataSet(spec, split if split in SPLITS else "train", lang, ())
+        return fingerprint("training", spec, unknown) | {"unchecked": True}
 
 
 def sounds(segments: Iterable[Segment]) -> set[str]:

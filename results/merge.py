@@ -23,7 +23,7 @@ from results.files import full_disk
 from results.mixing import check_same, labels
 from results.pareto import write_front
 from results.report import write_report
-from results.runs import ORIGINAL, TABLE, Run
+from results.runs import ORIGINAL, RECOVERED, TABLE, Run
 from results.table import Table
 
 ALIKE = ("model", "lang", "data", "comet", "segments", "max_new_tokens", "chat")
@@ -90,6 +90,9 @@ def merge(runs: Sequence[Run], folder: Path, name: str) -> tuple[int, int]:
                 policy=_copy_policy(run, c, folder),
                 order=len(everything) + 1,
             )
+            place = run.recovery(c)
+            if place is not None:
+                shutil.copytree(place, folder / RECOVERED / named.candidate)
             everything.append(replace(named, hypotheses=(), comet_segments=()))
             rows.append(named)
             if len(rows) == ROWS:

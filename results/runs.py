@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from compress import Policy
 
 TABLE = "candidates.parquet"
+RECOVERED = "recovered"
 ORIGINAL = "original"
 MOST_JSON = 64 << 20  # no file of ours is larger
 
@@ -175,6 +176,13 @@ class Run:
         if not path.is_file():
             raise Refusal(f"the policy of candidate {candidate.candidate} is missing: {path}")
         return Policy.from_json(path.read_bytes())
+
+    def recovery(self, candidate: Candidate) -> Path | None:
+        """Where what training changed of a recovered candidate lies; None for any other. Never outside of the run."""
+        home = (self.path / RECOVERED).resolve()
+        place = (home / candidate.candidate).resolve()
+        inside = place != home and place.is_relative_to(home)
+        return place if inside and (place / "recovery.json").is_file() else None
 
 
 def read_json(path: Path, what: str) -> Any:

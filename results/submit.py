@@ -64,6 +64,9 @@ def main(arguments: list[str]) -> None:
     write_atomically(form, told.to_text())
     write_atomically(form.with_suffix(".json"), json.dumps(told.to_dict(), indent=1, ensure_ascii=False) + "\n")
     print(told.to_text())
+    for each in made["tuned"]:
+        if each.get("unchecked"):
+            print(f"not checked for leaks: {each['purpose']} on {each['name']}, which was not at hand when exporting")
     if label != given.condition:
         print(f"condition: {label}")
     if bins_of(opened.manifest.original_bytes)[0][1] < BINS["Bin1"][0]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from compress.errors import Refusal, first_line
 from results.candidate import STATUSES, Candidate
-from results.compaction import compact, tidy
+from results.compaction import GROUP, compact, tidy
 from results.files import write_atomically
 from results.parts import VERSION, all_parts, defaults, name_of, schema, uncovered, version_of
 
@@ -97,9 +97,14 @@ def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None
     try:
         with pq.ParquetFile(path) as file:
             _check_version(path, version_of(file.schema_arrow.metadata))
-            table = file.read([name for name in columns if name in file.schema_arrow.names])
-        if names is not None:
-            table = table.filter(pc.is_in(table.column("candidate"), value_set=pa.array(sorted(names), pa.string())))
+            held = [name for name in columns if name in file.schema_arrow.names]
+            if names is None:
+                table = file.read(held)
+            else:  # a few rows of many: never all of the texts in memory
+                wanted = pa.array(sorted(names), pa.string())
+                pieces = (pa.Table.from_batches([batch]) for batch in file.iter_batches(GROUP, columns=held))
+                found = [piece.filter(pc.is_in(piece.column("candidate"), value_set=wanted)) for piece in pieces]
+                table = pa.concat_tables(found) if found else file.read(held)
         values = {name: table.column(name).to_pylist() for name in table.column_names}
     except FileNotFoundError:
         raise

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.errors import Refusal
@@ -92,6 +92,7 @@ def test_nothing_to_choose_from() -> None:
         chosen("like-original", FOUND[2:4])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(100, 999), st.floats(0, 1)), min_size=3, max_size=20), st.floats(0, 1))
 def test_within_is_the_smallest_that_is_near_enough(points: list[tuple[int, float]], distance: float) -> None:
     found = [candidate(f"c{n}", size, comet) for n, (size, comet) in enumerate(points)]
@@ -116,6 +117,7 @@ def test_sizes_as_people_write_them(text: str, nbytes: int) -> None:
     assert parse_bytes(text) == nbytes
 
 
+@settings(deadline=None)
 @given(st.integers(0, 5_000_000_000))
 def test_bins_are_half_open_and_shrink_with_the_model(size: int) -> None:
     limits = [("Bin5", 2e8), ("Bin4", 5e8), ("Bin3", 1e9), ("Bin2", 2e9), ("Bin1", 4e9)]

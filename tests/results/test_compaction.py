@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.errors import Refusal
@@ -44,6 +44,7 @@ def test_many_appends_become_few_parts_in_order(tmp_path: Path) -> None:
     assert table.read()[70].hypotheses == candidate().hypotheses
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 9), max_size=30), st.data())
 def test_uncovered_parts_hold_every_append_once(spans: list[int], data: Any) -> None:
     parts, start = [], 1

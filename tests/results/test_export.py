@@ -130,3 +130,40 @@ def test_scores_of_another_checkpoint_are_not_compared() -> None:
     for other in ({"digest": "abd", "version": "2.2.7"}, {"digest": "abc", "version": "2.2.8"}):
         with pytest.raises(Refusal, match="not the one of the row"):
             check_checkpoint(row, other)
+
+
+def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: Shipped, tmp_path: Path) -> None:
+    """And what it was trained on is part of its history."""
+    import torch
+
+    import embedded
+    from compress.recovered import Recovered, Recovery
+    from results.exporting import build
+    from results.history import trained_on
+    from results.runs import Run
+
+    run, row, _ = shipped
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    base = compress.Source.open(embedded.MODEL)
+    policy = compress.Policy.from_json((run / row.policy).read_text())
+    name = base.anatomy.kept[0]
+    changed = base.tensor(name) + torch.ones_like(base.tensor(name))
+    recovery = Recovery(policy, {name: changed}, about={"train": "embedded", "train_split": "dev"})
+    recovery.save(folder / "recovered" / "c00001+distill")
+    source = Recovered(base, recovery)
+    path = f"policies/{source.policy.digest}.json"
+    (folder / path).write_text(source.policy.to_json())
+    nbytes = compress.pack(source, source.policy, None, tmp_path / "before")
+    told = replace(row, candidate="c00001+distill", parent="c00001", policy=path, bytes=nbytes, order=2)
+    Table(folder / "candidates.parquet").append([told, replace(told, candidate="../c00001+distill", order=3)])
+    opened = Run.open(folder)
+    assert build(opened, told, tmp_path / "after") == nbytes
+    assert torch.equal(dict(compress.Artifact.open(tmp_path / "after").tensors())[name].float(), changed.float())
+    place = opened.recovery(told)
+    assert place is not None
+    assert trained_on(place, "en-zh")["purpose"] == "training"
+    assert len(trained_on(place, "en-zh")["sounds"]) > SEGMENTS
+    assert opened.recovery(opened.find("../c00001+distill")) is None, "never outside of its place"
+    with pytest.raises(Refusal, match="no recovery of it"):
+        build(opened, opened.find("../c00001+distill"), tmp_path / "other")

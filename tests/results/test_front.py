@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from random import Random
+from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.candidate import Candidate
-from results.front import Front, front, front_indices, hypervolume, hypervolume_of, knee_index
+from results.front import Front, _by_arrays, _by_loop, front, front_indices, hypervolume, hypervolume_of, knee_index
 from tests.results.examples import candidate
 
 points = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=25)
@@ -20,6 +21,7 @@ def beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
     return a[0] <= b[0] and a[1] >= b[1] and a != b
 
 
+@settings(deadline=None)
 @given(points)
 def test_front_is_what_nothing_beats(found: list[tuple[int, int]]) -> None:
     kept = front_indices(found)
@@ -32,6 +34,7 @@ def test_front_is_what_nothing_beats(found: list[tuple[int, int]]) -> None:
     assert [found[k][0] for k in kept] == sorted(found[k][0] for k in kept)
 
 
+@settings(deadline=None)
 @given(points)
 def test_hypervolume_counts_dominated_cells(found: list[tuple[int, int]]) -> None:
     worst = (10, 2)
@@ -41,6 +44,7 @@ def test_hypervolume_counts_dominated_cells(found: list[tuple[int, int]]) -> Non
     assert hypervolume(found, worst) == cells
 
 
+@settings(deadline=None)
 @given(points.filter(lambda p: len(p) > 0))
 def test_hypervolume_agrees_with_optuna(found: list[tuple[int, int]]) -> None:
     from optuna._hypervolume import compute_hypervolume
@@ -55,6 +59,7 @@ def test_nothing_gives_nothing() -> None:
     assert hypervolume([], (1.0, 0.0)) == 0.0
 
 
+@settings(deadline=None)
 @given(points, st.randoms())
 def test_a_growing_front_is_the_front_of_all(found: list[tuple[int, int]], chance: Random) -> None:
     everything: list[Candidate] = []
@@ -90,3 +95,18 @@ def test_the_knee_is_where_the_curve_bends() -> None:
     sizes = [100, 200, 400, 800, 1600]
     assert knee_index(list(zip(sizes, [0.1, 0.7, 0.8, 0.85, 0.9], strict=True))) == 1
     assert knee_index(list(zip(sizes, [0.1, 0.2, 0.9, 0.91, 0.92], strict=True))) == 2
+
+
+@settings(deadline=None)
+@given(points)
+def test_arrays_and_the_loop_agree(found: list[tuple[int, int]]) -> None:
+    assert _by_arrays(found) == _by_loop(found)
+
+
+@settings(deadline=None)
+@given(points, st.data())
+def test_what_is_not_a_number_is_never_on_a_front(found: list[tuple[int, int]], data: Any) -> None:
+    mixed = [(size, math.nan if data.draw(st.booleans()) else float(score)) for size, score in found]
+    kept = [mixed[i] for i in _by_arrays(mixed)]
+    numbers = [point for point in mixed if not math.isnan(point[1])]
+    assert kept == [numbers[i] for i in _by_loop(numbers)]
