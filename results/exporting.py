@@ -112,7 +112,9 @@ def source_of(run: Run, row: Candidate, base: Any) -> Any:
 
 
 def default_store(run: Run) -> str | None:
-    """Beside the run, where search.run keeps it."""
+    """Where the run had it: as it was told, or beside the run."""
+    if run.config.get("store"):
+        return str(run.config["store"])
     place = run.path.resolve().parent / ".store"
     return str(place) if place.is_dir() else None
 

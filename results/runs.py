@@ -129,12 +129,12 @@ class Run:
     @cached_property
     def bins(self) -> tuple[BinRange, ...]:
         """Those the search was asked for."""
+        high = self.config.get("max_bytes")
+        if high is not None:
+            low = int(self.config.get("min_bytes") or 0)
+            return ((f"{low}-to-{high}" if low else f"under-{high}", low, int(high)),)
         asked = [str(name) for name in self.config.get("bins") or ()]
-        low, high = self.config.get("min_bytes"), self.config.get("max_bytes")
-        found = tuple(each for each in self.all_bins if "all" in asked or each[0] in asked)
-        if not found and (low or high):
-            return (("asked", int(low or 0), int(high or self.original_bytes)),)
-        return found
+        return tuple(each for each in self.all_bins if "all" in asked or each[0] in asked)
 
     @cached_property
     def front(self) -> list[Candidate]:
