@@ -37,6 +37,7 @@ def parser() -> Parser:
     p.add_argument("--held-out", type=float, default=0.15, help="share held out, in whole talks (default 0.15)")
     p.add_argument("--comet", help="embedded, a checkpoint, or a hub name")
     p.add_argument("--drop", type=int, help="layers to prune (default: the published share)")
+    p.add_argument("--heal-every", type=int, default=0, help="train after every N pruned layers (default 0: never)")
     p.add_argument(
         "--prune-segments", type=int, default=100, help="held-out segments that pruning goes by (default 100)"
     )

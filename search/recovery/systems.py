@@ -19,6 +19,7 @@ from evaluate.translate import translate
 from results.files import write_atomically
 from search import iterative
 from search.recovery import data as lessons_
+from search.recovery import healing
 from search.recovery.methods import EMBEDDED, size_of
 from search.recovery.task import Score, Task
 from search.recovery.work import original, recover, reporting, scored, size
@@ -80,11 +81,12 @@ class Build:
         source = compress.Source.open(model)
         if size_of(source) == EMBEDDED and given.train_batch is None:
             given.train_batch = 16
-        dropped = self.prune(source, lessons) if self.system.share or given.drop else ()
+        dropped, healed = self.prune(source, lessons) if self.system.share or given.drop else ((), "")
         policy = self.policy(source, dropped, lessons)
+        begin = healing.encoded(source, self.store, healed, policy, self.out / "healed") if healed else ""
         score, close = self.scorer()
         try:
-            task = self.task(str(model), policy)
+            task = replace(self.task(str(model), policy), begin=begin)
             if self.system.method:
                 outcome = recover(task, score, _tell)
                 recovery = Recovery.read(task.out)
@@ -139,24 +141,35 @@ class Build:
             )
         return tuned
 
-    def prune(self, source: compress.Source, lessons: lessons_.Lessons) -> tuple[str, ...]:
-        """The greedy loop on held-out segments, by chrF."""
+    def prune(self, source: compress.Source, lessons: lessons_.Lessons) -> tuple[tuple[str, ...], str]:
+        """The greedy loop on held-out segments, by chrF: what goes, and the model healed last."""
         layers = iterative.lm_layers(source.anatomy)
         rounds = self.given.drop or max(1, round(self.system.share * len(layers)))
-        pruning = iterative.IterativePruning(layers, rounds=rounds)
-        resident = compress.Resident(source, self.store, device=self.device)
+        pruning = iterative.IterativePruning(layers, rounds=rounds, heal_every=self.given.heal_every)
+        residents = {"": compress.Resident(source, self.store, device=self.device)}
+        resident = residents[""]
+        task = self.task(str(source.folder), original(source))
         data = lessons.held_out.first(self.given.prune_segments)
         batches = prepare(data, resident.processor, 32, is_chat(str(source.folder)))
-        whole = original(source)
 
-        def measure(dropped: tuple[str, ...], _: str) -> float:
-            resident.apply(replace(whole, dropped=dropped))
+        def measure(dropped: tuple[str, ...], model: str) -> float:
+            if model not in residents:
+                residents.clear()
+                now = healing.opened(source, model)
+                residents[model] = compress.Resident(now, self.store, device=self.device)
+            resident = residents[model]
+            resident.apply(replace(original(source, dropped), model=resident.source.digest))
             raw = translate(resident.model, resident.processor, batches, self.tokens(source))
             found = chrf([clean(text) for text in raw], data.references)
             print(f"  without {', '.join(dropped)}: chrF {found:.2f}", flush=True)
             return found
 
-        return iterative.run(pruning, measure, journal=self.out / "pruning.jsonl")
+        def heal(dropped: tuple[str, ...], model: str) -> str:
+            place = self.out / f"healed-without-{len(dropped)}"
+            return healing.heal(task, source, self.store, dropped, model, place, _tell)
+
+        self.out.mkdir(parents=True, exist_ok=True)
+        return iterative.run(pruning, measure, heal, self.out / "pruning.jsonl"), pruning.model
 
     def policy(self, source: compress.Source, dropped: tuple[str, ...], lessons: lessons_.Lessons) -> Policy:
         whole = original(source, dropped)

@@ -30,6 +30,7 @@ class Task:
     segments: int | None = None
     condition: str = "unconstrained"
     held_out: float = 0.15
+    begin: str = ""  # folder of a recovery that training goes on from (a model healed while it was pruned)
     teacher: str = ""  # folder of another model; empty: the original
     chat: bool = False
     train_batch: int = 4

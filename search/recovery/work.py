@@ -86,11 +86,15 @@ def train(task: Task, source: compress.Source, store: compress.Store, policy: Po
         told = teacher.translations(lessons.train, work.parent)
         lessons = replace(lessons, train=lessons_.union(lessons.train, told))
     stages = needed(chosen.stages, policy, bool(task.teacher))
+    if task.begin and len(stages) > 1 and WHOLE in stages:
+        stages.remove(WHOLE)  # that was done between the rounds
     if not stages:
         raise Refusal(
             f"method {task.method} has nothing to train in {task.parent}: it drops no layer and keeps no grid"
         )
-    recovery = Recovery(policy)
+    recovery = Recovery.read(task.begin) if task.begin else Recovery(policy)
+    if recovery.policy != policy:
+        raise Refusal(f"the recovery at {task.begin} was made of another policy than {task.parent}'s")
     notes: list[dict[str, Any]] = []
     for number, name in enumerate(stages):
         place = work / f"{number}-{name}"
