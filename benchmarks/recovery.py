@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -149,15 +150,10 @@ class Bench:
         if kind != "ours":
             return replace(raw, levels=dict.fromkeys(raw.levels, kind), calibration=self.calibration(lang))
         limit = min(self.bytes(self.policy(other, lang)) for other in ("diet", "nf4", "nf4:25"))
-        for hundredths in range(600, 150, -5):
-            policy = self.policy(f"grid@{hundredths / 100:g}", lang)
-            if self._about(hundredths / 100) < 1.02 * limit and self.bytes(policy) < 0.997 * limit:
-                return policy
-        raise RuntimeError("no rate fits")
-
-    def _about(self, rate: float) -> float:
-        """Bytes of a uniform rate, near enough to begin looking from."""
-        return sum(u.weights for u in self.source.anatomy.units.values()) * rate / 8 + 30_000
+        weights = sum(unit.weights for unit in self.source.anatomy.units.values())
+        besides = self.bytes(raw) - 2 * weights  # what is not encoded matrices: bfloat16 takes two bytes a weight
+        rate = math.floor(20 * 8 * (0.997 * limit - besides) / weights) / 20
+        return self.policy(f"grid@{rate:g}", lang)
 
     def _nf4(self, dropped: tuple[str, ...]) -> dict[str, str]:
         """The published levels: NF4 for linears, half precision for embedding, head and convolutions."""
