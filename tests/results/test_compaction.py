@@ -107,7 +107,7 @@ def _write(folder: str, count: int) -> None:
 
 def test_readers_never_see_a_gap_while_parts_are_merged(tmp_path: Path) -> None:
     Table(tmp_path).append([candidate("first")])
-    writer = multiprocessing.get_context("spawn").Process(target=_write, args=(str(tmp_path), 150))
+    writer = multiprocessing.get_context("spawn").Process(target=_write, args=(str(tmp_path), 80))
     writer.start()
     readings, longest = 0, 0
     while writer.is_alive() or not readings:
@@ -117,7 +117,7 @@ def test_readers_never_see_a_gap_while_parts_are_merged(tmp_path: Path) -> None:
         readings, longest = readings + 1, len(found)
     writer.join()
     assert writer.exitcode == 0
-    assert len(names(tmp_path)) == 151
+    assert len(names(tmp_path)) == 81
 
 
 def test_a_damaged_part_stops_a_merge_in_one_line(tmp_path: Path) -> None:
