@@ -62,7 +62,10 @@ class ScoreCache:
 
     def put(self, scored: Iterable[tuple[Triple, float]]) -> None:
         """All of them or none; what another process wrote meanwhile is the same number."""
-        rows = [(key, score, _sum(key, score)) for triple, score in scored for key in [self._key(triple)]]
+        rows = []
+        for triple, score in scored:
+            key, plain = self._key(triple), score + 0.0  # SQLite keeps no negative zero
+            rows.append((key, plain, _sum(key, plain)))
         try:
             with self._open() as connection:
                 connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", rows)

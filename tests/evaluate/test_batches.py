@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluate.batches import is_chat, split_by_length
 from evaluate.prompts import prompt
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 9))
 def test_every_segment_is_in_one_batch(lengths: list[int], size: int) -> None:
     batches = split_by_length(lengths, size)

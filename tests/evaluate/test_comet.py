@@ -33,6 +33,33 @@ def test_scores_equal_predict(comet: Comet) -> None:
     assert found[1] > found[0]
 
 
+def test_scores_do_not_depend_on_what_they_are_asked_with_to_the_last_bit(comet: Comet) -> None:
+    data = open_data("embedded", "dev", "en-de").first(20)
+    hypotheses = [text[: 5 + 3 * n] for n, text in enumerate(data.references)]
+    triples = list(zip(data.sources, hypotheses, data.references, strict=True))
+    comet.forget()
+    together = comet.score(data.sources, hypotheses, data.references)
+    comet.forget()
+    assert [comet.score([s], [h], [r])[0] for s, h, r in reversed(triples)] == together[::-1]
+    comet.forget()
+    part = slice(7, 12)
+    assert comet.score(data.sources[part], hypotheses[part], data.references[part]) == together[part]
+
+
+def test_other_kinds_of_metric_go_through_predict() -> None:
+    from evaluate.comet_server import Embedder
+
+    class RegressionMetric:
+        def requires_references(self) -> bool:
+            return True
+
+    class UnifiedMetric(RegressionMetric):
+        pass
+
+    assert Embedder.takes(RegressionMetric())
+    assert not Embedder.takes(UnifiedMetric())
+
+
 def test_nothing_is_scored_twice(comet: Comet) -> None:
     before = comet.hits
     source, hypothesis, reference = ["We test it."], ["Wir testen es."], ["Wir testen es."]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.errors import Refusal
@@ -50,6 +50,7 @@ def test_unknown_words_are_refused() -> None:
         check_condition("constrained", made(["a"]), "fun")
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from("abcde"), min_size=2, max_size=40), st.floats(0.01, 0.99))
 def test_a_split_keeps_talks_whole_and_loses_nothing(talks: list[str], share: float) -> None:
     data = made(talks)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import compress
@@ -98,6 +98,7 @@ def test_the_two_kinds_of_pass_differ_far_less_than_a_tie(resident: Any, batches
     assert 0 < worst < drafting.TIE / 5
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.integers(0, 9), max_size=12), st.lists(st.integers(0, 9), min_size=1, max_size=12), st.integers(1, 12)
 )
