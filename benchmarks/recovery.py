@@ -66,6 +66,7 @@ ROWS = (
     Row("original", "", "original", "raw"),
     Row("drop25", "25 % of the LM layers", "dropped", "drop:25"),
     Row("drop25-heal", "25 % of the LM layers", "heal, 250 steps", "drop:25", "heal", {"whole": LONG}),
+    Row("drop25-heal-long", "25 % of the LM layers", "heal, 600 steps", "drop:25", "heal", {"whole": 600}),
     Row("diet", "at equal bytes", "`diet` (mixed levels, no training)", "diet"),
     Row("ours", "at equal bytes", "ours: one `grid` level, `codes`", "ours", "codes", {"codes": SHORT}),
     Row("moslem-a", "at equal bytes", "`moslem-a`: NF4, `qlora:2`", "nf4", "qlora:2", {"adapters": SHORT}),
@@ -195,7 +196,7 @@ class Bench:
             batch_size=48,
             max_new_tokens=64,
             threads=1,
-            settings={"checkpoint_every": 50, **({"learning_rate": row.rate} if row.rate else {})},
+            settings={"checkpoint_every": 60, **({"learning_rate": row.rate} if row.rate else {})},
             stage_epochs=epochs,
         )
 
