@@ -69,7 +69,7 @@ class Asking:
     def open(self, searcher: EngineSearch, seed: int) -> None:
         """Sets up the study, and tells it and the sampler what this run already knows."""
         done = self.recorder.searched()
-        sampler = self.house if self.config.sampler == "house" else make_sampler(self.config.sampler, self, seed)
+        sampler = self.house if self.config.sampler == "house" else self._stock(seed)
         whole = sampler is self.house
         study = searcher.open_study(sampler, self.space.distributions, self.config.trials - len(done), whole)
         if whole and jobs.KL in self.config.rungs:
@@ -79,6 +79,9 @@ class Asking:
                 self._retell(None if whole else study, candidate)
             elif candidate.status == SCORED:
                 self._learn_recipe(candidate)
+
+    def _stock(self, seed: int) -> Any:
+        return make_sampler(self.config.sampler, self.fitter, self.bins, seed)
 
     # What Tune's searcher and scheduler call
 
@@ -190,12 +193,11 @@ class Asking:
     def _learn_recipe(self, candidate: Candidate) -> None:
         """A recipe teaches the sampler too, if its levels are among the search's."""
         policy = self.recorder.folder.read_policy(candidate.policy)
-        if policy.vocabulary == "full" and all(level in self.space.level_columns for level in policy.levels.values()):
-            choice = self.space.choice(policy)
-            if choice is not None:
-                if math.isfinite(candidate.kl):
-                    self.house.learn_kl(choice, candidate.bytes, candidate.kl)
-                self.house.learn(choice, candidate.bytes, candidate.comet)
+        choice = self.space.choice(policy) if policy.vocabulary == "full" else None
+        if choice is not None:
+            if math.isfinite(candidate.kl):
+                self.house.learn_kl(choice, candidate.bytes, candidate.kl)
+            self.house.learn(choice, candidate.bytes, candidate.comet)
 
     def _retell(self, study: Any, candidate: Candidate) -> None:
         """Gives an earlier candidate of this run back to the sampler, and to the study of a stock one."""

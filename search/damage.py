@@ -14,8 +14,10 @@ differ by themselves (Thompson).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 
 from search.allocate import Damage
 from search.space import Choice, Space
@@ -28,10 +30,10 @@ CURVE_MEAN = np.array([PIVOT, 1.4, 0.0, -5.0, 1.2])
 CURVE_SPREAD = np.array([0.7, 0.4, 0.05, 1.0, 0.4])
 CURVES = len(CURVE_MEAN)
 UNIT_SPREAD, VARIANT_SPREAD = 0.6, 0.4  # prior spread of η: of a unit or drop, and of a unit at one level
-KL_NOISE, DAMAGE_NOISE = 0.05, 0.3  # of a log KL and of a log damage round their curves
+KL_NOISE, DAMAGE_NOISE = 0.05, 0.15  # of a log KL and of a log damage round their curves
 SATURATED_KL, SATURATED_DAMAGE = 2.0, 1.2  # beyond these all outputs are wrecks and tell little
 LEAST = 1e-7  # nats
-MEMORY = 500  # measurements that are used at once, the newest
+MEMORY = 400  # measurements that are used at once, the newest
 REFIT = 1.3  # curves are linearised again whenever there are so many times more measurements
 PASSES = 3
 
@@ -69,14 +71,18 @@ class Belief:
         self._own = CURVES + self.units + self.layers  # where the η of units at levels begin
         size = self._own + self.units * levels
         self._prior_mean = np.concatenate([CURVE_MEAN, np.zeros(size - CURVES)])
-        self._variance = np.full(size, UNIT_SPREAD**2)
-        self._variance[:CURVES] = CURVE_SPREAD**2
-        self._variance[self._own :] = VARIANT_SPREAD**2
+        variance = np.full(size, UNIT_SPREAD**2)
+        variance[:CURVES] = CURVE_SPREAD**2
+        variance[self._own :] = VARIANT_SPREAD**2
+        self._spread = np.sqrt(variance)
         self._mean = self._prior_mean.copy()
         self.seen: list[Measured] = []
-        self._rows = np.zeros((0, size))  # the linearised curves' gradients
-        self._rests = np.zeros(0)  # what was measured less what the prior's mean gives
-        self._products = np.zeros((0, 0))  # rows · prior covariance · rows
+        room = int(MEMORY * REFIT) + 2
+        self._count = 0  # of the measurements that the next three hold
+        self._rows = np.zeros((room, size))  # the linearised curves' gradients, in units of the prior's spread
+        self._rests = np.zeros(room)  # what was measured less what the prior's mean gives
+        self._products = np.zeros((room, room))  # rows · rows, and the noise on the diagonal
+        self._factor: Any = None  # Cholesky's, of as much of it as is used
         self._linearised = 4
 
     # Learning
@@ -91,7 +97,7 @@ class Belief:
         """A scored candidate's damage."""
         kept = max(damage, 0.0) + FLOOR
         # what the metric itself varies by weighs more where there is little damage
-        noise = DAMAGE_NOISE + FLOOR / kept + 2.0 * max(damage - SATURATED_DAMAGE, 0.0)
+        noise = DAMAGE_NOISE + FLOOR / kept + 0.5 * max(damage - SATURATED_DAMAGE, 0.0)
         self._see(Measured(choice, float(np.log(kept)), noise, of_kl=False))
 
     def _see(self, measured: Measured) -> None:
@@ -100,34 +106,38 @@ class Belief:
             self.seen = self.seen[-MEMORY:]
             self._linearised = len(self.seen)
             for _ in range(PASSES):
-                self._rows, self._rests = np.zeros((0, len(self._mean))), np.zeros(0)
-                self._products = np.zeros((0, 0))
-                self._add(self.seen)
-                self._mean = self._posterior(np.zeros_like(self._mean), np.zeros(len(self._rests)))
+                self._count = 0
+                for each in self.seen:
+                    self._add(each)
+                self._settle()
         else:
-            self._add([measured])
-            self._mean = self._posterior(np.zeros_like(self._mean), np.zeros(len(self._rests)))
+            self._add(measured)
+            self._settle()
 
-    def _add(self, several: list[Measured]) -> None:
-        rows, rests = [], []
-        for each in several:
-            value, slope = self._linear(each.choice, each.of_kl)
-            rows.append(slope)
-            rests.append(each.y - value + slope @ (self._mean - self._prior_mean))
-        new = np.array(rows)
-        cross = (self._rows * self._variance) @ new.T
-        self._products = np.block([[self._products, cross], [cross.T, (new * self._variance) @ new.T]])
-        self._rows = np.concatenate([self._rows, new])
-        self._rests = np.concatenate([self._rests, np.array(rests)])
+    def _add(self, measured: Measured) -> None:
+        value, slope = self._linear(measured.choice, measured.of_kl)
+        at, row = self._count, slope * self._spread
+        self._rows[at] = row
+        self._rests[at] = measured.y - value + slope @ (self._mean - self._prior_mean)
+        products = self._rows[: at + 1] @ row
+        self._products[at, : at + 1] = products
+        self._products[: at + 1, at] = products
+        self._products[at, at] += measured.noise**2
+        self._count += 1
+
+    def _settle(self) -> None:
+        """The posterior's mean, from everything added."""
+        self._factor = cho_factor(self._products[: self._count, : self._count])
+        self._mean = self._posterior(np.zeros_like(self._mean), np.zeros(self._count))
 
     def _posterior(self, start: np.ndarray, jitter: np.ndarray) -> np.ndarray:
-        """The mean for start 0; a draw for a start drawn from the prior (Matheron's rule)."""
-        if not len(self._rests):
-            return self._prior_mean + start
+        """The mean for start 0; a draw for a start drawn from a standard normal (Matheron's rule)."""
+        if not self._count:
+            return self._prior_mean + self._spread * start
+        rows = self._rows[: self._count]
         noise = np.array([each.noise for each in self.seen])
-        matrix = self._products + np.diag(noise**2)
-        pull = np.linalg.solve(matrix, self._rests - self._rows @ start - noise * jitter)
-        return self._prior_mean + start + self._variance * (pull @ self._rows)
+        pull = cho_solve(self._factor, self._rests[: self._count] - rows @ start - noise * jitter)
+        return self._prior_mean + self._spread * (start + pull @ rows)
 
     def _linear(self, choice: Choice, of_kl: bool) -> tuple[float, np.ndarray]:
         """The curve's value under the present mean, and its gradient in everything believed."""
@@ -173,7 +183,7 @@ class Belief:
         """What every treatment adds to S under one draw from the posterior (its mean for spread 0)."""
         state = self._mean
         if spread > 0:
-            start = spread * np.sqrt(self._variance) * generator.standard_normal(len(state))
-            state = self._posterior(start, spread * generator.standard_normal(len(self._rests)))
+            start = spread * generator.standard_normal(len(state))
+            state = self._posterior(start, spread * generator.standard_normal(self._count))
         levels, drops = self._weighed(state)
         return Damage(levels, np.where(self.space.droppable, drops, np.inf))

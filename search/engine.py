@@ -29,6 +29,7 @@ from search.config import Config
 from search.damage import Belief
 from search.fit import Fitter
 from search.folder import RunFolder
+from search.groups import tie, tie_sensitivities
 from search.iterative import IterativePruning, lm_layers
 from search.progress import Progress, clock
 from search.recorder import Recorder, Tried
@@ -123,7 +124,8 @@ class Engine:
         self.ledger = compress.Ledger(
             self.source, self.store, sorted({level for _, level in self._errors}), self._calibration
         )
-        self.space = self._make_space()
+        self._untied = self._make_space()
+        self.space = tie(self._untied, self.config.groups)
         self.fitter = Fitter(self.space, self.ledger.predict)
         self.fitter.check_reachable(self.bins)
         if self._original_outcome is not None:
@@ -140,7 +142,7 @@ class Engine:
         known = {tuple(entry[:3]) for entry in self._sensed}
         weights = {name: unit.weights for name, unit in self.source.anatomy.units.items()}
         full = self.config.sensitivities == sense.FULL
-        todo = [t for t in sense.plan(self.space, weights, full) if t not in known]
+        todo = [t for t in sense.plan(self._untied, weights, full) if t not in known]
         self._describe_model()
         if todo:
             told = f", {len(self._sensed)} known from earlier runs" if self._sensed else ""
@@ -149,7 +151,8 @@ class Engine:
         self._phase("sensitivities", tasks, self._plan_recipes)
 
     def _plan_recipes(self) -> None:
-        self.sensitivities = sense.sensitivities(self.space, self._errors, self._sensed)
+        measured = sense.sensitivities(self._untied, self._errors, self._sensed)
+        self.sensitivities = tie_sensitivities(self._untied, measured, self.config.groups)
         tasks = []
         self.recipes = {name: self._calibrated(policy) for name, policy in self.recipes.items()}
         for name, policy in self.recipes.items():

@@ -24,6 +24,10 @@ class Blind(JournalStorage):
     watches that what is written so is what Optuna reads.
     """
 
+    def __init__(self, backend: JournalFileBackend) -> None:
+        super().__init__(backend)
+        self._replay_result._last_created_trial_id_by_this_process = 0
+
     def _sync_with_backend(self) -> None:
         pass
 

@@ -49,6 +49,8 @@ class Space:
     kept: np.ndarray  # bytes of what a layer keeps beside its units, [layer]
     droppable: np.ndarray  # bool, [layer]
     calibration: str = ""  # digest of the statistics that levels are encoded with
+    members: tuple[tuple[str, ...], ...] = ()  # the model's units of each row, where rows are tied (search.groups)
+    layer_members: tuple[tuple[str, ...], ...] = ()
 
     @cached_property
     def distributions(self) -> dict[str, Any]:
@@ -73,21 +75,30 @@ class Space:
     def level_columns(self) -> dict[str, int]:
         return {level: column for column, level in enumerate(self.levels)}
 
-    def choice(self, policy: Policy) -> Choice:
-        """The policy as arrays. Refuses levels that are not in this space."""
+    def choice(self, policy: Policy) -> Choice | None:
+        """The policy as arrays; None for one that is not in this space."""
         columns = np.zeros(len(self.units), dtype=int)
-        for unit, level in policy.levels.items():
-            if level not in self.level_columns:
-                raise Refusal(f"level {level} of unit {unit} is not among the levels of this search")
-            columns[self.unit_rows[unit]] = self.level_columns[level]
-        return Choice(columns, np.array([layer in policy.dropped for layer in self.layers], dtype=bool))
+        for row, units in enumerate(self.members or [(unit,) for unit in self.units]):
+            levels = {policy.levels[unit] for unit in units if unit in policy.levels}
+            if len(levels) > 1 or not levels <= set(self.level_columns):
+                return None
+            if levels:
+                columns[row] = self.level_columns[levels.pop()]
+                if not np.isfinite(self.sizes[row, columns[row]]):
+                    return None
+        gone = [set(layers) <= set(policy.dropped) for layers in self.layer_members or [(n,) for n in self.layers]]
+        choice = Choice(columns, np.array(gone, dtype=bool))
+        return choice if self.policy(choice).dropped == policy.dropped else None
 
     def policy(self, choice: Choice) -> Policy:
-        dropped = tuple(layer for layer, gone in zip(self.layers, choice.dropped, strict=True) if gone)
+        tied = self.layer_members or [(layer,) for layer in self.layers]
+        dropped = tuple(name for layers, gone in zip(tied, choice.dropped, strict=True) if gone for name in layers)
+        rows = self.members or [(unit,) for unit in self.units]
         levels = {
             unit: self.levels[choice.columns[row]]
-            for row, unit in enumerate(self.units)
+            for row, units in enumerate(rows)
             if self.layer_of[row] < 0 or not choice.dropped[self.layer_of[row]]
+            for unit in units
         }
         return Policy(model=self.model, levels=levels, dropped=dropped, calibration=self.calibration)
 

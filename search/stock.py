@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import optuna
@@ -15,9 +15,6 @@ from compress.errors import Refusal
 from search.bins import Bin
 from search.evolution import Evolution
 from search.fit import Fitter
-
-if TYPE_CHECKING:
-    from search.asking import Asking
 
 STOCK = ("tpe", "nsga2", "gp", "random")
 NAMES = ("house", "evolution", *STOCK)
@@ -37,11 +34,11 @@ def stock(name: str, seed: int) -> BaseSampler:
     raise Refusal(f"unknown sampler '{name}': known are {', '.join(NAMES)}")
 
 
-def make_sampler(name: str, asking: Asking, seed: int) -> BaseSampler:
+def make_sampler(name: str, fitter: Fitter, bins: Sequence[Bin], seed: int) -> BaseSampler:
     """Any sampler but the house's own, which knows more than a study tells."""
     if name == "evolution":
-        return Evolution(asking.fitter, asking.bins, seed)
-    return Repaired(stock(name, seed), asking.fitter, asking.bins, seed)
+        return Evolution(fitter, bins, seed)
+    return Repaired(stock(name, seed), fitter, bins, seed)
 
 
 class Repaired(BaseSampler):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
         chat=False,
         batch_size=6,
         max_new_tokens=40,
+        part=(1, 3),
         scorers=(),
         device="cpu",
         threads=1,
@@ -41,9 +43,19 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
     return Worker(context, right)
 
 
+def last(worker: Worker, job: dict[str, Any]) -> dict[str, Any]:
+    """What a worker reports at the last rung."""
+    return list(worker.run(job))[-1]
+
+
+def said(worker: Worker) -> str:
+    """The key of the original's translations."""
+    return jobs.keep_said(worker.store, last(worker, jobs.score(None))["hypotheses"])
+
+
 def test_jobs_survive_the_journey_as_json() -> None:
-    made = [jobs.build([("lm.0.mlp", "nf4")], ""), jobs.score(None), jobs.calibrate(["a"])]
-    made.append(jobs.sense([(DROP, "lm.1", "")], ["a"], ""))
+    made = [jobs.build([("lm.0.mlp", "nf4")], ""), jobs.score(None), jobs.calibrate("ab")]
+    made.append(jobs.sense([(DROP, "lm.1", "")], "", "ab"))
     assert [json.loads(json.dumps(job)) for job in made] == made
 
 
@@ -57,27 +69,26 @@ def test_building_tells_the_noise_and_what_does_not_fit(worker: Worker) -> None:
 
 
 def test_scores_do_not_depend_on_what_was_done_before(worker: Worker) -> None:
-    first = worker.run(jobs.score(None))
+    first = last(worker, jobs.score(None))
     assert len(first["hypotheses"]) == len(first["comet_segments"]) == 6
     policy = replace(original_policy(worker.source), dropped=("lm.3", "audio.5"))
-    damaged = worker.run(jobs.score(policy.to_json()))
-    again = worker.run(jobs.score(None))
+    damaged = last(worker, jobs.score(policy.to_json()))
+    again = last(worker, jobs.score(None))
     assert again["hypotheses"] == first["hypotheses"]
     assert again["chrf"] == first["chrf"]
-    assert worker.run(jobs.score(policy.to_json()))["hypotheses"] == damaged["hypotheses"]
-    as_it_is = worker.run(jobs.score(original_policy(worker.source).to_json()))
+    assert last(worker, jobs.score(policy.to_json()))["hypotheses"] == damaged["hypotheses"]
+    as_it_is = last(worker, jobs.score(original_policy(worker.source).to_json()))
     assert as_it_is["hypotheses"] == first["hypotheses"]
 
 
 def test_sensitivities(worker: Worker) -> None:
-    original = worker.run(jobs.score(None))["hypotheses"]
     treatments = [
         (LEVEL, "lm.2.mlp", "raw:bf16"),
         (LEVEL, "lm.2.mlp", "grid@3"),
         (LEVEL, "lm.2.mlp", "grid@0.5"),
         (DROP, "lm.2", ""),
     ]
-    found = worker.run(jobs.sense(treatments, original, ""))["sensed"]
+    found = last(worker, jobs.sense(treatments, "", said(worker)))["sensed"]
     assert [tuple(entry[:3]) for entry in found] == treatments
     nothing, little, much, drop = (entry[3] for entry in found)
     assert nothing == pytest.approx(0, abs=1e-6)
@@ -85,10 +96,35 @@ def test_sensitivities(worker: Worker) -> None:
     assert drop > little
 
 
+def test_rungs_report_one_after_the_other_and_end_where_one_rung_does(worker: Worker) -> None:
+    policy = replace(original_policy(worker.source), dropped=("lm.3",)).to_json()
+    key = said(worker)
+    reports = list(worker.run(jobs.score(policy, ("kl", "part", "all"), key)))
+    assert [report["rung"] for report in reports] == ["kl", "part", "all"]
+    assert reports[0]["kl"] > 0
+    assert "comet_segments" not in reports[0]
+    whole = last(worker, jobs.score(policy))
+    assert reports[2]["hypotheses"] == whole["hypotheses"]
+    assert reports[2]["comet_segments"] == whole["comet_segments"]
+    assert reports[2]["chrf"] == whole["chrf"]
+    assert reports[1]["hypotheses"] == [whole["hypotheses"][index] for index in worker.context.part]
+    assert reports[1]["comet_segments"] == [whole["comet_segments"][index] for index in worker.context.part]
+
+
+def test_a_worker_that_forgets_everything_goes_on_as_before(worker: Worker) -> None:
+    before = last(worker, jobs.score(None))
+    worker.forget()
+    assert last(worker, jobs.score(None))["hypotheses"] == before["hypotheses"]
+
+
+def test_a_store_without_the_originals_translations_says_so(worker: Worker) -> None:
+    with pytest.raises(Refusal, match="is it shared by all nodes"):
+        last(worker, jobs.calibrate("0" * 40))
+
+
 def test_calibration_lowers_the_noise_at_the_same_bytes(worker: Worker) -> None:
-    original = worker.run(jobs.score(None))["hypotheses"]
-    digest = worker.run(jobs.calibrate(original))["calibration"]
-    assert digest == worker.run(jobs.calibrate(original))["calibration"]
+    digest = last(worker, jobs.calibrate(said(worker)))["calibration"]
+    assert digest == last(worker, jobs.calibrate(said(worker)))["calibration"]
     unit, level = "lm.4.mlp", "grid@2"
     worker.build([[unit, level]], "")
     from cluster.worker import relative_error

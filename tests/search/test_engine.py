@@ -57,7 +57,9 @@ def test_it_ends_with_the_front_and_says_where_it_lies(finished: tuple[Path, Any
 def test_every_candidate_lies_in_the_bin_and_is_scored(finished: tuple[Path, Any]) -> None:
     found = table(finished[0])
     searched = [c for c in found if c.recipe == "search"]
-    assert sorted(c.candidate for c in searched) == [f"c{n:05d}" for n in range(1, 6)], "two workers finish in any order"
+    assert sorted(c.candidate for c in searched) == [f"c{n:05d}" for n in range(1, 6)], (
+        "two workers finish in any order"
+    )
     assert all(c.bin == "Bin2" and c.status == "scored" and c.segments == 6 for c in searched)
     assert len({c.policy for c in searched}) == 5
     original = next(c for c in found if c.candidate == "original")
@@ -89,7 +91,7 @@ def test_the_bytes_of_a_row_are_the_bytes_of_its_artifact(finished: tuple[Path, 
 
 
 def test_the_study_opens_in_optuna(finished: tuple[Path, Any]) -> None:
-    from search.searcher import Journal
+    from search.journal import Journal
 
     study = Journal(finished[0] / "t" / "study.journal").study
     assert len(study.trials) == 5

@@ -1,7 +1,8 @@
-"""The searcher: phases in order, every failure told to Optuna as FAIL, nothing pickled."""
+"""The searcher: phases in order, jobs tried again, every failure told to Optuna as FAIL, nothing pickled."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 from pathlib import Path
@@ -12,15 +13,17 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from search.searcher import EngineSearch, Journal, Phase
+from search.searcher import EngineSearch, Phase
 
 SPACE = {"level a": optuna.distributions.CategoricalDistribution(["x", "y"])}
 
 
 def searcher(done: list[dict[str, Any]]) -> EngineSearch:
-    return EngineSearch(
-        lambda job, outcome: done.append(job | {"outcome": outcome}), lambda _, parameters: dict(parameters)
-    )
+    def to_job(parameters: dict[str, str]) -> dict[str, Any]:
+        return {"kind": "score", "name": f"c{next(numbers)}", **parameters}
+
+    numbers = itertools.count()
+    return EngineSearch(lambda job, outcome: done.append(job | {"outcome": outcome}), to_job)
 
 
 def ask(search: EngineSearch, trial: str) -> Any:
@@ -67,26 +70,82 @@ def test_an_empty_phase_is_passed_over() -> None:
         ({"comet": float("nan"), "bytes": 10}, TrialState.FAIL),
         ({"comet": None, "bytes": 10}, TrialState.FAIL),
         ({"error": "boom"}, TrialState.FAIL),
-        ({}, TrialState.FAIL),
+        ({"stopped": True}, TrialState.PRUNED),
     ],
 )
 def test_no_trial_stays_running(outcome: dict[str, Any], state: TrialState) -> None:
     search = searcher([])
-    study = search.open_study(optuna.samplers.RandomSampler(0), SPACE, 1)
+    study = search.open_study(optuna.samplers.RandomSampler(0), SPACE, 1, False)
     assert ask(search, "a")["level a"] in ("x", "y")
     finish(search, "a", **outcome)
     assert [trial.state for trial in study.trials] == [state]
     assert ask(search, "b") == Searcher.FINISHED
 
 
-def test_a_worker_that_died_is_told_as_failed() -> None:
+def test_a_worker_that_died_gets_its_candidate_again_once() -> None:
     done: list[dict[str, Any]] = []
     search = searcher(done)
-    study = search.open_study(optuna.samplers.RandomSampler(0), SPACE, 1)
+    study = search.open_study(optuna.samplers.RandomSampler(0), SPACE, 1, False)
+    first = ask(search, "a")
+    search.on_trial_complete("a", None, error=True)
+    assert done == []
+    assert study.trials[0].state == TrialState.RUNNING
+    second = ask(search, "b")
+    assert second == first | {"attempts": 2}
+    search.on_trial_complete("b", None, error=True)
+    assert done[0]["outcome"]["error"] == "the worker died"
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL]
+    assert ask(search, "c") == Searcher.FINISHED
+
+
+def test_an_unforeseen_error_is_tried_again_and_may_go_well() -> None:
+    done: list[dict[str, Any]] = []
+    search = searcher(done)
+    study = search.open_study(optuna.samplers.RandomSampler(0), SPACE, 1, False)
+    ask(search, "a")
+    finish(search, "a", error="CUDA error", crashed=True)
+    ask(search, "b")
+    finish(search, "b", comet=0.5, bytes=10)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE]
+    assert done[0]["attempts"] == 2
+
+
+def test_a_job_of_a_phase_is_tried_again_within_its_phase() -> None:
+    done: list[dict[str, Any]] = []
+    search = searcher(done)
+    ended: list[str] = []
+    search.phases = [Phase("one", [{"kind": "build", "n": 1}], lambda: ended.append("one"))]
     ask(search, "a")
     search.on_trial_complete("a", None, error=True)
-    assert done[0]["outcome"]["error"] == "the worker died"
-    assert study.trials[0].state == TrialState.FAIL
+    assert ended == []
+    assert ask(search, "b") == {"kind": "build", "n": 1, "attempts": 2}
+    finish(search, "b", ok=1)
+    assert ended == ["one"]
+
+
+def test_a_refusal_is_not_tried_again() -> None:
+    done: list[dict[str, Any]] = []
+    search = searcher(done)
+    search.open_study(optuna.samplers.RandomSampler(0), SPACE, 1, False)
+    ask(search, "a")
+    finish(search, "a", error="no room in the store")
+    assert len(done) == 1
+
+
+def test_whole_policies_leave_no_parameters_in_memory() -> None:
+    class Whole(optuna.samplers.RandomSampler):
+        def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:  # noqa: ARG002
+            return SPACE
+
+        def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:  # noqa: ARG002
+            return {"level a": "y"}
+
+    search = searcher([])
+    study = search.open_study(Whole(0), SPACE, 1, True)
+    assert ask(search, "a")["level a"] == "y"
+    finish(search, "a", comet=0.5, bytes=10)
+    assert study.trials[0].values == [0.5, 10.0]
+    assert study.trials[0].params == {}
 
 
 def test_nothing_of_it_is_pickled(tmp_path: Path) -> None:
@@ -95,14 +154,3 @@ def test_nothing_of_it_is_pickled(tmp_path: Path) -> None:
     assert len(pickle.dumps(search)) < 200
     search.save(str(tmp_path / "state"))
     assert (tmp_path / "state").read_bytes() == b""
-
-
-def test_the_journal_is_a_study_that_optuna_opens(tmp_path: Path) -> None:
-    path = tmp_path / "study.journal"
-    journal = Journal(path)
-    journal.add("c00001", "search", {"level a": "x"}, SPACE, [0.5, 100.0])
-    journal.add("c00002", "search", {"level a": "y"}, SPACE, None)
-    again = Journal(path)
-    assert again.known() == {"c00001", "c00002"}
-    assert [trial.state for trial in again.study.trials] == [TrialState.COMPLETE, TrialState.FAIL]
-    assert again.study.best_trials[0].user_attrs["candidate"] == "c00001"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -34,10 +36,18 @@ def test_choice_to_parameters_and_policy_and_back(seed: int) -> None:
     )
     policy = w.space.policy(choice)
     back = w.space.choice(policy)
+    assert back is not None
     present = w.space.present(choice)
     assert np.array_equal(back.columns[present], choice.columns[present])
     assert np.array_equal(back.dropped, choice.dropped)
     assert w.space.weigh(back) == w.space.weigh(choice)
+
+
+def test_a_policy_of_other_levels_is_not_in_the_space() -> None:
+    w = world()
+    policy = w.space.policy(some_choice(w, 0))
+    levels = {**policy.levels, next(iter(policy.levels)): "nf4"}
+    assert w.space.choice(replace(policy, levels=levels)) is None
 
 
 def test_a_dropped_layer_weighs_nothing() -> None:

@@ -30,7 +30,9 @@ class World:
 
     def exact(self, policy: Policy) -> int:
         """Like a real artifact: the fixed files grow a little with the policy's text."""
-        return self.space.weigh(self.space.choice(policy)) + FIXED + 3 * len(policy.levels)
+        choice = self.space.choice(policy)
+        assert choice is not None
+        return self.space.weigh(choice) + FIXED + 3 * len(policy.levels)
 
     def comet(self, choice: Choice) -> float:
         return 0.8 * float(np.exp(-self.truth.of(self.space, choice)))
