@@ -166,7 +166,8 @@ def work(task: dict[str, Any], scorer: str) -> dict[str, Any]:
     actor = ray.get_actor(scorer)
 
     def score(sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
-        found: list[float] = ray.get(actor.score.remote(list(sources), list(hypotheses), list(references)))
+        found: list[float]
+        found, _ = ray.get(actor.score.remote(list(sources), list(hypotheses), list(references)))
         return found
 
     meter = Meter()

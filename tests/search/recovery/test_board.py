@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import compress
+from cluster.scorer import Scorer
 from compress import Policy
 from compress.errors import Refusal
 from results.candidate import FAILED, SCORED, STOPPED, Candidate
@@ -27,11 +28,20 @@ from tests.search.recovery.test_work import policy_of
 QUICK = {"epochs": "0.5", "checkpoint_every": "2", "max_new_tokens": "4"}
 
 
-class FakeScorer:
+class FakeComet:
     """In the place of COMET: longer is better."""
+
+    hits = 0
 
     def score(self, _: Sequence[str], hypotheses: Sequence[str], __: Sequence[str]) -> list[float]:
         return [0.5 + 0.001 * len(text) for text in hypotheses]
+
+
+class FakeScorer(Scorer):
+    """The real actor around it, so that what it answers is what it answers in a run."""
+
+    def __init__(self) -> None:
+        self.comet = FakeComet()  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="module")
