@@ -105,7 +105,9 @@ def versus(
     metrics = corpus_metrics(data.lang)
     _, scores = PairedTest(systems, metrics, [data.references], test_type="bs", n_samples=RESAMPLES)()
     for name, (baseline, system) in zip(metrics, (scores[key] for key in scores if key != "System"), strict=True):
-        found.append(Versus(name, system.score - baseline.score, system.p_value))
+        difference = system.score - baseline.score
+        # sacrebleu calls a difference of 0 certain; nothing is more likely by chance.
+        found.append(Versus(name, difference, system.p_value if difference else 1.0))
     return found
 
 
