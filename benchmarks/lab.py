@@ -121,9 +121,7 @@ class Lab:
             units={name: unit.layer for name, unit in anatomy.units.items()},
             layers=[layer.name for layer in anatomy.layers],
             levels=DEFAULT_LEVELS,
-            sizes={
-                (u, l): self.ledger.size(u, l) for u in anatomy.units for l in DEFAULT_LEVELS if (u, l) in self.errors
-            },
+            sizes={pair: self.ledger.size(*pair) for pair in self.errors},
             kept={layer.name: self.ledger.kept(layer.name) for layer in anatomy.layers},
             droppable={layer.name: layer.index > 0 for layer in anatomy.layers},
             calibration=self.calibration,

@@ -16,12 +16,11 @@ from typing import Any
 
 import compress
 from cluster import jobs
-from cluster.metrics import Metrics, Snapshot
 from cluster.worker import original_policy
 from compress import Policy
 from compress.codecs import codec
 from compress.errors import Refusal
-from results.candidate import FAILED, SCORED, STOPPED, Candidate
+from results.candidate import FAILED, SCORED, Candidate
 from search import sense
 from search.asking import SEARCH, Asking
 from search.bins import Bin
@@ -31,15 +30,15 @@ from search.fit import Fitter
 from search.folder import RunFolder
 from search.groups import tie, tie_sensitivities
 from search.iterative import IterativePruning, lm_layers
-from search.progress import Progress, clock
+from search.progress import Progress
 from search.recorder import Recorder, Tried
 from search.sampler import HouseSampler
 from search.searcher import EngineSearch, Job, Phase
 from search.space import DEFAULT_LEVELS, Space, make_space
+from search.standing import Standing
 
 ORIGINAL, PRUNING = "original", "iterative-pruning"
 NEAR = (0.5, 2.0)  # uniform levels are scored from half a bin's lower bound to twice its upper one
-METRICS_EVERY = 2.0  # seconds
 
 
 class Engine:
@@ -62,13 +61,10 @@ class Engine:
         self.recorder = Recorder(folder, source.original_bytes, bins)
         self.searcher = EngineSearch(self._done, lambda parameters: self._searching.ask(parameters))
         self.refusal: Refusal | None = None
-        self.metrics = Metrics(config.name, tuple(each.name for each in bins))
+        self.standing = Standing(config, self.recorder, self.searcher, workers)
         self.asking: Asking | None = None
         self._said = ""
         self._pruning: IterativePruning | None = None
-        self._hits: dict[str, dict[Any, int]] = {"comet": {}, "tower": {}, "tower_asked": {}}
-        self._busy = 0.0  # seconds the driver spent on candidates
-        self._metrics_told = 0.0
         self._original = original_policy(source)
         self._original_outcome: dict[str, Any] | None = None
         self._calibration = ""
@@ -238,7 +234,7 @@ class Engine:
         try:
             return self._searching.goes_on(job, outcome)
         finally:
-            self._busy += time.perf_counter() - started
+            self.standing.busy += time.perf_counter() - started
 
     def _done(self, job: Job, outcome: dict[str, Any]) -> None:
         started = time.perf_counter()
@@ -246,13 +242,10 @@ class Engine:
             self._take(job, outcome)
         except Refusal as refusal:
             self._stop(refusal)
-        self._busy += time.perf_counter() - started
-        self._count_hits(outcome)
-        self.metrics.job_ended(job["kind"], outcome.get("job_seconds"), ok="error" not in outcome)
-        self.progress.update(self.line)
-        if time.time() - self._metrics_told > METRICS_EVERY:
-            self._metrics_told = time.time()
-            self.metrics.update(self.snapshot())
+        self.standing.busy += time.perf_counter() - started
+        self.standing.count_hits(outcome)
+        self.standing.report(job, outcome)
+        self.progress.update(self.standing.line)
 
     def _take(self, job: Job, outcome: dict[str, Any]) -> None:
         if job["kind"] == jobs.BUILD:
@@ -369,69 +362,6 @@ class Engine:
                 layer.name: self.config.drop and layer.index > 0 and layer.name not in held for layer in anatomy.layers
             },
             calibration=self._calibration,
-        )
-
-    # What is seen.
-
-    def _count_hits(self, outcome: dict[str, Any]) -> None:
-        """Workers tell totals; the latest of each is summed."""
-        worker = outcome.get("worker", "")
-        for cache, total in (outcome.get("hits") or {}).items():
-            self._hits[cache][worker] = total
-        if "comet_hits" in outcome:
-            self._hits["comet"][outcome.get("scorer", "")] = outcome["comet_hits"]
-
-    def hits(self) -> dict[str, int]:
-        return {cache: sum(told.values()) for cache, told in self._hits.items()}
-
-    def left(self) -> float | None:
-        """Seconds to the end, from the pace of the search so far."""
-        seconds = [c.seconds for c in self.recorder.candidates if c.recipe == SEARCH][-200:]
-        if len(seconds) < 2 or seconds[-1] <= seconds[0]:
-            return None
-        return (seconds[-1] - seconds[0]) / (len(seconds) - 1) * max(self._to_come(), 0)
-
-    def _to_come(self) -> int:
-        return self.config.trials - sum(self.recorder.count(status) for status in (SCORED, STOPPED, FAILED))
-
-    def snapshot(self) -> Snapshot:
-        hits = self.hits()
-        count = self.recorder.count
-        done = [c for c in self.recorder.candidates[-50:] if c.segments]
-        span = done[-1].seconds - done[0].seconds if len(done) > 1 else 0.0
-        return Snapshot(
-            done=count(SCORED),
-            running=self.searcher.running,
-            stopped=count(STOPPED),
-            failed=count(FAILED),
-            wanted=self.config.trials,
-            best={name: front.members[-1].comet for name, front in self.recorder.inside.items() if front.members},
-            hypervolume=self.recorder.hypervolume(),
-            cache_hits={"comet": hits["comet"], "tower": hits["tower"]},
-            cache_asked={"tower": hits["tower_asked"]},
-            utterances=self.recorder.utterances,
-            utterances_per_second=sum(c.segments for c in done[1:]) / span if span > 0 else None,
-            jobs_running=self.searcher.running_kinds(),
-            seconds_left=self.left(),
-            workers=self.workers,
-            driver_milliseconds=1000 * self._busy / max(len(self.recorder.candidates), 1),
-        )
-
-    def line(self) -> str:
-        """Where the run stands, in one line."""
-        phase = self.searcher.phases[0] if self.searcher.phases else None
-        if phase is not None:
-            finished = phase.total - len(phase.waiting) - phase.running
-            return f"{phase.name} {finished}/{phase.total}, {self.searcher.running} running"
-        best, now, left = self.recorder.best(), self.snapshot(), self.left()
-        speed = f" | {now.utterances_per_second:.1f} utterances/s" if now.utterances_per_second else ""
-        return (
-            f"candidates {now.done + now.stopped + now.failed}/{now.wanted}: {now.done} scored, {now.stopped} stopped,"
-            f" {now.failed} failed, {now.running} running"
-            f" | best COMET {f'{best.comet:.4f} at {best.bytes:,} bytes' if best else '-'}"
-            f" | hypervolume {now.hypervolume:.4f}"
-            f" | cache hits {now.cache_hits['comet']} COMET, {now.cache_hits['tower']} tower{speed}"
-            f" | {clock(left) if left is not None else '?'} left"
         )
 
 

@@ -58,10 +58,14 @@ class Evolution(BaseSampler):
                 return start
         parent = self._parents.get(into.name)
         origin = parent[1] if parent else self._best_child(into) or self.uniform(into) or self.fitter.smallest()
-        child = self.fitter.repair(self.mutate(origin), into, self._generator)
-        if child is None:
+        return self.child(origin, into)
+
+    def child(self, parent: Choice, into: Bin) -> Choice:
+        """A mutated policy, brought back into the bin."""
+        found = self.fitter.repair(self.mutate(parent), into, self._generator)
+        if found is None:
             raise RuntimeError(f"no policy found inside {into.name}")
-        return child
+        return found
 
     def learn(self, choice: Choice, comet: float) -> None:
         size = self.fitter.size(choice)

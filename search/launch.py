@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import compress
@@ -48,6 +48,8 @@ def launch(prepared: Prepared) -> int:
             f"Ray: {joined.nodes} nodes, {joined.cpus} CPUs, {joined.gpus:g} GPUs; dashboard {joined.dashboard}"
         )
         workers, gpus = room(config, joined.cpus, joined.gpus)
+        if gpus:  # how exactly a score can be had again depends on it
+            prepared.folder.write("config.json", replace(config, device="cuda").to_json())
         handles, names = _start_scorers(prepared, workers, joined.gpus)
         context = Context(
             model=prepared.model,
@@ -126,7 +128,7 @@ def _show(engine: object, prepared: Prepared, finished: bool) -> None:
         return
     bins = [(each.name, each.low, each.high) for each in prepared.bins]
     title = f"{config.name}: {config.model}, {config.lang}"
-    write_report(folder.path, title, engine.recorder.candidates, bins)
+    write_report(folder.path, title, bins=bins)
     names = ", ".join(each.name for each in prepared.bins)
     inside = [c for c in front if any(each.holds(c.bytes) for each in prepared.bins)]
     counts = f"{len(inside)} of {len(front)} on the whole front, {len(engine.recorder.candidates)} candidates"

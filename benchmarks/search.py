@@ -1,0 +1,193 @@
+"""Samplers side by side on the embedded model: hypervolume inside a bin and best COMET, against full evaluations.
+
+    python -m benchmarks.search [--folder DIR] [--langs en-de,en-zh] [--bins Bin1,Bin2,Bin3] [--seeds 5] [--trials 20]
+
+Every method gets the same number of full evaluations (COMET on all segments). Ours also measures KL, one forward pass,
+of four policies for each one it scores; so does `evolution-kl`, which is EvoPress as published (KL is its fitness, the
+best of each generation is scored): same KL passes, same scores. The others have nothing to do with a KL. Whatever was
+measured is kept in the folder, and a killed benchmark goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+
+from benchmarks.lab import Lab
+from results.front import hypervolume
+from search.baselines import baselines
+from search.bins import Bin
+from search.damage import Belief
+from search.evolution import Evolution
+from search.iterative import IterativePruning, lm_layers
+from search.sampler import HouseSampler
+from search.space import DEFAULT_LEVELS, Choice
+from search.stock import make_sampler
+
+METHODS = ("ours", "evolution-kl", "evolution", "nsga2", "tpe", "random", "iterative-pruning")
+PROBES = 4  # KLs for each score
+Scored = tuple[int, float]  # bytes and COMET
+
+
+def ours(lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
+    """The house sampler with the rungs KL → all, one at a time."""
+    house = HouseSampler(lab.fitter, [into], Belief(lab.space, lab.sensitivities), seed, lab.original)
+    asked = scored = 0
+    while True:
+        entry = house.promising(into) if house.warm and asked >= PROBES * scored else None
+        if entry is None:
+            choice = house.suggest(into)
+            house.learn_kl(choice, lab.fitter.size(choice), lab.kl(choice))
+            asked += 1
+            continue
+        comet = lab.comet(entry.choice)
+        house.learn(entry.choice, entry.size, comet)
+        scored += 1
+        yield entry.size, comet
+
+
+def evolution_kl(lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
+    """EvoPress: a generation of children by KL, the best becomes the parent and is scored."""
+    sampler = Evolution(lab.fitter, [into], seed)
+    parent = sampler.uniform(into)
+    assert parent is not None
+    best = lab.kl(parent)
+    yield lab.fitter.size(parent), lab.comet(parent)
+    while True:
+        for _ in range(PROBES):
+            child = sampler.child(parent, into)
+            if child is not None and (kl := lab.kl(child)) < best:
+                parent, best = child, kl
+        yield lab.fitter.size(parent), lab.comet(parent)
+
+
+def by_study(name: str, lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
+    """A sampler that learns from scores only, through Optuna's ask and tell."""
+    sampler = make_sampler(name, lab.fitter, (into,), seed)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    while True:
+        trial = study.ask(lab.space.distributions)
+        choice = lab.space.from_parameters(trial.params)
+        size, comet = lab.fitter.size(choice), lab.comet(choice)
+        study.tell(trial, [comet, size])
+        yield size, comet
+
+
+def iterative_pruning(lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:  # noqa: ARG001
+    """Moslem's greedy loop over the LM layers (COMET as its measure), then one level for what is left, as nf4 there.
+
+    Each measured set is also brought into the bin by the largest single level that fits: that is what is scored here.
+    """
+    anatomy = lab.worker.source.anatomy
+    layers = lm_layers(anatomy)
+    pruning = IterativePruning(layers, rounds=min(6, len(layers) - 2))
+    while not pruning.done:
+        for dropped in pruning.ask():
+            gone = np.array([layer in dropped for layer in lab.space.layers])
+            fitting = []
+            for column in range(len(lab.space.levels)):
+                if np.isfinite(lab.space.sizes[:, column]).all():
+                    choice = Choice(np.full(len(lab.space.units), column), gone)
+                    if into.holds(lab.fitter.size(choice)):
+                        fitting.append(choice)
+            if not fitting:
+                pruning.tell(dropped, float("nan") if len(pruning.told) else 0.0)
+                continue
+            choice = max(fitting, key=lab.fitter.size)
+            comet = lab.comet(choice)
+            pruning.tell(dropped, comet)
+            yield lab.fitter.size(choice), comet
+
+
+def method(name: str, lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
+    made = {"ours": ours, "evolution-kl": evolution_kl, "iterative-pruning": iterative_pruning}
+    return made[name](lab, into, seed) if name in made else by_study(name, lab, into, seed)
+
+
+def volumes(points: list[Scored], into: Bin, top: float) -> list[float]:
+    """Hypervolume after each evaluation, as a share of bin × the original's COMET."""
+    whole = (into.high - into.low) * top
+    return [hypervolume(points[: n + 1], (into.high, 0.0)) / whole for n in range(len(points))]
+
+
+def recipes(lab: Lab) -> list[dict[str, Any]]:
+    """The published recipes and uniform levels inside the bins, as points."""
+    found = []
+    for name, policy in baselines(lab.worker.source, DEFAULT_LEVELS).items():
+        choice = lab.space.choice(policy)
+        inside = [] if choice is None else [b for b in lab.bins.values() if b.holds(lab.fitter.size(choice))]
+        if choice is not None and inside:
+            point = (lab.fitter.size(choice), lab.comet(choice))
+            found.append({"recipe": name, "bin": inside[0].name, "lang": lab.lang, "point": point})
+    return found
+
+
+def main() -> int:
+    p = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    p.add_argument("--folder", default="/tmp/search-benchmark")
+    p.add_argument("--langs", default="en-de,en-zh")
+    p.add_argument("--bins", default="Bin1,Bin2,Bin3")
+    p.add_argument("--methods", default=",".join(METHODS))
+    p.add_argument("--seeds", type=int, default=5)
+    p.add_argument("--trials", type=int, default=20)
+    p.add_argument("--segments", type=int, default=24)
+    p.add_argument("--table", action="store_true", help="only print what was measured")
+    p.add_argument("--picture", metavar="PNG")
+    options = p.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    folder = Path(options.folder)
+    if not options.table:
+        measure(folder, options)
+    from benchmarks.search_table import draw, table
+
+    runs = [json.loads(line) for path in sorted(folder.glob("runs-*.jsonl")) for line in path.read_text().splitlines()]
+    print(table(runs))
+    if options.picture:
+        draw(runs, Path(options.picture))
+    return 0
+
+
+def measure(folder: Path, options: argparse.Namespace) -> None:
+    """Every method, seed by seed, so that an interrupted benchmark has all methods at fewer seeds."""
+    for lang in options.langs.split(","):
+        lab = Lab(folder, lang, options.segments, max(8, options.segments * 2 // 3))
+        path = folder / f"runs-{lang}-{options.segments}-{options.trials}.jsonl"
+        (folder / f"recipes-{lang}.json").write_text(json.dumps(recipes(lab)), encoding="utf-8")
+        known = {tuple(json.loads(line)["key"]) for line in path.read_text().splitlines()} if path.exists() else set()
+        for seed in range(options.seeds):
+            for name in options.bins.split(","):
+                for which in options.methods.split(","):
+                    fixed = which == "iterative-pruning"  # knows no chance: once is enough
+                    key = (lang, name, which, seed)
+                    if key in known or (fixed and seed):
+                        continue
+                    run = run_once(lab, which, lab.bins[name], seed, options.trials)
+                    with path.open("a", encoding="utf-8") as stream:
+                        stream.write(json.dumps({"key": key, "segments": options.segments, **run}) + "\n")
+                    print(key, f"{run['volumes'][-1]:.4f}" if run["volumes"] else "-", file=sys.stderr, flush=True)
+
+
+def run_once(lab: Lab, which: str, into: Bin, seed: int, trials: int) -> dict[str, Any]:
+    """One method, one seed."""
+    started = time.perf_counter()
+    points = [point for point, _ in zip(method(which, lab, into, seed), range(trials), strict=False)]
+    return {
+        "points": points,
+        "bin": [into.name, into.low, into.high],
+        "original": lab.original,
+        "volumes": volumes(points, into, lab.original),
+        "trials": trials,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
