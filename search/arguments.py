@@ -96,6 +96,9 @@ def parser() -> argparse.ArgumentParser:
         default=None,
         help="score the published recipes too (default: on for the embedded model)",
     )
+    p.add_argument(
+        "--recover", type=int, default=0, metavar="N", help="train the N best of the bins afterwards (search.recover)"
+    )
     p.add_argument("--runs", default="runs", metavar="DIR", help="folder of the runs (default runs/)")
     p.add_argument("--store", default="", metavar="DIR", help="where encoded units are kept (default RUNS/.store)")
     p.add_argument("--name", help="name of the run (default: language, bins and time)")
@@ -157,7 +160,7 @@ def to_config(options: argparse.Namespace) -> Config:
             raise Refusal(f"unknown bin '{name}': known are {', '.join(BINS)} and all")
     if options.sampler not in NAMES:
         raise Refusal(f"unknown sampler '{options.sampler}': known are {', '.join(NAMES)}")
-    for flag, least in (("trials", 0), ("workers", 0), ("batch_size", 1), ("max_new_tokens", 1)):
+    for flag, least in (("trials", 0), ("recover", 0), ("workers", 0), ("batch_size", 1), ("max_new_tokens", 1)):
         if getattr(options, flag) is not None and getattr(options, flag) < least:
             raise Refusal(f"--{flag.replace('_', '-')} {getattr(options, flag)}: at least {least}")
     if options.resume and not options.name:

@@ -26,13 +26,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from search.plan import show
 
             return show(to_config(options))
-        return search(to_config(options), options.resume)
+        config = to_config(options)
+        code = search(config, options.resume)
+        return code or recover(config, options.recover)
     except Refusal as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def recover(config: Config, count: int) -> int:
+    """--recover N: what `search.recover` does with the best of each bin, on the same cluster."""
+    if count < 1:
+        return 0
+    from search.recover import main as recover_main
+
+    more = ["--address", config.address] if config.address else []
+    if config.workers:
+        more += ["--workers", str(config.workers)]
+    for each in config.bins if "all" not in config.bins else ():
+        recover_main([str(config.folder), "--select", "best", "--bin", each, "--top", str(count), *more])
+    if not config.bins or "all" in config.bins:
+        recover_main([str(config.folder), "--select", "best", "--top", str(count), *more])
+    return 0
 
 
 def search(config: Config, resume: bool = False) -> int:
@@ -71,10 +89,12 @@ def search(config: Config, resume: bool = False) -> int:
         progress.say(f"COMET: {embedded.LABEL}")
     told_data, count = data_signature(data, cleaned=True), len(data.segments)
     try:
-        return launch(Prepared(config, folder, source, bins, recipes, model, comet, told_data, count, progress))
+        code = launch(Prepared(config, folder, source, bins, recipes, model, comet, told_data, count, progress))
     except Refusal:
         folder.discard()
         raise
+    folder.release()
+    return code
 
 
 if __name__ == "__main__":
