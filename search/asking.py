@@ -19,7 +19,7 @@ from search.fit import Fitter
 from search.journal import Journal
 from search.recorder import Recorder, Tried
 from search.rungs import AUDIT, PART_CHANCE, Tally, paired_chance
-from search.sampler import HouseSampler, Known
+from search.sampler import WARM, HouseSampler, Known
 from search.searcher import EngineSearch, Job
 from search.space import Choice
 from search.stock import make_sampler
@@ -74,6 +74,7 @@ class Asking:
         study = searcher.open_study(sampler, self.space.distributions, self.config.trials - len(done), whole)
         if whole and jobs.KL in self.config.rungs:
             self.house.may_score = self.tally.may_score
+            self.house.warm_after = min(WARM, max(1, self.config.trials // 10))
         for candidate in self.recorder.candidates:
             if candidate.recipe == SEARCH:
                 self._retell(None if whole else study, candidate)

@@ -60,6 +60,7 @@ class HouseSampler(BaseSampler):
         self.forecast = Forecast(original)
         self.known: dict[bytes, Known] = {}
         self.may_score: Callable[[], bool] | None = None  # where candidates climb rungs: is there room to score one?
+        self.warm_after = WARM
         self._generator = np.random.default_rng(seed)
         self._asked: set[bytes] = set()
 
@@ -122,7 +123,7 @@ class HouseSampler(BaseSampler):
     @property
     def warm(self) -> bool:
         """Whether enough KLs are known for the best of them to be worth a score."""
-        return sum(np.isfinite(k.kl) for k in self.known.values()) >= WARM
+        return sum(np.isfinite(k.kl) for k in self.known.values()) >= self.warm_after
 
     # What it suggests
 

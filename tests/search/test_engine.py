@@ -60,11 +60,15 @@ def test_every_candidate_lies_in_the_bin_and_is_scored(finished: tuple[Path, Any
     assert sorted(c.candidate for c in searched) == [f"c{n:05d}" for n in range(1, 6)], (
         "two workers finish in any order"
     )
-    assert all(c.bin == "Bin2" and c.status == "scored" and c.segments == 6 for c in searched)
-    assert len({c.policy for c in searched}) == 5
+    assert all(c.bin == "Bin2" and c.status in ("scored", "stopped") and c.kl > 0 for c in searched)
+    scored = [c for c in searched if c.status == "scored"]
+    assert scored
+    assert all(c.segments == 6 and c.rung == "all" for c in scored)
+    assert all(c.segments == 0 and c.rung == "kl" for c in searched if c not in scored)
+    assert len({c.policy for c in scored}) == len(scored)
     original = next(c for c in found if c.candidate == "original")
     assert original.comet > 0.8, "the embedded model translates"
-    assert all(low <= c.comet <= high for c in found for low, high in [(c.comet_low, c.comet_high)])
+    assert all(c.comet_low <= c.comet <= c.comet_high for c in found if c.segments)
 
 
 def test_the_csv_is_the_front_and_its_policies_are_there(finished: tuple[Path, Any]) -> None:
@@ -109,9 +113,10 @@ def test_a_finished_run_resumed_has_nothing_to_do_or_goes_on(finished: tuple[Pat
     done = run(runs, "--trials", "7", "--resume")
     assert done.returncode == 0, done.stderr[-3000:]
     after = table(runs)
-    assert after[: len(before)] == before, "what was scored stays as it was"
+    assert [*map(repr, after)][: len(before)] == [*map(repr, before)], "what was scored stays as it was"
     assert sorted(c.candidate for c in after[len(before) :]) == ["c00006", "c00007"]
-    assert len({c.policy for c in after if c.recipe == "search"}) == 7, "nothing is tried twice"
+    scored = [c.policy for c in after if c.recipe == "search" and c.status == "scored"]
+    assert len(set(scored)) == len(scored), "nothing is scored twice"
 
 
 def test_killed_without_warning_and_resumed(tmp_path: Path) -> None:
