@@ -233,6 +233,9 @@ class Engine:
         started = time.perf_counter()
         try:
             return self._searching.goes_on(job, outcome)
+        except Exception as error:
+            self.searcher.break_off(error)
+            return False
         finally:
             self.standing.busy += time.perf_counter() - started
 

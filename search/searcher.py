@@ -52,6 +52,7 @@ class EngineSearch(OptunaSearch):
         self.phases: list[Phase] = []
         self.trials = 0  # still to ask of the study
         self.retries = 0
+        self.broken: Exception | None = None  # an error of ours: Tune would hide it and go on
         self._again: list[Job] = []  # candidates whose worker died
         self._jobs: dict[str, tuple[Phase | None, Job]] = {}
         self._asked: dict[str, Any] = {}  # candidate → Optuna's trial
@@ -85,7 +86,21 @@ class EngineSearch(OptunaSearch):
             found[job["kind"]] = found.get(job["kind"], 0) + 1
         return found
 
+    def break_off(self, error: Exception) -> None:
+        """Ends the search; whoever started it raises the error. Tune logs what its searcher raises, and goes on."""
+        self.broken = self.broken or error
+        self.phases.clear()
+        self._again.clear()
+        self.trials = 0
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        try:
+            return self._next(trial_id)
+        except Exception as error:
+            self.break_off(error)
+            return Searcher.FINISHED if not self._jobs else None
+
+    def _next(self, trial_id: str) -> dict[str, Any] | str | None:
         while self.phases:
             phase = self.phases[0]
             if phase.waiting:
@@ -119,6 +134,12 @@ class EngineSearch(OptunaSearch):
         return job
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        try:
+            self._complete(trial_id, result, error)
+        except Exception as found:
+            self.break_off(found)
+
+    def _complete(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
         if trial_id not in self._jobs:
             return
         phase, job = self._jobs.pop(trial_id)

@@ -131,6 +131,8 @@ def run_tune(engine: Engine, context: Context, gpus_per_worker: float) -> bool:
         shutil.rmtree(scratch, ignore_errors=True)
     if engine.refusal is not None:
         raise engine.refusal
+    if engine.searcher.broken is not None:
+        raise engine.searcher.broken
     finished = not engine.searcher.phases and engine.searcher.trials <= 0 and not engine.searcher.running
     if not finished and not interrupted and not engine.recorder.candidates:
         raise Refusal("the workers died before anything was scored: see Ray's dashboard for their logs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -138,6 +139,33 @@ def test_killed_without_warning_and_resumed(tmp_path: Path) -> None:
     after = [c.candidate for c in table(tmp_path)]
     assert after[: len(scored)] == scored
     assert len(after) == len(set(after)) == wanted + 1
+
+
+def test_a_killed_worker_costs_nothing(tmp_path: Path) -> None:
+    import psutil
+
+    log = (tmp_path / "log").open("w")
+    process = subprocess.Popen(command(tmp_path, "--trials", "8"), cwd=ROOT, stdout=log, stderr=log)
+    folder = tmp_path / "t" / "candidates.parquet"
+    deadline = time.time() + 500
+    killed = False
+    while time.time() < deadline and process.poll() is None:
+        if not killed and len(list(folder.glob("part-*.parquet"))) >= 2:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if child.name().startswith("ray::") and "Trainable.train" in " ".join(child.cmdline()):
+                        child.kill()
+                        killed = True
+                        break
+        time.sleep(0.05)
+    told = (tmp_path / "log").read_text(encoding="utf-8")
+    assert process.returncode == 0, told[-3000:]
+    assert killed, told[-3000:]
+    searched = [c for c in table(tmp_path) if c.recipe == "search"]
+    assert len(searched) == 8
+    assert all(c.status in ("scored", "stopped") for c in searched), [c.error for c in searched]
+    assert any(c.attempts == 2 for c in searched), "one was in flight, and was tried again"
+    assert "Traceback" not in told
 
 
 def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:

@@ -154,3 +154,23 @@ def test_nothing_of_it_is_pickled(tmp_path: Path) -> None:
     assert len(pickle.dumps(search)) < 200
     search.save(str(tmp_path / "state"))
     assert (tmp_path / "state").read_bytes() == b""
+
+
+def test_an_error_of_ours_ends_the_search_and_is_kept() -> None:
+    def broken(job: dict[str, Any], outcome: dict[str, Any]) -> None:  # noqa: ARG001
+        raise KeyError("a bug")
+
+    search = EngineSearch(broken, lambda parameters: {"kind": "score", "name": "c1", **parameters})
+    search.open_study(optuna.samplers.RandomSampler(0), SPACE, 5, False)
+    ask(search, "a")
+    finish(search, "a", comet=0.5, bytes=10)
+    assert isinstance(search.broken, KeyError)
+    assert ask(search, "b") == Searcher.FINISHED
+
+
+def test_an_error_while_asking_ends_the_search_too() -> None:
+    nothing: dict[str, dict[str, Any]] = {}
+    search = EngineSearch(lambda *_: None, lambda parameters: nothing[parameters["level a"]])
+    search.open_study(optuna.samplers.RandomSampler(0), SPACE, 5, False)
+    assert ask(search, "a") == Searcher.FINISHED
+    assert isinstance(search.broken, KeyError)
