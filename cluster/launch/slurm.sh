@@ -35,7 +35,7 @@ srun --ntasks-per-node=1 --kill-on-bad-exit=0 bash -c '
   "$BIN/python" -m cluster.wait "$HEAD:$PORT" 1
   exec "$BIN/ray" start --block --address="$HEAD:$PORT" --num-cpus="$CPUS"
 ' > "ray-$SLURM_JOB_ID.log" 2>&1 &
-trap 'kill %1 2>/dev/null || true; wait || true; rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
+trap 'kill %1 2>/dev/null || true; wait || true; rm -rf "$RAY_AUTH_TOKEN_PATH" "$SCRATCH"' EXIT
 
 "$BIN/python" -m cluster.wait "$HEAD:$PORT" "$SLURM_JOB_NUM_NODES"
 

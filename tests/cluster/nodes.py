@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 START = 300  # seconds a node may take on a busy machine
 
