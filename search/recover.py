@@ -144,7 +144,7 @@ def launch(
     from evaluate.dataset import open_data
     from evaluate.metrics import data_signature, signature_of
     from results.pareto import to_text
-    from search.bins import parse_bins
+    from search.bins import bins_of
     from search.launch import STORE, room
     from search.recorder import Recorder
     from search.recovery.board import Asked, Where, recover_run
@@ -154,7 +154,7 @@ def launch(
     model = str(embedded.MODEL) if config.model == "embedded" else model_folder(config.model)
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     source = compress.Source.open(model)
-    recorder = Recorder(folder, source.original_bytes, parse_bins(config.bins, source.original_bytes))
+    recorder = Recorder(folder, source.original_bytes, bins_of(config, source.original_bytes))
     data = open_data(config.data, "dev", config.lang).first(config.segments)
     joined = session.connect(config.address, config.threads)
     try:

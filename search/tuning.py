@@ -85,7 +85,9 @@ def spare_starting_actors() -> None:
         return
 
     def sparing(self: Any, trial: Trial) -> bool:
-        starting = trial in self._trial_to_actor and trial not in self._resetting_trials
+        own = self._trial_to_actor.get(trial)
+        # One that only waits for room may be replaced: after a machine's death there is less room than trials.
+        starting = own is not None and self._actor_manager.is_actor_started(own) and trial not in self._resetting_trials
         return False if starting else bool(reuse(self, trial))
 
     sparing.spares = True  # type: ignore[attr-defined]

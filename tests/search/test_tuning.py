@@ -38,10 +38,15 @@ def test_a_trial_whose_actor_is_being_made_gets_no_other(monkeypatch: pytest.Mon
     monkeypatch.setattr(TuneController, "_maybe_reuse_cached_actor", reuse_any)
     spare_starting_actors()
     spare_starting_actors()
-    controller = SimpleNamespace(_trial_to_actor={"starting": 1, "resetting": 2}, _resetting_trials={"resetting"})
+    controller = SimpleNamespace(
+        _trial_to_actor={"starting": 1, "resetting": 2, "waiting": 3},
+        _resetting_trials={"resetting"},
+        _actor_manager=SimpleNamespace(is_actor_started=lambda actor: actor != 3),
+    )
     reuse = TuneController._maybe_reuse_cached_actor
-    assert [reuse(controller, trial) for trial in ("new", "starting", "resetting")] == [True, False, True]
-    assert given == ["new", "resetting"]
+    asked = ("new", "starting", "resetting", "waiting")
+    assert [reuse(controller, trial) for trial in asked] == [True, False, True, True]
+    assert given == ["new", "resetting", "waiting"]
 
 
 def test_finished_trials_are_forgotten() -> None:
