@@ -7,6 +7,7 @@ grammar, voices and seeds give the first talks of the training set again: Opus, 
 from __future__ import annotations
 
 import csv
+import os
 import random
 import sys
 from pathlib import Path
@@ -48,7 +49,7 @@ def speak(folder: Path, talks: int = TALKS) -> Path:
                 wave = voices.say(sentence.en, talk.voice, gain)
                 if not voices.RATE // 2 < len(wave) <= features.SECONDS * voices.RATE:
                     continue
-                beside = path.with_name(f".{path.name}.part")
+                beside = path.with_name(f".{path.name}.{os.getpid()}.part")
                 how = {"format": "OGG", "subtype": "OPUS", "compression_level": speech.OPUS_LEVEL}
                 soundfile.write(beside, wave, voices.RATE, **how)
                 beside.replace(path)
