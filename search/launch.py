@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,9 +45,9 @@ def launch(prepared: Prepared) -> int:
     config, progress = prepared.config, prepared.progress
     joined = session.connect(config.address, config.threads)
     try:
-        progress.say(
-            f"Ray: {joined.nodes} nodes, {joined.cpus} CPUs, {joined.gpus:g} GPUs; dashboard {joined.dashboard}"
-        )
+        room_told = f"{joined.nodes} nodes, {joined.cpus} CPUs, {joined.gpus:g} GPUs"
+        token = " (its token: ray get-auth-token)" if os.environ.get(session.AUTH_MODE) == "token" else ""
+        progress.say(f"Ray: {room_told}; dashboard {joined.dashboard}{token}")
         workers, gpus = room(config, joined.cpus, joined.gpus)
         if gpus:  # how exactly a score can be had again depends on it
             prepared.folder.write("config.json", replace(config, device="cuda").to_json())
@@ -72,7 +73,10 @@ def launch(prepared: Prepared) -> int:
             config, prepared.folder, prepared.source, store, prepared.bins, prepared.recipes, workers, progress
         )
         engine.recorder.signature = lambda: _signature(prepared, handles)
-        finished = run_tune(engine, context, gpus)
+        try:
+            finished = run_tune(engine, context, gpus)
+        finally:
+            engine.standing.metrics.close()
     finally:
         session.disconnect()
     _show(engine, prepared, finished)
