@@ -68,7 +68,9 @@ ROWS = (
     Row("drop25-heal", "25 % of the LM layers", "heal, 250 steps", "drop:25", "heal", {"whole": LONG}),
     Row("drop25-heal-long", "25 % of the LM layers", "heal, 600 steps", "drop:25", "heal", {"whole": 600}),
     Row("diet", "at equal bytes", "`diet` (mixed levels, no training)", "diet"),
-    Row("ours", "at equal bytes", "ours: one `grid` level, `codes`", "ours", "codes", {"codes": SHORT}),
+    Row("ours", "at equal bytes", "ours: one `grid` level, `codes`, 60 steps", "ours", "codes", {"codes": SHORT}),
+    Row("ours-long", "at equal bytes", "ours: one `grid` level, `codes`, 250 steps", "ours", "codes", {"codes": LONG}),
+    Row("diet-codes", "at equal bytes", "ours: levels of `diet`, `codes`, 250 steps", "diet", "codes", {"codes": LONG}),
     Row("moslem-a", "at equal bytes", "`moslem-a`: NF4, `qlora:2`", "nf4", "qlora:2", {"adapters": SHORT}),
     Row("moslem-b", "at equal bytes", "`moslem-b`: 25 % dropped, NF4, `heal+qlora:2`", "nf4:25", "heal+qlora:2", BOTH),
     Row("grid2", "`grid@2`, calibrated", "compressed", "grid@2"),
@@ -236,7 +238,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work/recovery"), help="rows, speech and store")
     parser.add_argument("--lang", default=",".join(LANGUAGES))
     parser.add_argument("--rows", default=",".join(row.name for row in ROWS))
-    parser.add_argument("--talks", type=int, default=100)
+    parser.add_argument("--talks", type=int, default=300)
     parser.add_argument("--out", type=Path, help="the table as Markdown")
     given = parser.parse_args()
     torch.set_num_threads(1)
