@@ -96,6 +96,7 @@ class Asking:
         rungs = self.config.rungs
         if entry is not None and math.isfinite(entry.kl):  # was stopped at its KL, and has become promising
             rungs = tuple(rung for rung in rungs if rung != jobs.KL)
+            self.tally.full += 1
         else:
             self.tally.asked += 1
         self._number += 1

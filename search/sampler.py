@@ -28,6 +28,7 @@ from search.space import Choice
 
 SPREAD = 0.6  # of a draw from the posterior: below 1 leans to what is known
 WARM = 12  # KLs measured before the first candidate is scored for its KL
+AT_TOP = 0.5  # share of suggestions, and of promotions, that go for the best COMET of the bin: its very top
 SIZES = 6  # target sizes weighed against each other for each suggestion
 TRADES = 0.7  # share of suggestions that change one of the best policies, once there are some
 PROPOSALS = 24  # trades looked at for each one suggested
@@ -150,10 +151,12 @@ class HouseSampler(BaseSampler):
         return found
 
     def promising(self, into: Bin) -> Known | None:
-        """Of the policies never scored, the one whose KL promises the front the most, if any has a chance."""
+        """Of the policies never scored, one whose KL promises much, if any has a chance: the least KL of all, or the
+        greatest gain of the front."""
         near = [k for k in self.known.values() if into.holds(k.size) and np.isfinite(k.kl)]
         front = self._front(into)
         best, most = None, 0.0
+        for_the_top = self._generator.random() < AT_TOP
         for index in front_indices([(k.size, -k.kl) for k in near]):
             entry = near[index]
             if entry.pending or np.isfinite(entry.comet):
@@ -161,8 +164,9 @@ class HouseSampler(BaseSampler):
             rival = max((comet for size, comet in front if size <= entry.size), default=0.0)
             chance = self.forecast.chance(entry.kl, rival)
             gain = self._gain(front, into, entry.size, max(self._forecast_comet(entry.kl), rival + 1e-4))
-            if chance >= CHANCE and chance * gain > most:
-                best, most = entry, chance * gain
+            promise = 1.0 / entry.kl if for_the_top else chance * gain
+            if chance >= CHANCE and promise > most:
+                best, most = entry, promise
         return best
 
     def chance(self, entry: Known, into: Bin) -> float:
@@ -184,9 +188,11 @@ class HouseSampler(BaseSampler):
         return hypervolume([*front, (size, comet)], worst) - hypervolume(front, worst)
 
     def _target(self, into: Bin, damage: Damage) -> float:
-        """A size inside the bin: of some drawn at random, in proportion to what the front would gain there."""
+        """A size inside the bin: its top, or of some drawn at random, in proportion to the front's gain there."""
         low = max(into.low, self.fitter.size(self.fitter.smallest()))
         high = into.high - 1
+        if self._generator.random() < AT_TOP:
+            return float(high)
         sizes = low + (high - low) * (np.arange(SIZES) + self._generator.random(SIZES)) / SIZES
         sizes[-1] = high
         overhead = self.fitter.size(self.fitter.smallest()) - self.fitter.space.weigh(self.fitter.smallest())
