@@ -110,7 +110,7 @@ def test_kl_alone_teaches_which_policy_is_good(seed: int) -> None:
         perfect = allocate(w.space, w.truth, w.space.weigh(choice))
         assert perfect is not None
         excess.append(np.log(kl / kl_of(w, perfect)))
-    assert np.median(excess[-20:]) < 0.5 * np.median(excess[:20])
+    assert np.median(excess[-20:]) < 0.7 * np.median(excess[:20])
     assert np.median(excess[-20:]) < 0.35
 
 
