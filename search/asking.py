@@ -78,7 +78,7 @@ class Asking:
         for candidate in self.recorder.candidates:
             if candidate.recipe == SEARCH:
                 self._retell(None if whole else study, candidate)
-            elif candidate.status == SCORED:
+            elif candidate.status == SCORED and not candidate.parent:  # what was trained says nothing of its policy
                 self._learn_recipe(candidate)
 
     def _stock(self, seed: int) -> Any:

@@ -83,7 +83,8 @@ class Config:
             if unknown:
                 raise Refusal(f"the run was made with settings unknown here ({', '.join(unknown)}): use its version")
             for name in ("bins", "levels", "rungs"):
-                found[name] = tuple(found[name])
+                if name in found:  # a setting that the run's version did not know yet has its default
+                    found[name] = tuple(found[name])
             return Config(**found)
         except (json.JSONDecodeError, TypeError, KeyError) as error:
             raise Refusal(f"config.json of the run is damaged ({error})") from None
