@@ -145,7 +145,7 @@ def launch(
     from evaluate.metrics import data_signature, signature_of
     from results.pareto import to_text
     from search.bins import bins_of
-    from search.launch import STORE, room
+    from search.launch import room, store_of
     from search.recorder import Recorder
     from search.recovery.board import Asked, Where, recover_run
 
@@ -165,7 +165,7 @@ def launch(
         recorder.signature = lambda: signature
         context = Where(
             model=model,
-            store=str((Path(config.runs) / STORE).resolve()),
+            store=store_of(config),
             data=config.data,
             split="dev",
             lang=config.lang,

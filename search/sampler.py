@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from results.front import front_indices, hypervolume
 from search.allocate import Damage, allocate, fill
 from search.bins import Bin
-from search.damage import FLOOR, Belief, observed
+from search.damage import FLOOR, LEAST, Belief, observed
 from search.fit import Fitter
 from search.rungs import CHANCE, Forecast
 from search.space import Choice
@@ -164,15 +164,10 @@ class HouseSampler(BaseSampler):
             rival = max((comet for size, comet in front if size <= entry.size), default=0.0)
             chance = self.forecast.chance(entry.kl, rival)
             gain = self._gain(front, into, entry.size, max(self._forecast_comet(entry.kl), rival + 1e-4))
-            promise = 1.0 / entry.kl if for_the_top else chance * gain
+            promise = 1.0 / max(entry.kl, LEAST) if for_the_top else chance * gain
             if chance >= CHANCE and promise > most:
                 best, most = entry, promise
         return best
-
-    def chance(self, entry: Known, into: Bin) -> float:
-        """Of standing on the bin's front, going by KL."""
-        rival = max((comet for size, comet in self._front(into) if size <= entry.size), default=0.0)
-        return self.forecast.chance(entry.kl, rival)
 
     def _forecast_comet(self, kl: float) -> float:
         return self.original * float(np.exp(FLOOR - np.exp(self.forecast.log_damage(kl)[0])))
@@ -208,10 +203,7 @@ class HouseSampler(BaseSampler):
         return float(self._generator.choice(sizes, p=gains / gains.sum()))
 
     def _parents(self, into: Bin, target: float) -> list[Known]:
-        """The best policies of the bin for a size: by what belief says they would be with all of it spent.
-
-        Measured KL (else damage) is brought to the target along the belief's own curve.
-        """
+        """The newest policies of the bin that are no larger than the target, the least KL first (else the best COMET)."""
         entries = [k for k in self.known.values() if into.holds(k.size) and k.size <= target]
         entries = entries[-400:]
         if any(np.isfinite(k.kl) for k in entries):

@@ -133,3 +133,13 @@ def test_the_most_promising_of_those_stopped_is_scored_when_there_is_room() -> N
     room[0] = False
     new = w.space.from_parameters(study.ask().relative_params)
     assert w.space.key(new) not in {key for key, known in sampler.known.items() if np.isfinite(known.kl)}
+
+
+def test_a_policy_as_good_as_the_original_is_promising() -> None:
+    """A KL of 0, as of a policy that changes nothing, is a number like any other."""
+    w = world(layers=6)
+    sampler, into = house(w, 0), middle_bin(w)
+    for kl in (0.0, 0.2, 0.4):
+        choice = sampler.suggest(into)
+        sampler.learn_kl(choice, w.fitter.size(choice), kl)
+    assert all(sampler.promising(into) is not None for _ in range(20))
