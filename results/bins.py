@@ -1,6 +1,6 @@
 """The bins of one model, and sizes as people write them. A boundary value belongs to the larger bin, GB = 1e9 bytes.
 
-A model that is not full-size has bins in proportion to its original bytes (search/bins.py cuts them the same way).
+A model that is not full-size has bins in proportion to its original bytes (a search uses these too).
 """
 
 from __future__ import annotations
@@ -16,9 +16,14 @@ NEAR_FULL_SIZE = 0.5  # from half of that on the bins are taken as they are
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
+def scale_for(original_bytes: int) -> float:
+    """1 for full-size models, else the model's share of the full size."""
+    return 1.0 if original_bytes >= NEAR_FULL_SIZE * FULL_SIZE else original_bytes / FULL_SIZE
+
+
 def bins_of(original_bytes: int) -> tuple[BinRange, ...]:
     """Every bin of a model of so many bytes."""
-    scale = 1.0 if original_bytes >= NEAR_FULL_SIZE * FULL_SIZE else original_bytes / FULL_SIZE
+    scale = scale_for(original_bytes)
     return tuple((name, round(low * scale), round(high * scale)) for name, (low, high) in BINS.items())
 
 

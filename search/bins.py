@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compress.bins import BINS
 from compress.errors import Refusal
+from results import bins as cut
 from search.config import Config
-
-FULL_SIZE = 16_794_189_824  # Qwen2-Audio-7B in bf16, the model the bins were made for
-NEAR_FULL_SIZE = 0.5  # from half of that on the bins are taken as they are
 
 
 @dataclass(frozen=True)
@@ -31,12 +28,11 @@ class Bin:
 
 def scale_for(original_bytes: int) -> float:
     """1 for full-size models, else the model's share of the full size."""
-    return 1.0 if original_bytes >= NEAR_FULL_SIZE * FULL_SIZE else original_bytes / FULL_SIZE
+    return cut.scale_for(original_bytes)
 
 
 def all_bins(original_bytes: int) -> tuple[Bin, ...]:
-    scale = scale_for(original_bytes)
-    return tuple(Bin(name, round(low * scale), round(high * scale)) for name, (low, high) in BINS.items())
+    return tuple(Bin(*each) for each in cut.bins_of(original_bytes))
 
 
 def parse_bins(names: Sequence[str], original_bytes: int) -> tuple[Bin, ...]:
@@ -64,4 +60,4 @@ def bins_of(config: Config, original_bytes: int) -> tuple[Bin, ...]:
 
 def bin_of(size: int, original_bytes: int) -> str:
     """Name of the bin a size falls into, '-' for none (4 GB and above at full size)."""
-    return next((each.name for each in all_bins(original_bytes) if each.holds(size)), "-")
+    return cut.bin_of(size, original_bytes)

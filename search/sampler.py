@@ -203,7 +203,7 @@ class HouseSampler(BaseSampler):
         return float(self._generator.choice(sizes, p=gains / gains.sum()))
 
     def _parents(self, into: Bin, target: float) -> list[Known]:
-        """The newest policies of the bin that are no larger than the target, the least KL first (else the best COMET)."""
+        """The newest policies of the bin no larger than the target, the least KL first (else the best COMET)."""
         entries = [k for k in self.known.values() if into.holds(k.size) and k.size <= target]
         entries = entries[-400:]
         if any(np.isfinite(k.kl) for k in entries):

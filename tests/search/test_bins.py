@@ -7,7 +7,8 @@ import itertools
 import pytest
 
 from compress.errors import Refusal
-from search.bins import FULL_SIZE, all_bins, bin_of, parse_bins
+from results.bins import FULL_SIZE
+from search.bins import all_bins, bin_of, parse_bins
 
 
 @pytest.mark.parametrize(
