@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -102,7 +103,10 @@ class Worker:
             if rung == KL:
                 taught = self._teach(said)
                 resident.apply(chosen)  # teaching, at the first such job, has brought the original back
-                outcome["kl"] = closeness(resident.model, taught, tower=self.tower, tower_key=heard)
+                outcome |= {"kl": closeness(resident.model, taught, tower=self.tower, tower_key=heard), "rung": rung}
+                if not math.isfinite(outcome["kl"]):
+                    yield outcome | {"error": "the model's outputs under this policy are not numbers"}
+                    return
             else:
                 batches = self._ready(PART if rung == PART else REST if texts else ALL)
                 started = time.perf_counter()
