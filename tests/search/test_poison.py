@@ -1,0 +1,131 @@
+"""A candidate that always kills its worker, one whose outputs are not numbers, a disk that runs full: for real."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from results.candidate import Candidate
+from results.table import Table
+
+pytestmark = pytest.mark.engine
+ROOT = Path(__file__).parent.parent.parent
+SMALL = ["--levels", "raw:bf16,grid@1,grid@2", "--segments", "6", "--no-baselines", "--max-new-tokens", "32"]
+POISONED = '''
+"""search.run with a worker that dies whenever it is given c00002, and whose model is NaN for c00003."""
+import os
+import sys
+
+import torch
+
+import cluster.trainable
+from search.run import main
+
+DEATHS = sys.argv.pop(1)
+
+
+class Poisoned(cluster.trainable.JobTrainable):
+    def step(self):
+        name = self._job.get("name")
+        if name == "c00002":
+            with open(DEATHS, "a") as stream:
+                stream.write(f"{os.getpid()}\\n")
+            os.kill(os.getpid(), 9)
+        if name != "c00003":
+            return super().step()
+        resident = self._worker._load()  # one that will be asked for next anyway
+        module = next(m for m in resident.model.modules() if type(m).__name__.endswith("RMSNorm"))
+        sane = module.forward
+        module.forward = lambda states: sane(states) * float("nan")
+        try:
+            return super().step()
+        finally:
+            module.forward = sane
+
+
+cluster.trainable.JobTrainable = Poisoned
+sys.exit(main(sys.argv[1:]))
+'''
+
+
+def arguments(runs: Path, *more: str) -> list[str]:
+    return ["--bin", "Bin2", "--lang", "en-zh", "--runs", str(runs), "--name", "t", *SMALL, *more]
+
+
+def table(runs: Path) -> dict[str, Candidate]:
+    return {c.candidate: c for c in Table(runs / "t" / "candidates.parquet").read() if c.recipe == "search"}
+
+
+def test_poison_is_tried_twice_then_failed_and_never_asked_for_again(tmp_path: Path) -> None:
+    (tmp_path / "poisoned.py").write_text(POISONED, encoding="utf-8")
+    deaths = tmp_path / "deaths"
+
+    def run(*more: str) -> None:
+        command = [sys.executable, str(tmp_path / "poisoned.py"), str(deaths), *arguments(tmp_path, *more)]
+        done = subprocess.run(command, cwd=ROOT, env=None, capture_output=True, text=True, timeout=600, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "Traceback" not in done.stderr
+
+    run("--trials", "5")
+    found = table(tmp_path)
+    assert sorted(found) == [f"c{n:05d}" for n in range(1, 6)]
+    poison, unsound = found["c00002"], found["c00003"]
+    assert (poison.status, poison.attempts, poison.error) == ("failed", 2, "the worker died")
+    assert len(set(deaths.read_text().split())) == 2, "it took two workers with it"
+    assert unsound.status == "failed", (unsound.status, unsound.kl, unsound.comet)
+    assert "not numbers" in unsound.error
+    others = [found[name] for name in ("c00001", "c00004", "c00005")]
+    assert all(c.status in ("scored", "stopped") for c in others), [c.error for c in others]
+
+    run("--trials", "7", "--resume")
+    after = table(tmp_path)
+    assert len(deaths.read_text().split()) == 2
+    assert len(after) == 7
+    assert {after[n].policy for n in ("c00002", "c00003")}.isdisjoint(
+        c.policy for name, c in after.items() if name not in ("c00002", "c00003")
+    )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MiB for the run, where the machine lets us mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs the right to mount")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_lost(small_disk: Path, tmp_path: Path) -> None:
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        store = ["--store", str(tmp_path / "store")]
+        command = [sys.executable, "-m", "search.run", *arguments(small_disk, *store, *more)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+
+    filled = small_disk / "someone-else"
+    done = run("--trials", "3")
+    assert done.returncode == 0, done.stderr[-3000:]
+    before = table(small_disk)
+    with filled.open("wb", buffering=0) as stream:
+        try:
+            while True:
+                stream.write(b"x" * 4096)
+        except OSError:
+            pass
+    done = run("--trials", "6", "--resume")
+    assert done.returncode == 2, done.stderr[-3000:]
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: "), last
+    assert "no space left" in last
+    assert "Traceback" not in done.stderr
+    assert {name: repr(c) for name, c in table(small_disk).items()} == {n: repr(c) for n, c in before.items()}
+    filled.unlink()
+    done = run("--trials", "6", "--resume")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(table(small_disk)) == 6
