@@ -13,7 +13,7 @@ from compress.errors import Refusal
 
 CALIBRATE, BUILD, SCORE, SENSE = "calibrate", "build", "score", "sense"
 KL, PART, ALL = "kl", "part", "all"  # rungs of a score
-LEVEL, DROP = "level", "drop"
+LEVEL, DROP, TRIM = "level", "drop", "trim"
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ def calibrate(said: str) -> dict[str, Any]:
     return {"kind": CALIBRATE, "said": said}
 
 
-def build(treatments: Sequence[tuple[str, str]], calibration: str) -> dict[str, Any]:
-    """Encode units at levels: (unit, level) pairs."""
-    return {"kind": BUILD, "treatments": [list(pair) for pair in treatments], "calibration": calibration}
+def build(treatments: Sequence[tuple[str, str]], calibration: str, vocabularies: Sequence[str] = ()) -> dict[str, Any]:
+    """Encode units at levels: (unit, level) pairs. What has a row a token is encoded under the vocabularies too."""
+    job = {"kind": BUILD, "treatments": [list(pair) for pair in treatments], "calibration": calibration}
+    return job | {"vocabularies": list(vocabularies)}
 
 
 def score(policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> dict[str, Any]:
@@ -52,7 +53,8 @@ def score(policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> 
 
 
 def sense(treatments: Sequence[tuple[str, str, str]], calibration: str, said: str) -> dict[str, Any]:
-    """KL of the original with one treatment at a time: (LEVEL, unit, level) or (DROP, layer, "")."""
+    """KL of the original with one treatment at a time: (LEVEL, unit, level), (DROP, layer, "") or
+    (TRIM, vocabulary, "")."""
     return {"kind": SENSE, "treatments": [list(t) for t in treatments], "calibration": calibration, "said": said}
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import compress
-from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, Context, read_said
+from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, TRIM, Context, read_said
+from compress.assemble import processor_of
 from compress.codecs.raw import FORMATS
 from compress.codecs.statistics import Statistics
 from compress.hessians import statistics
-from compress.variant import decode_unit
-from evaluate.batches import Batch, prepare
+from compress.variant import decode_unit, trimmed
+from compress.vocabulary import FULL, trim
+from evaluate.batches import FEATURES, Batch, prepare
 from evaluate.cleanup import clean
-from evaluate.closeness import Taught, append_translations, closeness, teach
+from evaluate.closeness import Smaller, Taught, append_translations, closeness, teach
 from evaluate.dataset import DataSet, open_data
 from evaluate.drafts import Drafts
 from evaluate.metrics import bleu, chrf
@@ -47,14 +50,15 @@ class Worker:
         self.data: DataSet = open_data(context.data, context.split, context.lang).first(context.segments)
         self._score = score
         self._original = original_policy(self.source)
-        self.tower, self.drafts = TowerCache(TOWER_BYTES), Drafts()
+        self.tower = TowerCache(TOWER_BYTES)
+        self.drafts: dict[str, Drafts] = {}  # by vocabulary: another one numbers its tokens otherwise
         self.forget()
 
     def forget(self) -> None:
         """Lets go of the model and of what lies ready, so that the next job starts afresh: after an error."""
         self._resident: Any = None
-        self._batches: dict[str, list[Batch]] = {}
-        self._taught: list[Taught] = []
+        self._batches: dict[tuple[str, str], list[Batch]] = {}  # by vocabulary, and which segments
+        self._taught: dict[str, list[Taught]] = {}  # by vocabulary
         self.tower.clear()
 
     def run(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -62,7 +66,7 @@ class Worker:
         if job["kind"] == SCORE:
             yield from self.score(job["policy"], job["rungs"], job["said"])
         elif job["kind"] == BUILD:
-            yield self.build(job["treatments"], job["calibration"])
+            yield self.build(job["treatments"], job["calibration"], job.get("vocabularies", ()))
         elif job["kind"] == CALIBRATE:
             yield self.calibrate(job["said"])
         else:
@@ -71,13 +75,16 @@ class Worker:
     def calibrate(self, said: str) -> dict[str, Any]:
         """Gathers the inputs of every matrix on the speech and the original's own translations of it."""
         resident = self._load()
+        resident.restore()
         texts = read_said(self.store, said)
-        taught = [append_translations(batch, resident.processor, texts) for batch in self._ready(ALL)]
+        taught = [append_translations(batch, resident.processor, texts) for batch in self._ready(FULL, ALL)]
         batches, places = [inputs for inputs, _ in taught], [where for _, where in taught]
         digest = compress.calibrate(self.source, batches, self.store, places=places, resident=resident)
         return {"calibration": digest}
 
-    def build(self, treatments: Sequence[Sequence[str]], calibration: str) -> dict[str, Any]:
+    def build(
+        self, treatments: Sequence[Sequence[str]], calibration: str, vocabularies: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """Encodes variants into the store; tells each one's relative error. What does not fit is told, not raised."""
         built, unfit = [], []
         for unit, level in treatments:
@@ -88,7 +95,17 @@ class Worker:
                 unfit.append([unit, level, str(refusal)])
             else:
                 built.append([unit, level, relative_error(self.source, self.store, variant, calibration)])
+                self._build_trimmed(unit, level, calibration, vocabularies)
         return {"built": built, "unfit": unfit}
+
+    def _build_trimmed(self, unit: str, level: str, calibration: str, vocabularies: Sequence[str]) -> None:
+        """The same with fewer rows. A level that no longer fits is missing from the store, and so from the space."""
+        for vocabulary in vocabularies:
+            if trimmed(self.source, self.source.anatomy.unit(unit), vocabulary, self.store) is not None:
+                with contextlib.suppress(compress.errors.Refusal):
+                    compress.build(
+                        self.source, unit, level, self.store, wanted=compress.Wanted(vocabulary, calibration)
+                    )
 
     def score(self, policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> Iterator[dict[str, Any]]:
         """KL, translations and scores of one policy, as far as the rungs go and whoever iterates wants them."""
@@ -101,14 +118,14 @@ class Worker:
         scores: dict[int, float] = {}
         for rung in rungs:
             if rung == KL:
-                taught = self._teach(said)
+                taught = self._teach(said, chosen.vocabulary)
                 resident.apply(chosen)  # teaching, at the first such job, has brought the original back
                 outcome |= {"kl": closeness(resident.model, taught, tower=self.tower, tower_key=heard), "rung": rung}
                 if not math.isfinite(outcome["kl"]):
                     yield outcome | {"error": "the model's outputs under this policy are not numbers"}
                     return
             else:
-                batches = self._ready(PART if rung == PART else REST if texts else ALL)
+                batches = self._ready(chosen.vocabulary, PART if rung == PART else REST if texts else ALL)
                 started = time.perf_counter()
                 raw = translate(
                     resident.model,
@@ -117,7 +134,7 @@ class Worker:
                     self.context.max_new_tokens,
                     tower=self.tower,
                     tower_key=heard,
-                    drafts=self.drafts,
+                    drafts=self.drafts.setdefault(chosen.vocabulary, Drafts()),
                 )
                 outcome["translate_seconds"] += time.perf_counter() - started
                 indices = sorted(index for batch in batches for index in batch.indices)
@@ -147,31 +164,41 @@ class Worker:
 
     def sense(self, treatments: Sequence[Sequence[str]], calibration: str, said: str) -> dict[str, Any]:
         """KL to the original of each treatment alone."""
-        taught = self._teach(said)
         resident = self._load()
         found = []
         for kind, name, level in treatments:
             if kind == DROP:
                 policy = replace(self._original, dropped=(name,))
+            elif kind == TRIM:
+                policy = replace(self._original, vocabulary=name)
             else:
                 levels = {**self._original.levels, name: level}
                 policy = replace(self._original, levels=levels, calibration=calibration)
+            taught = self._teach(said, policy.vocabulary)
             resident.apply(policy)
             heard = tower_key(policy)
             found.append([kind, name, level, closeness(resident.model, taught, tower=self.tower, tower_key=heard)])
         return {"sensed": found}
 
-    def _teach(self, said: str) -> list[Taught]:
-        """What the original says on the first segments, at the first job that needs it."""
-        if not self._taught:
+    def _teach(self, said: str, vocabulary: str = FULL) -> list[Taught]:
+        """What the original says on the first segments, at the first job of a vocabulary that needs it."""
+        if vocabulary not in self._taught:
             resident = self._load()
+            smaller = trim(self.source, vocabulary, self.store)
             resident.restore()
             part = self.data.first(self.context.sense_segments)
             batches = prepare(part, resident.processor, self.context.batch_size, self.context.chat)
-            self._taught = teach(
-                resident.model, resident.processor, batches, read_said(self.store, said)[: len(part.segments)]
+            texts = read_said(self.store, said)[: len(part.segments)]
+            self._taught[vocabulary] = teach(
+                resident.model,
+                resident.processor,
+                batches,
+                texts,
+                smaller=None
+                if smaller is None
+                else Smaller(smaller.ids.tolist(), processor_of(smaller.files), resident.processor),
             )
-        return self._taught
+        return self._taught[vocabulary]
 
     def _load(self) -> Any:
         """The resident model, at the first job that needs it."""
@@ -179,18 +206,30 @@ class Worker:
             self._resident = compress.Resident(self.source, self.store, device=self.context.device)
         return self._resident
 
-    def _ready(self, which: str) -> list[Batch]:
-        """Speech as the model takes it: all segments, those of the rung "part", or the rest."""
-        if which not in self._batches:
+    def _ready(self, vocabulary: str, which: str) -> list[Batch]:
+        """Speech as the model takes it: all segments, those of the rung "part", or the rest. The resident model has
+        the vocabulary already: its processor numbers the prompt's tokens."""
+        if (vocabulary, which) not in self._batches:
             everything = range(len(self.data.segments))
             part = set(self.context.part)
             wanted = [i for i in everything if which == ALL or (i in part) == (which == PART)]
             data = replace(self.data, segments=tuple(self.data.segments[i] for i in wanted))
             batches = prepare(data, self._load().processor, self.context.batch_size, self.context.chat)
-            self._batches[which] = [
-                replace(batch, indices=tuple(wanted[index] for index in batch.indices)) for batch in batches
+            sounds = {
+                b.indices: b.inputs for (_, those), ready in self._batches.items() if those == which for b in ready
+            }
+            self._batches[vocabulary, which] = [
+                with_sounds(replace(batch, indices=indices), sounds.get(indices, {}))
+                for batch in batches
+                for indices in [tuple(wanted[index] for index in batch.indices)]
             ]
-        return self._batches[which]
+        return self._batches[vocabulary, which]
+
+
+def with_sounds(batch: Batch, known: Mapping[str, Any]) -> Batch:
+    """The batch, its sounds not held twice where they are known from another vocabulary's."""
+    shared = {n: known[n] for n in FEATURES if n in known and known[n].equal(batch.inputs[n])}
+    return replace(batch, inputs={**batch.inputs, **shared})
 
 
 def original_policy(source: compress.Source) -> compress.Policy:

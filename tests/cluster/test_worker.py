@@ -12,7 +12,7 @@ import pytest
 
 import embedded
 from cluster import jobs
-from cluster.jobs import DROP, LEVEL, Context
+from cluster.jobs import DROP, LEVEL, TRIM, Context
 from cluster.worker import Worker, model_folder, original_policy
 from compress.errors import Refusal
 
@@ -94,6 +94,44 @@ def test_sensitivities(worker: Worker) -> None:
     assert nothing == pytest.approx(0, abs=1e-6)
     assert 0 < little < much
     assert drop > little
+
+
+def test_a_trimmed_policy_translates_and_scores_as_its_artifact_does(worker: Worker, tmp_path: Path) -> None:
+    from compress.packing import pack
+    from evaluate.batches import prepare
+    from evaluate.cleanup import clean
+    from evaluate.models import load_model
+    from evaluate.translate import translate
+
+    last(worker, jobs.score(None))  # batches and drafts of the whole vocabulary lie ready
+    policy = replace(original_policy(worker.source), vocabulary="scripts:en,de", dropped=("lm.3",))
+    found = last(worker, jobs.score(policy.to_json(), ("kl", "part", "all"), said(worker)))
+    pack(worker.source, policy, worker.store, tmp_path / "artifact")
+    model, processor = load_model(str(tmp_path / "artifact"))
+    raw = translate(model, processor, prepare(worker.data, processor, worker.context.batch_size), 40)
+    assert found["hypotheses"] == [clean(text) for text in raw]
+    assert found["kl"] > 0
+    again = last(worker, jobs.score(policy.to_json()))
+    assert again["hypotheses"] == found["hypotheses"]
+    full = replace(policy, vocabulary="full")
+    assert last(worker, jobs.score(full.to_json(), ("kl",), said(worker)))["kl"] == pytest.approx(found["kl"], rel=0.1)
+
+
+def test_a_trim_alone_costs_little(worker: Worker) -> None:
+    treatments = [(TRIM, "scripts:en,de", ""), (LEVEL, "head", "grid@1"), (TRIM, "scripts:en,zh", "")]
+    found = last(worker, jobs.sense(treatments, "", said(worker)))["sensed"]
+    trim, head, nothing = (entry[3] for entry in found)
+    assert 0 <= trim < 0.005 < head
+    assert nothing == pytest.approx(0, abs=1e-6), "all tokens stay"
+
+
+def test_what_has_a_row_a_token_is_encoded_under_every_vocabulary(worker: Worker) -> None:
+    import compress
+
+    worker.build([["head", "grid@3"], ["lm.5.mlp", "grid@3"]], "", ["scripts:en,de"])
+    ledger = compress.Ledger(worker.source, worker.store, ["grid@3"])
+    assert ledger.size("head", "grid@3", "scripts:en,de") < 0.7 * ledger.size("head", "grid@3")
+    assert ledger.size("lm.5.mlp", "grid@3", "scripts:en,de") == ledger.size("lm.5.mlp", "grid@3")
 
 
 def test_rungs_report_one_after_the_other_and_end_where_one_rung_does(worker: Worker) -> None:

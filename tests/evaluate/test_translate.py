@@ -10,10 +10,13 @@ import torch
 
 import compress
 import embedded
+from compress.assemble import processor_of
 from compress.errors import Refusal
+from compress.vocabulary import trim
 from evaluate.batches import prepare
-from evaluate.closeness import closeness, teach
+from evaluate.closeness import Smaller, append_translations, closeness, log_probs, respelled, teach
 from evaluate.dataset import DataSet, Segment, open_data
+from evaluate.tower import Ear
 from evaluate.translate import halves, translate
 
 COUNT = 10
@@ -115,3 +118,72 @@ def test_a_segment_longer_than_the_window_is_refused_by_name(resident: Any, tmp_
 def test_a_text_model_given_speech_is_refused(data: DataSet) -> None:
     with pytest.raises(Refusal, match="takes no audio"):
         prepare(data, object(), 1)
+
+
+@pytest.fixture(scope="module")
+def german(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, DataSet, Any, list[str]]:
+    """The original, some speech in batches, and what it says in German, where the embedded vocabulary can shrink."""
+    data = open_data("embedded", "dev", "en-de").first(COUNT)
+    store = compress.Store(tmp_path_factory.mktemp("german"))
+    resident = compress.Resident(compress.Source.open(embedded.MODEL), store)
+    batches = prepare(data, resident.processor, COUNT)
+    return resident, data, batches, translate(resident.model, resident.processor, batches, 48)
+
+
+def smaller_of(resident: Any) -> Smaller:
+    found = trim(resident.source, "scripts:en,de")
+    assert found is not None
+    return Smaller(found.ids.tolist(), processor_of(found.files), resident.processor)
+
+
+def test_closeness_under_a_smaller_vocabulary_is_what_the_lost_tokens_had(german: Any) -> None:
+    resident, _, batches, texts = german
+    resident.restore()
+    plain = teach(resident.model, resident.processor, batches, texts)
+    smaller = smaller_of(resident)
+    taught = teach(resident.model, resident.processor, batches, texts, smaller=smaller)
+    assert len(smaller.ids) == 677 < resident.source.anatomy.vocabulary
+    said = log_probs(resident.model, plain[0].inputs, plain[0].places, Ear(resident.model, plain[0].batch))
+    lost = -said[:, smaller.ids].logsumexp(-1).mean().item()
+    policy = original_policy_of(resident, "scripts:en,de")
+    resident.apply(policy)
+    found = closeness(resident.model, taught)
+    # The same weights say the same of what stays, so that only the mass of what goes is missing.
+    assert found == pytest.approx(lost, abs=2e-6)
+    assert 0 <= found < 0.01
+    resident.apply(compress.Policy(policy.model, dict.fromkeys(policy.levels, "grid@1"), (), policy.vocabulary))
+    assert closeness(resident.model, taught) > 0.1
+    resident.restore()
+
+
+def original_policy_of(resident: Any, vocabulary: str) -> compress.Policy:
+    levels = dict.fromkeys(resident.source.anatomy.units, "raw:bf16")
+    return compress.Policy(model=resident.source.digest, levels=levels, vocabulary=vocabulary)
+
+
+def test_a_vocabulary_that_loses_nothing_gives_the_plain_closeness(german: Any) -> None:
+    resident, _, batches, texts = german
+    resident.restore()
+    everything = range(resident.source.anatomy.vocabulary)
+    smaller = Smaller(everything, resident.processor, resident.processor)
+    taught = teach(resident.model, resident.processor, batches, texts, smaller=smaller)
+    plain = teach(resident.model, resident.processor, batches, texts)
+    assert all(torch.equal(a.inputs["input_ids"], b.inputs["input_ids"]) for a, b in zip(taught, plain, strict=True))
+    assert all(torch.equal(a.places, b.places) for a, b in zip(taught, plain, strict=True))
+    resident.apply(compress.Policy(resident.source.digest, dict.fromkeys(resident.source.anatomy.units, "grid@2")))
+    assert closeness(resident.model, taught) == pytest.approx(closeness(resident.model, plain), rel=1e-5)
+    resident.restore()
+
+
+def test_a_token_that_goes_is_written_in_its_pieces_and_the_places_stay(german: Any) -> None:
+    resident, _, batches, _ = german
+    smaller = smaller_of(resident)
+    chinese = ["模型翻译语音 and back" for _ in range(COUNT)]
+    plain, before = append_translations(batches[0], resident.processor, chinese)
+    inputs, places = respelled(batches[0], resident.processor, chinese, smaller)
+    assert int(places.sum()) == int(before.sum()), "a place for each token of the original's"
+    assert inputs["input_ids"].shape[1] > plain["input_ids"].shape[1]
+    assert int(inputs["input_ids"].max()) < len(smaller.ids)
+    row, mask = inputs["input_ids"][0], inputs["attention_mask"][0].bool()
+    old, old_mask = plain["input_ids"][0], plain["attention_mask"][0].bool()
+    assert smaller.tokenizer.decode(row[mask]) == resident.processor.tokenizer.decode(old[old_mask])
