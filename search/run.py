@@ -64,6 +64,7 @@ def search(config: Config, resume: bool = False) -> int:
     from evaluate.conditions import check_condition
     from evaluate.dataset import open_data
     from evaluate.metrics import data_signature
+    from search import sense
     from search.baselines import baselines
     from search.bins import bins_of
     from search.folder import RunFolder
@@ -72,6 +73,7 @@ def search(config: Config, resume: bool = False) -> int:
 
     for level in config.levels:
         compress.codecs.codec(level)
+    sense.check(config.sensitivities)
     model = str(embedded.MODEL) if config.model == "embedded" else model_folder(config.model)
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     check_comet(comet)

@@ -1,7 +1,7 @@
 """Sensitivities: which treatments are measured, and what is taken of the others.
 
-Quick: each unit at two levels (the cheapest, and the one nearest two bits a weight) and each layer dropped; full: at
-every level. Whatever was measured once is kept in the store for every later run. Between
+Quick: each unit at two levels (the cheapest, and the one nearest two bits a weight), each layer dropped and each
+smaller vocabulary; full: at every level. Whatever was measured once is kept in the store for every later run. Between
 and beyond measured levels KL goes with the weight error: small noise does damage in proportion to its power, so
 log KL is interpolated linearly over log error.
 """
@@ -17,14 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from cluster.jobs import DROP, LEVEL
+from cluster.jobs import DROP, LEVEL, TRIM
 from compress import Store
 from compress.errors import Refusal
+from compress.vocabulary import FULL
 from results.files import write_atomically
 from search.damage import Sensitivities
 from search.space import Space
 
-Treatment = tuple[str, str, str]  # (LEVEL, unit, level) or (DROP, layer, "")
+Treatment = tuple[str, str, str]  # (LEVEL, unit, level), (DROP, layer, "") or (TRIM, vocabulary, "")
 QUICK, FULL = "quick", "full"
 MIDDLE_BITS = 2.0
 LEAST_KL = 1e-7
@@ -32,7 +33,7 @@ CRASH_KL = 20.0  # for treatments whose outputs are not numbers
 
 
 def plan(space: Space, weights: Mapping[str, int], full: bool = False) -> list[Treatment]:
-    """The treatments to measure: in quick mode two levels a unit, in full mode all of them; and every drop.
+    """The treatments to measure: in quick mode two levels a unit, in full mode all of them; and every drop and trim.
 
     `weights` is the number of encoded weights of each unit.
     """
@@ -47,7 +48,8 @@ def plan(space: Space, weights: Mapping[str, int], full: bool = False) -> list[T
         picked = {int(fitting[bits.argmin()]), int(fitting[np.abs(bits - MIDDLE_BITS).argmin()])}
         chosen += [(LEVEL, unit, space.levels[column]) for column in sorted(picked) if not exact(space.levels[column])]
     drops = [layer for layer, allowed in zip(space.layers, space.droppable, strict=True) if allowed]
-    return chosen + [(DROP, layer, "") for layer in drops]
+    trims = [name for name in space.vocabularies if name != FULL]
+    return chosen + [(DROP, layer, "") for layer in drops] + [(TRIM, name, "") for name in trims]
 
 
 def exact(level: str) -> bool:
@@ -87,12 +89,18 @@ class Kept:
         return [] if payload is None else list(json.loads(payload))
 
 
+def check(wanted: str) -> None:
+    """Refuses a file of sensitivities that cannot be read, before anything starts."""
+    if wanted not in (QUICK, FULL):
+        parse(Path(wanted))
+
+
 def parse(path: Path) -> list[list[Any]]:
     """A file of sensitivities: [[kind, name, level, KL], …]."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         for kind, name, level, kl in entries:
-            if kind not in (LEVEL, DROP) or not isinstance(name, str) or not isinstance(level, str):
+            if kind not in (LEVEL, DROP, TRIM) or not isinstance(name, str) or not isinstance(level, str):
                 raise ValueError(f"entry {[kind, name, level]}")
             float(kl)
     except FileNotFoundError:
@@ -141,4 +149,7 @@ def sensitivities(
             if (LEVEL, unit, level) in measured:
                 levels[row, column] = max(measured[(LEVEL, unit, level)], LEAST_KL)
     drops = np.array([max(measured.get((DROP, layer, ""), CRASH_KL), LEAST_KL) for layer in space.layers])
-    return Sensitivities(levels, drops)
+    trims = [
+        0.0 if name == FULL else max(measured.get((TRIM, name, ""), CRASH_KL), LEAST_KL) for name in space.vocabularies
+    ]
+    return Sensitivities(levels, drops, np.array(trims))

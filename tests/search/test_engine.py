@@ -212,6 +212,7 @@ def test_an_address_where_nothing_is(tmp_path: Path, capsys: Any) -> None:
         (["--levels", "magic@2"], "unknown level 'magic@2'"),
         (["--data", "manifest:/not/there.csv"], "/not/there.csv is missing"),
         (["--name", "../x"], "run name '../x'"),
+        (["--sensitivities", "/not/there.json"], "/not/there.json is missing; give quick, full, or the file"),
     ],
 )
 def test_mistakes_that_show_before_ray(tmp_path: Path, more: list[str], told: str, capsys: Any) -> None:
