@@ -3,7 +3,7 @@
 Treatments hurt more together than alone (on the embedded model a policy of summed KL .017 has KL .28), but how much
 more depends mostly on the sum. So for a candidate with S = Σ exp(η)·x over its treatments, x the KL of each alone,
 both log KL and log damage (damage: −log of the share of the original's COMET that is kept) are taken as a curve in
-log S. η, what a treatment costs in company relative to alone, is one number for each unit and drop (is this unit
+log S. η, what a treatment costs in company relative to alone, is one number for each unit, drop and trim (is this unit
 worth more than it seemed?) and a smaller one for each unit at each level (did this variant's rounding errors fall
 well?). All have Gaussian priors; curves are linearised at the present mean, and every measured KL or COMET is then
 one row of an exact Gaussian posterior, computed in as many dimensions as there are measurements. For a given size the
@@ -13,7 +13,7 @@ differ by themselves (Thompson).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ PIVOT = float(np.log(1e-3))  # of log S: the curves' constants are what holds th
 CURVE_MEAN = np.array([PIVOT, 1.4, 0.0, -5.0, 1.2])
 CURVE_SPREAD = np.array([0.7, 0.4, 0.05, 1.0, 0.4])
 CURVES = len(CURVE_MEAN)
-UNIT_SPREAD, VARIANT_SPREAD = 0.6, 0.4  # prior spread of η: of a unit or drop, and of a unit at one level
+UNIT_SPREAD, VARIANT_SPREAD = 0.6, 0.4  # prior spread of η: of a unit, drop or trim, and of a unit at one level
 KL_NOISE, DAMAGE_NOISE = 0.05, 0.15  # of a log KL and of a log damage round their curves
 SATURATED_KL, SATURATED_DAMAGE = 2.0, 1.2  # beyond these all outputs are wrecks and tell little
 LEAST = 1e-7  # nats
@@ -49,6 +49,7 @@ class Sensitivities:
 
     levels: np.ndarray  # [unit, level]
     drops: np.ndarray  # [layer]
+    trims: np.ndarray = field(default_factory=lambda: np.zeros(1))  # [vocabulary], 0 for the whole one
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ class Belief:
         self.space = space
         self.sensitivities = sensitivities
         self.units, self.layers, levels = len(space.units), len(space.layers), len(space.levels)
-        self._own = CURVES + self.units + self.layers  # where the η of units at levels begin
+        trims = len(space.vocabularies) if len(space.vocabularies) > 1 else 0  # without a choice there is none to learn
+        self._trims = CURVES + self.units + self.layers  # where the η of vocabularies begin
+        self._own = self._trims + trims  # and those of units at levels
         size = self._own + self.units * levels
         self._prior_mean = np.concatenate([CURVE_MEAN, np.zeros(size - CURVES)])
         variance = np.full(size, UNIT_SPREAD**2)
@@ -147,7 +150,8 @@ class Belief:
         present = self.space.present(choice)
         of_units = np.where(present, weighed[0][rows, choice.columns], 0.0)
         of_drops = np.where(choice.dropped, weighed[1], 0.0)
-        total = max(float(of_units.sum() + of_drops.sum()), LEAST)
+        of_trim = weighed[2][choice.vocabulary]
+        total = max(float(of_units.sum() + of_drops.sum() + of_trim), LEAST)
         s = np.log(total) - PIVOT
         slope = np.zeros(len(self._mean))
         if of_kl:
@@ -159,16 +163,20 @@ class Belief:
         value = float(slope[:CURVES] @ curve)
         steep = max(steep, 0.3) / total
         slope[CURVES : CURVES + self.units] = steep * of_units
-        slope[CURVES + self.units : self._own] = steep * of_drops
+        slope[CURVES + self.units : self._trims] = steep * of_drops
+        if self._own > self._trims:
+            slope[self._trims + choice.vocabulary] = steep * of_trim
         slope[self._own + rows * len(self.space.levels) + choice.columns] = steep * of_units
         return value, slope
 
-    def _weighed(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """exp(η)·x of every level [unit, level] and of every drop [layer]."""
+    def _weighed(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """exp(η)·x of every level [unit, level], of every drop [layer] and of every trim [vocabulary]."""
         own = state[self._own :].reshape(self.units, -1)
         of_units = np.clip(state[CURVES : CURVES + self.units, None] + own, -6.0, 6.0)
-        of_drops = np.clip(state[CURVES + self.units : self._own], -6.0, 6.0)
-        return np.exp(of_units) * self.sensitivities.levels, np.exp(of_drops) * self.sensitivities.drops
+        of_drops = np.clip(state[CURVES + self.units : self._trims], -6.0, 6.0)
+        of_trims = np.clip(state[self._trims : self._own], -6.0, 6.0) if self._own > self._trims else 0.0
+        known = self.sensitivities
+        return np.exp(of_units) * known.levels, np.exp(of_drops) * known.drops, np.exp(of_trims) * known.trims
 
     # Forecasts
 
@@ -185,5 +193,5 @@ class Belief:
         if spread > 0:
             start = spread * generator.standard_normal(len(state))
             state = self._posterior(start, spread * generator.standard_normal(self._count))
-        levels, drops = self._weighed(state)
-        return Damage(levels, np.where(self.space.droppable, drops, np.inf))
+        levels, drops, trims = self._weighed(state)
+        return Damage(levels, np.where(self.space.droppable, drops, np.inf), trims)

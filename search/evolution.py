@@ -1,55 +1,33 @@
 """EvoPress's search (Sieberling et al. 2024) as a sampler: a parent, and children a few level switches away.
 
 A switch moves one unit a level up and others down until the bytes are what they were, so the budget holds by
-construction; a dropped layer is traded for a kept one in the same way. Children of a generation are compared by their
-COMET, the best becomes the next parent. It starts, as published, from one level for all units.
+construction; a dropped layer is traded for a kept one in the same way, and now and then the vocabulary is another.
+Children of a generation are compared by their COMET, the best becomes the next parent. It starts, as published, from
+one level for all units.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
 
 from search.bins import Bin
 from search.fit import Fitter
 from search.space import Choice
+from search.whole import WholeSampler
 
 MOST_SWITCHES = 3  # of which min(U, U') are done, U and U' uniform from 1 to this, as published
 OFFSPRING = 8  # children a generation
 
 
-class Evolution(BaseSampler):
+class Evolution(WholeSampler):
     """One parent a bin; what is better than it takes its place at the end of a generation."""
 
     def __init__(self, fitter: Fitter, bins: Sequence[Bin], seed: int = 0) -> None:
-        self.fitter, self.bins = fitter, tuple(bins)
-        self._generator = np.random.default_rng(seed)
+        super().__init__(fitter, bins, seed)
         self._parents: dict[str, tuple[float, Choice]] = {}
         self._children: dict[str, list[tuple[float, Choice]]] = {each.name: [] for each in bins}
-
-    def infer_relative_search_space(self, study: Any, trial: FrozenTrial) -> dict[str, Any]:  # noqa: ARG002
-        return self.fitter.space.distributions
-
-    def sample_relative(self, study: Any, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        into = self.bins[trial.number % len(self.bins)]
-        return self.fitter.space.parameters(self.suggest(into))
-
-    def sample_independent(self, study: Any, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:  # noqa: ARG002
-        raise ValueError(f"{param_name} is not part of this model's space")
-
-    def after_trial(
-        self,
-        study: Any,  # noqa: ARG002
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        if state == TrialState.COMPLETE and values is not None and trial.params:
-            self.learn(self.fitter.space.from_parameters(trial.params), values[0])
 
     def suggest(self, into: Bin) -> Choice:
         if into.name not in self._parents:
@@ -67,8 +45,7 @@ class Evolution(BaseSampler):
             raise RuntimeError(f"no policy found inside {into.name}")
         return found
 
-    def learn(self, choice: Choice, comet: float) -> None:
-        size = self.fitter.size(choice)
+    def learn(self, choice: Choice, size: int, comet: float) -> None:
         for into in self.bins:
             if into.holds(size):
                 self._children[into.name].append((comet, choice))
@@ -100,7 +77,7 @@ class Evolution(BaseSampler):
         return choice if into.holds(self.fitter.size(choice)) else self.fitter.repair(choice, into, self._generator)
 
     def mutate(self, choice: Choice) -> Choice:
-        """Some switches: one unit a level up, another down, drops traded one for one."""
+        """Some switches: one unit a level up, another down, drops traded one for one; seldom the vocabulary."""
         space, dice = self.fitter.space, self._generator
         columns, dropped = choice.columns.copy(), choice.dropped.copy()
         order = np.argsort(space.sizes, axis=1)
@@ -120,4 +97,4 @@ class Evolution(BaseSampler):
                 columns[first] = order[first, rank[first] + 1]
                 if second != first:
                     columns[second] = order[second, rank[second] - 1]
-        return Choice(columns, dropped)
+        return self._other_vocabulary(Choice(columns, dropped, choice.vocabulary))

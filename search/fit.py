@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -38,22 +38,26 @@ class Fitter:
     def smallest(self, drop: bool = True) -> Choice:
         """The choice of fewest bytes: every layer dropped that may be, the cheapest level elsewhere."""
         nothing = Damage(np.zeros_like(self.space.sizes), np.zeros(len(self.space.layers)))
-        choice = cheapest(self.space, nothing, 1.0)
-        return choice if drop else Choice(choice.columns, np.zeros_like(choice.dropped))
+        found = [cheapest(self.space, nothing, 1.0, vocabulary) for vocabulary in range(len(self.space.vocabularies))]
+        if not drop:
+            found = [replace(choice, dropped=np.zeros_like(choice.dropped)) for choice in found]
+        return min(found, key=self.space.weigh)
 
     def largest(self) -> Choice:
-        columns = np.where(np.isfinite(self.space.sizes), self.space.sizes, -1.0).argmax(axis=1)
-        return Choice(columns, np.zeros(len(self.space.layers), dtype=bool))
+        stays = np.zeros(len(self.space.layers), dtype=bool)
+        found = []
+        for vocabulary in range(len(self.space.vocabularies)):
+            sizes = self.space.bytes_of(vocabulary)
+            columns = np.where(np.isfinite(sizes), sizes, -1.0).argmax(axis=1)
+            found.append(Choice(columns, stays, vocabulary))
+        return max(found, key=self.space.weigh)
 
     def check_reachable(self, bins: tuple[Bin, ...]) -> None:
         """Refuses a bin that no policy of this space can reach, and says what can be reached."""
         least, most = self.size(self.smallest()), self.size(self.largest())
         for each in bins:
             if least >= each.high or most < each.low:
-                raise Refusal(
-                    f"{each.name} ({each.low:,} to {each.high:,} bytes) cannot be reached: policies of this model and"
-                    f" these levels have {least:,} to {most:,} bytes; choose another bin or other --levels"
-                )
+                raise Refusal(out_of_reach(each, f"{least:,} to {most:,} bytes"))
 
     def fill(self, damage: Damage, target: float, into: Bin) -> Choice | None:
         """The least damage at a size of at most `target`, inside the bin; None if that cannot be had."""
@@ -70,14 +74,15 @@ class Fitter:
         return None
 
     def repair(self, choice: Choice, into: Bin, generator: np.random.Generator) -> Choice | None:
-        """Steps random units up or down a level, and drops or restores layers, until the choice is in the bin."""
+        """Steps random units up or down a level, then drops or restores layers, then takes another vocabulary, until
+        the choice is in the bin."""
         order = np.argsort(self.space.sizes, axis=1)
         ranks = np.argsort(order, axis=1)
         rows = np.arange(len(self.space.units))
         counts = np.isfinite(self.space.sizes).sum(axis=1)
-        columns, dropped = choice.columns.copy(), choice.dropped.copy()
+        columns, dropped, vocabulary = choice.columns.copy(), choice.dropped.copy(), choice.vocabulary
         for _ in range(40 * len(rows)):
-            now = Choice(columns, dropped)
+            now = Choice(columns, dropped, vocabulary)
             size = self.size(now)
             if into.holds(size):
                 return now
@@ -92,7 +97,20 @@ class Fitter:
                     columns[row] = order[row, rank[row] + (-1 if down else 1)]
                 continue
             layers = np.flatnonzero(self.space.droppable & (dropped != down))
-            if not len(layers):
+            if len(layers):
+                dropped[generator.choice(layers)] = down
+                continue
+            others = [Choice(columns, dropped, other) for other in range(len(self.space.vocabularies))]
+            weights = [self.space.weigh(each) * (1 if down else -1) for each in others]
+            if weights[vocabulary] == min(weights):
                 return None
-            dropped[generator.choice(layers)] = down
+            vocabulary = weights.index(min(weights))
         return None
+
+
+def out_of_reach(each: Bin, what: str) -> str:
+    """Why a bin is refused; `what` is what could be reached."""
+    return (
+        f"{each.name} ({each.low:,} to {each.high:,} bytes) cannot be reached: policies of this model and these levels"
+        f" have {what}; choose another bin or other --levels"
+    )

@@ -43,7 +43,10 @@ def tie(space: Space, how: str) -> Space:
         return space
     rows, layers = rows_of(space, how)
     group_of = {index: number for number, part in enumerate(layers.values()) for index in part}
-    sizes = np.array([space.sizes[members].sum(axis=0) for members in rows.values()])
+    sizes, *trimmed = (
+        np.array([space.bytes_of(vocabulary)[members].sum(axis=0) for members in rows.values()])
+        for vocabulary in range(len(space.vocabularies))
+    )
     for name, row in zip(rows, sizes, strict=True):
         if not np.isfinite(row).any():
             raise Refusal(f"--groups {how}: no level fits all units of {name}; add a level that does, or do not tie")
@@ -60,6 +63,9 @@ def tie(space: Space, how: str) -> Space:
         calibration=space.calibration,
         members=tuple(tuple(space.units[row] for row in members) for members in rows.values()),
         layer_members=tuple(tuple(space.layers[index] for index in part) for part in layers.values()),
+        vocabularies=space.vocabularies,
+        trimmed=tuple(trimmed),
+        files=space.files,
     )
 
 
@@ -71,4 +77,5 @@ def tie_sensitivities(space: Space, sensitivities: Sensitivities, how: str) -> S
     return Sensitivities(
         np.array([sensitivities.levels[members].sum(axis=0) for members in rows.values()]),
         np.array([sensitivities.drops[part].sum() for part in layers.values()]),
+        sensitivities.trims,
     )

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from results.front import front_indices, hypervolume
 from search.allocate import Damage, allocate, fill
@@ -25,6 +24,7 @@ from search.damage import FLOOR, LEAST, Belief, observed
 from search.fit import Fitter
 from search.rungs import CHANCE, Forecast
 from search.space import Choice
+from search.whole import WholeSampler
 
 SPREAD = 0.6  # of a draw from the posterior: below 1 leans to what is known
 WARM = 12  # KLs measured before the first candidate is scored for its KL
@@ -48,51 +48,29 @@ class Known:
     pending: bool = False  # is being scored
 
 
-class HouseSampler(BaseSampler):
-    """Suggests whole policies. `original`, COMET of the original, is what damage is measured against."""
+class HouseSampler(WholeSampler):
+    """`original`, COMET of the original, is what damage is measured against. Besides what trials tell (the engine's
+    carry no parameters), it is told by `learn` and `learn_kl`."""
 
     def __init__(
         self, fitter: Fitter, bins: Sequence[Bin], belief: Belief, seed: int = 0, original: float = 1.0
     ) -> None:
-        self.fitter = fitter
-        self.bins = tuple(bins)
+        super().__init__(fitter, bins, seed)
         self.belief = belief
         self.original = original
         self.forecast = Forecast(original)
         self.known: dict[bytes, Known] = {}
         self.may_score: Callable[[], bool] | None = None  # where candidates climb rungs: is there room to score one?
         self.warm_after = WARM
-        self._generator = np.random.default_rng(seed)
         self._asked: set[bytes] = set()
 
-    # Optuna's interface
-
-    def infer_relative_search_space(self, study: Any, trial: FrozenTrial) -> dict[str, Any]:  # noqa: ARG002
-        return self.fitter.space.distributions
-
-    def sample_relative(self, study: Any, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        into = self.bins[trial.number % len(self.bins)]
+    def sample_relative(self, study: Any, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
         if self.warm and self.may_score is not None and self.may_score():
-            entry = self.promising(into)
+            entry = self.promising(self.turn(trial))
             if entry is not None:
                 entry.pending = True
                 return self.fitter.space.parameters(entry.choice)
-        return self.fitter.space.parameters(self.suggest(into))
-
-    def sample_independent(self, study: Any, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:  # noqa: ARG002
-        raise ValueError(f"{param_name} is not part of this model's space")
-
-    def after_trial(
-        self,
-        study: Any,  # noqa: ARG002
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        """Learns from a trial that carries its parameters; the engine's do not, it calls `learn` itself."""
-        if state == TrialState.COMPLETE and values is not None and trial.params:
-            choice = self.fitter.space.from_parameters(trial.params)
-            self.learn(choice, self.fitter.size(choice), values[0])
+        return super().sample_relative(study, trial, search_space)
 
     # What it learns from
 
@@ -236,7 +214,7 @@ class HouseSampler(BaseSampler):
         return None
 
     def _shake(self, choice: Choice, count: int = 3) -> Choice:
-        """A few random units a level or two down, and now and then a layer dropped or restored."""
+        """A few random units a level or two down, now and then a layer dropped or restored, or another vocabulary."""
         space = self.fitter.space
         columns, dropped = choice.columns.copy(), choice.dropped.copy()
         order = np.argsort(space.sizes, axis=1)
@@ -246,4 +224,4 @@ class HouseSampler(BaseSampler):
         if space.droppable.any() and self._generator.random() < 0.15:
             layer = self._generator.choice(np.flatnonzero(space.droppable))
             dropped[layer] = not dropped[layer]
-        return Choice(columns, dropped)
+        return self._other_vocabulary(Choice(columns, dropped, choice.vocabulary))

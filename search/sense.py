@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 
 from cluster.jobs import DROP, LEVEL, TRIM
-from compress import Store
+from compress import Store, vocabulary
 from compress.errors import Refusal
-from compress.vocabulary import FULL
 from results.files import write_atomically
 from search.damage import Sensitivities
 from search.space import Space
@@ -48,7 +47,7 @@ def plan(space: Space, weights: Mapping[str, int], full: bool = False) -> list[T
         picked = {int(fitting[bits.argmin()]), int(fitting[np.abs(bits - MIDDLE_BITS).argmin()])}
         chosen += [(LEVEL, unit, space.levels[column]) for column in sorted(picked) if not exact(space.levels[column])]
     drops = [layer for layer, allowed in zip(space.layers, space.droppable, strict=True) if allowed]
-    trims = [name for name in space.vocabularies if name != FULL]
+    trims = [name for name in space.vocabularies if name != vocabulary.FULL]
     return chosen + [(DROP, layer, "") for layer in drops] + [(TRIM, name, "") for name in trims]
 
 
@@ -150,6 +149,7 @@ def sensitivities(
                 levels[row, column] = max(measured[(LEVEL, unit, level)], LEAST_KL)
     drops = np.array([max(measured.get((DROP, layer, ""), CRASH_KL), LEAST_KL) for layer in space.layers])
     trims = [
-        0.0 if name == FULL else max(measured.get((TRIM, name, ""), CRASH_KL), LEAST_KL) for name in space.vocabularies
+        0.0 if name == vocabulary.FULL else max(measured.get((TRIM, name, ""), CRASH_KL), LEAST_KL)
+        for name in space.vocabularies
     ]
     return Sensitivities(levels, drops, np.array(trims))

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.allocate import allocate, cheapest
+from search.allocate import Damage, allocate, cheapest
 from search.space import Choice
 from tests.search.worlds import world
 
@@ -58,3 +58,25 @@ def test_more_bytes_never_do_more_damage() -> None:
     found = [allocate(w.space, w.truth, float(budget)) for budget in budgets]
     damages = [w.truth.of(w.space, choice) for choice in found if choice is not None]
     assert all(later <= earlier * 1.05 + 1e-12 for earlier, later in itertools.pairwise(damages))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.05, 1.2))
+def test_the_vocabulary_is_the_one_of_least_damage(seed: int, share: float) -> None:
+    w, full = world(seed=seed, trims=True), world(seed=seed)
+    budget = share * full.space.weigh(full.fitter.largest())
+    choice, whole = allocate(w.space, w.truth, budget), allocate(full.space, full.truth, budget)
+    if choice is None:
+        assert whole is None
+        return
+    assert w.space.weigh(choice) <= budget
+    if whole is not None:
+        assert w.truth.of(w.space, choice) <= full.truth.of(full.space, whole)
+    costly = Damage(w.truth.levels, w.truth.drops, np.array([0.0, 1e3]))
+    free = Damage(w.truth.levels, w.truth.drops, np.zeros(2))
+    again = allocate(w.space, costly, budget)
+    assert again is not None
+    assert again.vocabulary == (0 if whole is not None else 1), "a vocabulary that costs too much only if it must"
+    found = allocate(w.space, free, budget)
+    assert found is not None
+    assert free.of(w.space, found) <= free.of(w.space, choice) * (1 + 1e-9)

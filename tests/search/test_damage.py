@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from search.damage import MEMORY, Belief
 from tests.search.test_space import some_choice
-from tests.search.worlds import World, world
+from tests.search.worlds import TRIM_DAMAGE, World, world
 
 
 def kl_of(w: World, seed: int) -> float:
@@ -85,3 +87,18 @@ def test_a_draw_of_no_spread_is_the_mean_and_draws_differ() -> None:
     fresh = Belief(w.space, w.sensitivities)
     wide = np.mean([np.log(fresh.draw(dice).levels / w.sensitivities.levels).std() for _ in range(20)])
     assert spread < wide, "what was measured is not drawn as widely"
+
+
+def test_a_trim_is_learned_like_any_treatment() -> None:
+    w = world(layers=4, seed=2, trims=True)
+    belief = Belief(w.space, w.sensitivities)
+    before = belief.draw(np.random.default_rng(0), spread=0.0).trims
+    assert before.tolist() == pytest.approx([0.0, TRIM_DAMAGE])
+    for n in range(60):
+        choice = replace(some_choice(w, n), vocabulary=n % 2)
+        kl = 1.5 * (w.truth.of(w.space, replace(choice, vocabulary=0)) + 1.0 * choice.vocabulary) ** 1.4
+        belief.learn_kl(choice, kl)
+    after = belief.draw(np.random.default_rng(0), spread=0.0).trims
+    assert after[0] == 0.0
+    assert after[1] > 3 * before[1], "it costs more than it seemed"
+    assert belief.expect_log_kl(replace(choice, vocabulary=1)) > belief.expect_log_kl(replace(choice, vocabulary=0))

@@ -20,7 +20,7 @@ def test_it_starts_from_one_level_and_gets_better() -> None:
         choice = sampler.suggest(into)
         assert into.holds(w.fitter.size(choice))
         scores.append(w.comet(choice))
-        sampler.learn(choice, scores[-1])
+        sampler.learn(choice, w.fitter.size(choice), scores[-1])
     assert max(scores[-OFFSPRING:]) > scores[0]
     assert max(scores) > max(scores[: 2 * OFFSPRING])
 
@@ -55,3 +55,14 @@ def test_it_is_a_sampler_of_optuna() -> None:
         choice = w.space.from_parameters(trial.params)
         study.tell(trial, [w.comet(choice), w.fitter.size(choice)])
         assert into.holds(w.fitter.size(choice))
+
+
+def test_the_vocabulary_is_switched_now_and_then_and_only_where_there_are_several() -> None:
+    w = world(layers=8, seed=3, trims=True)
+    sampler = Evolution(w.fitter, [middle_bin(w)], 0)
+    parent = Choice(np.full(len(w.space.units), 2), np.zeros(len(w.space.layers), dtype=bool), 1)
+    found = [sampler.mutate(parent).vocabulary for _ in range(300)]
+    assert 0 < found.count(0) < 90
+    one = world(layers=8, seed=3)
+    alone = Evolution(one.fitter, [middle_bin(one)], 0)
+    assert {alone.mutate(Choice(parent.columns, parent.dropped)).vocabulary for _ in range(100)} == {0}

@@ -10,14 +10,16 @@ from search.space import Choice
 from tests.search.worlds import world
 
 
+@pytest.mark.parametrize("trims", [False, True])
 @pytest.mark.parametrize("how", ["layer", "1", "2", "4"])
-def test_a_tied_choice_weighs_what_its_policy_does(how: str) -> None:
-    w = world(layers=6, seed=1)
+def test_a_tied_choice_weighs_what_its_policy_does(how: str, trims: bool) -> None:
+    w = world(layers=6, seed=1, trims=trims)
     tied = tie(w.space, how)
     dice = np.random.default_rng(0)
     for _ in range(30):
         dropped = tied.droppable & (dice.random(len(tied.layers)) < 0.3)
-        choice = Choice(dice.integers(0, len(tied.levels), len(tied.units)), dropped)
+        vocabulary = int(dice.integers(len(tied.vocabularies)))
+        choice = Choice(dice.integers(0, len(tied.levels), len(tied.units)), dropped, vocabulary)
         policy = tied.policy(choice)
         untied = w.space.choice(policy)
         assert untied is not None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.jobs import DROP, LEVEL
-from search.sense import CRASH_KL, chunks, fill_in, plan, sensitivities
-from tests.search.worlds import BITS, world
+from cluster.jobs import DROP, LEVEL, TRIM
+from search.sense import CRASH_KL, chunks, fill_in, parse, plan, sensitivities
+from tests.search.worlds import BITS, SCRIPTS, world
 
 
 @given(st.lists(st.floats(1e-6, 1.0), min_size=2, max_size=6, unique=True))
@@ -47,3 +50,14 @@ def test_table_holds_measured_values_and_crashes() -> None:
     row = w.space.unit_rows["lm.0.mlp"]
     assert np.allclose(table.levels[row, :4], [0.8, 0.2, 0.05, 0.0125])
     assert table.drops[1] == CRASH_KL
+
+
+def test_a_smaller_vocabulary_is_a_treatment_too(tmp_path: Path) -> None:
+    w = world(layers=2, trims=True)
+    weights = {unit: round(w.space.sizes[row, 0] * 8) for row, unit in enumerate(w.space.units)}
+    assert [t for t in plan(w.space, weights) if t[0] == TRIM] == [(TRIM, SCRIPTS, "")]
+    assert not [t for t in plan(world(layers=2).space, weights) if t[0] == TRIM]
+    path = tmp_path / "sensitivities.json"
+    path.write_text(json.dumps([[TRIM, SCRIPTS, "", 0.03]]), encoding="utf-8")
+    assert sensitivities(w.space, {}, parse(path)).trims.tolist() == [0.0, 0.03]
+    assert sensitivities(w.space, {}, []).trims.tolist() == [0.0, CRASH_KL]

@@ -10,10 +10,12 @@ from compress import Policy
 from search.allocate import Damage
 from search.damage import Sensitivities
 from search.fit import Fitter
-from search.space import Choice, Space, make_space
+from search.space import Choice, Space, make_space, with_vocabularies
 
 BITS = {"grid@1": 1.0, "grid@2": 2.0, "grid@3": 3.0, "grid@4": 4.0, "int8": 8.0}
 FIXED = 700
+SCRIPTS = "scripts:en,de"
+TRIM_FILES, TRIM_SHARE, TRIM_DAMAGE = -300, 0.6, 0.02  # of the smaller vocabulary, where a world has one
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,9 @@ class World:
         return 0.8 * float(np.exp(-self.truth.of(self.space, choice)))
 
 
-def world(layers: int = 6, seed: int = 0, wrong: float = 0.5) -> World:
-    """`wrong` is how far measured sensitivities are from the true damages (spread of the log)."""
+def world(layers: int = 6, seed: int = 0, wrong: float = 0.5, trims: bool = False) -> World:
+    """`wrong` is how far measured sensitivities are from the true damages (spread of the log). `trims`: a smaller
+    vocabulary may be chosen."""
     generator = np.random.default_rng(seed)
     names = [f"lm.{index}" for index in range(layers)]
     units: dict[str, str | None] = {f"{name}.{part}": name for name in names for part in ("attention", "mlp")}
@@ -55,11 +58,16 @@ def world(layers: int = 6, seed: int = 0, wrong: float = 0.5) -> World:
         kept=dict.fromkeys(names, 40),
         droppable={name: name != "lm.0" for name in names},
     )
+    damages = np.zeros(1)
+    if trims:
+        smaller = {(u, level): int(TRIM_SHARE * sizes[u, level]) for u in ("embedding", "head") for level in BITS}
+        space = with_vocabularies(space, ("full", SCRIPTS), [smaller], [FIXED, FIXED + TRIM_FILES])
+        damages = np.array([0.0, TRIM_DAMAGE])
     scale = np.exp(generator.normal(-2.0, 1.2, len(units)))
     levels = scale[:, None] * 4.0 ** (1.0 - np.array(list(BITS.values())))[None, :]
     drops = np.exp(generator.normal(-1.0, 1.2, layers))
     drops[0] = 3.0
-    truth = Damage(levels, np.where(space.droppable, drops, np.inf))
+    truth = Damage(levels, np.where(space.droppable, drops, np.inf), damages)
     noise = np.exp(generator.normal(0.0, wrong, len(units)))
-    measured = Sensitivities(levels * noise[:, None], drops * np.exp(generator.normal(0.0, wrong, layers)))
+    measured = Sensitivities(levels * noise[:, None], drops * np.exp(generator.normal(0.0, wrong, layers)), damages)
     return World(space, truth, measured)
