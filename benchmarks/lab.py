@@ -143,7 +143,9 @@ class Lab:
         self.sensitivities = Sensitivities(np.maximum(levels, 1e-7), np.maximum(drops, 1e-7))
 
     def comet(self, choice: Choice) -> float:
-        policy = self.space.policy(choice)
+        return self.comet_of(self.space.policy(choice))
+
+    def comet_of(self, policy: compress.Policy) -> float:
         key = policy.digest
         if (known := self._scores.get(key)) is None:
             (outcome,) = self.worker.score(policy.to_json())

@@ -1,6 +1,6 @@
 """Samplers side by side on the embedded model: hypervolume inside a bin and best COMET, against full evaluations.
 
-    python -m benchmarks.search [--folder DIR] [--langs en-de,en-zh] [--bins Bin1,Bin2,Bin3] [--seeds 5] [--trials 20]
+    python -m benchmarks.search [--folder DIR] [--langs en-de,en-zh] [--bins Bin1,Bin2,Bin3] [--seeds 5] [--trials 30]
 
 Every method gets the same number of full evaluations (COMET on all segments). Ours also measures KL, one forward pass,
 of four policies for each one it scores; so does `evolution-kl`, which is EvoPress as published (KL is its fitness, the
@@ -15,13 +15,16 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 
+import compress
 from benchmarks.lab import Lab
+from compress.codecs import codec
 from results.front import hypervolume
 from search.baselines import baselines
 from search.bins import Bin
@@ -119,25 +122,29 @@ def volumes(points: list[Scored], into: Bin, top: float) -> list[float]:
 
 
 def recipes(lab: Lab) -> list[dict[str, Any]]:
-    """The published recipes and uniform levels inside the bins, as points."""
+    """The published recipes and uniform levels as points, those outside every bin too."""
     found = []
     for name, policy in baselines(lab.worker.source, DEFAULT_LEVELS).items():
-        choice = lab.space.choice(policy)
-        inside = [] if choice is None else [b for b in lab.bins.values() if b.holds(lab.fitter.size(choice))]
-        if choice is not None and inside:
-            point = (lab.fitter.size(choice), lab.comet(choice))
-            found.append({"recipe": name, "bin": inside[0].name, "lang": lab.lang, "point": point})
+        calibrated = any(codec(level).uses_hessian for level in policy.levels.values())
+        policy = replace(policy, calibration=lab.calibration if calibrated else "")
+        comet = lab.comet_of(policy)
+        wanted = compress.Wanted(policy.vocabulary, policy.calibration)
+        for unit, level in policy.levels.items():
+            compress.build(lab.worker.source, unit, level, lab.worker.store, wanted=wanted)
+        size = lab.ledger.predict(policy)
+        inside = [each.name for each in lab.bins.values() if each.holds(size)]
+        found.append({"recipe": name, "bin": "".join(inside), "lang": lab.lang, "point": (size, comet)})
     return found
 
 
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    p.add_argument("--folder", default="/tmp/search-benchmark")
+    p.add_argument("--folder", default="work/search", help="what is measured is kept here")
     p.add_argument("--langs", default="en-de,en-zh")
     p.add_argument("--bins", default="Bin1,Bin2,Bin3")
     p.add_argument("--methods", default=",".join(METHODS))
     p.add_argument("--seeds", type=int, default=5)
-    p.add_argument("--trials", type=int, default=20)
+    p.add_argument("--trials", type=int, default=30, help="full evaluations of each method")
     p.add_argument("--segments", type=int, default=24)
     p.add_argument("--table", action="store_true", help="only print what was measured")
     p.add_argument("--picture", metavar="PNG")
@@ -146,12 +153,13 @@ def main() -> int:
     folder = Path(options.folder)
     if not options.table:
         measure(folder, options)
-    from benchmarks.search_table import draw, table
+    from benchmarks.search_table import draw, outside, table, verdict
 
     runs = [json.loads(line) for path in sorted(folder.glob("runs-*.jsonl")) for line in path.read_text().splitlines()]
-    print(table(runs))
+    points = [point for path in sorted(folder.glob("recipes-*.json")) for point in json.loads(path.read_text())]
+    print(f"{table(runs, points)}\n\n{verdict(runs)}\n\n{outside(runs, points)}")
     if options.picture:
-        draw(runs, Path(options.picture))
+        draw(runs, points, Path(options.picture))
     return 0
 
 
