@@ -15,7 +15,7 @@ from torch import Tensor
 
 from compress.codecs.base import Shape, flat_shape
 from compress.codecs.frames import take_varint
-from compress.codecs.grid import _CALIBRATED, _HEAD, Read, _read
+from compress.codecs.grid import CALIBRATED, HEAD, Read, read_payload
 from compress.codecs.layout import encode_streams
 from compress.codecs.parts import steps_of
 
@@ -36,7 +36,7 @@ class Lattice:
 
 def lattices(payload: bytes, shapes: Sequence[Shape]) -> list[Lattice]:
     """The matrices of a unit; `lattice.steps * lattice.values(lattice.integers)` is what decoding gives."""
-    read = _read(payload, shapes)
+    read = read_payload(payload, shapes)
     found: list[Lattice | None] = [None] * len(shapes)
     for group, block in enumerate(read.blocks):
         q = read.integers[group].astype(np.float32)
@@ -58,7 +58,7 @@ def lattices(payload: bytes, shapes: Sequence[Shape]) -> list[Lattice]:
 
 def with_integers(payload: bytes, shapes: Sequence[Shape], integers: Sequence[Tensor]) -> bytes:
     """The payload with other integers in the same places."""
-    read = _read(payload, shapes)
+    read = read_payload(payload, shapes)
     arrays = []
     for group in range(len(read.blocks)):
         array = np.zeros(read.integers[group].shape, np.int32)
@@ -68,9 +68,9 @@ def with_integers(payload: bytes, shapes: Sequence[Shape], integers: Sequence[Te
         arrays.append(array)
     small = all(np.abs(array).max(initial=0) < 1 << 15 for array in arrays)
     way, streams = encode_streams(read.blocks, [array.astype(np.int16 if small else np.int32) for array in arrays])
-    _, *head = _HEAD.unpack_from(payload)
-    flag = _CALIBRATED if read.calibrated else 0
-    return _HEAD.pack(way | flag, *head) + payload[_HEAD.size : _side_end(payload, read, len(shapes))] + streams
+    _, *head = HEAD.unpack_from(payload)
+    flag = CALIBRATED if read.calibrated else 0
+    return HEAD.pack(way | flag, *head) + payload[HEAD.size : _side_end(payload, read, len(shapes))] + streams
 
 
 def _members(read: Read, group: int, shapes: Sequence[Shape]) -> list[tuple[int, slice]]:
@@ -85,7 +85,7 @@ def _members(read: Read, group: int, shapes: Sequence[Shape]) -> list[tuple[int,
 
 def _side_end(payload: bytes, read: Read, matrices: int) -> int:
     """Where the streams begin."""
-    at = _HEAD.size + 2 * matrices
+    at = HEAD.size + 2 * matrices
     if read.calibrated:
         at += matrices
         for _ in range(2):  # codes of the columns, codes of the outputs

@@ -9,7 +9,7 @@ import math
 import struct
 from collections.abc import Sequence
 
-from compress.codecs.grid import _HEAD
+from compress.codecs.grid import HEAD
 from compress.errors import Refusal
 
 
@@ -19,11 +19,11 @@ def can_rescale(level: str) -> bool:
 
 def rescaled(payload: bytes, level: str, factors: Sequence[float]) -> bytes:
     """The payload of a unit whose matrices are each multiplied by a factor, as near as a bfloat16 scale comes."""
-    if not can_rescale(level) or len(payload) < _HEAD.size + 2 * len(factors):
+    if not can_rescale(level) or len(payload) < HEAD.size + 2 * len(factors):
         raise Refusal(f"level {level} keeps no scale that could be replaced; only grid@R does")
     out = bytearray(payload)
     for index, factor in enumerate(factors):
-        at = _HEAD.size + 2 * index
+        at = HEAD.size + 2 * index
         scale = struct.unpack("<f", b"\0\0" + payload[at : at + 2])[0] * factor
         if not 0 <= scale < math.inf:
             raise Refusal(f"a scale times {factor} is no scale")

@@ -35,8 +35,8 @@ from compress.codecs.statistics import Statistics
 from compress.errors import Refusal
 
 LOWEST, HIGHEST = 0.25, 8.0
-_HEAD = struct.Struct("<BfBB")  # way of the streams, step, centroid shifts of |q| = 1 and of |q| > 1
-_CALIBRATED = 32  # flag in the first byte: columns have steps of their own
+HEAD = struct.Struct("<BfBB")  # way of the streams, step, centroid shifts of |q| = 1 and of |q| > 1
+CALIBRATED = 32  # flag in the first byte: columns have steps of their own
 _SHIFT = 512.0  # a centroid shift is stored in units of 1/512 of a step
 _CACHED = 1 << 15  # integers
 _MUCH = 1 << 22  # weights from which the step is searched on a share of the outputs
@@ -97,7 +97,7 @@ class Grid(Codec):
         return search(attempt(parts), budget, count, guess)[0]
 
     def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:  # noqa: ARG002
-        read = _read(payload, shapes)
+        read = read_payload(payload, shapes)
         out: list[Tensor] = [torch.empty(0)] * len(shapes)
         for group, block in enumerate(read.blocks):
             columns = torch.from_numpy(centroids(read.integers[group], *read.shifts))
@@ -118,7 +118,7 @@ class Grid(Codec):
 
     def integers(self, payload: bytes, shapes: Sequence[Shape]) -> NDArray[np.generic]:
         """The integers of a payload, for those who want to know their entropy."""
-        return np.concatenate([values.reshape(-1) for values in _read(payload, shapes).integers])
+        return np.concatenate([values.reshape(-1) for values in read_payload(payload, shapes).integers])
 
 
 @dataclass(frozen=True)
@@ -134,25 +134,25 @@ class Read:
     calibrated: bool
 
 
-def _read(payload: bytes, shapes: Sequence[Shape]) -> Read:
-    if len(payload) < _HEAD.size + 2 * len(shapes):
+def read_payload(payload: bytes, shapes: Sequence[Shape]) -> Read:
+    if len(payload) < HEAD.size + 2 * len(shapes):
         raise Refusal(f"damaged grid payload: only {len(payload)} bytes")
     check_ratio(sum(prod(shape) for shape in shapes), len(payload))
-    flags, step, first, others = _HEAD.unpack_from(payload)
-    at = _HEAD.size
+    flags, step, first, others = HEAD.unpack_from(payload)
+    at = HEAD.size
     scales = [_bf16_value(payload[at + 2 * i : at + 2 * i + 2]) for i in range(len(shapes))]
     at += 2 * len(shapes)
     if not 0 < step < math.inf or not all(0 <= scale < math.inf for scale in scales):
         raise Refusal("damaged grid payload: a step or scale that is none")
     groups: Sequence[int] = range(len(shapes))
-    calibrated = bool(flags & _CALIBRATED)
+    calibrated = bool(flags & CALIBRATED)
     if calibrated:
         flat = [flat_shape(shape) for shape in shapes]
         groups, at = _checked(payload[at : at + len(shapes)], flat), at + len(shapes)
         blocks, at = _read_codes(payload, at, groups, flat)
     else:
         blocks = [Block(np.zeros(1, np.int16), prod(shape)) for shape in shapes]
-    integers = decode_streams(blocks, flags & ~_CALIBRATED, payload[at:])
+    integers = decode_streams(blocks, flags & ~CALIBRATED, payload[at:])
     return Read(step, (first / _SHIFT, others / _SHIFT), scales, groups, blocks, integers, calibrated)
 
 
@@ -180,7 +180,7 @@ def _payload(parts: Sequence[Part], step: float, side: bytes, calibrated: bool) 
     except OverflowError:
         integers = [part.integers(step, shifts, np.dtype(np.int32)) for part in parts]
     way, streams = encode_streams([part.block for part in parts], integers)
-    return _HEAD.pack(way | (_CALIBRATED if calibrated else 0), step, first, others) + side + streams
+    return HEAD.pack(way | (CALIBRATED if calibrated else 0), step, first, others) + side + streams
 
 
 def _centroids(scaled: NDArray[np.float32]) -> tuple[int, int]:
