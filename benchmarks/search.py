@@ -60,8 +60,7 @@ def ours(lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
 def evolution_kl(lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
     """EvoPress: a generation of children by KL, the best becomes the parent and is scored."""
     sampler = Evolution(lab.fitter, [into], seed)
-    parent = sampler.uniform(into)
-    assert parent is not None
+    parent = sampler.uniform(into) or sampler.child(lab.fitter.smallest(), into)
     best = lab.kl(parent)
     yield lab.fitter.size(parent), lab.comet(parent)
     while True:
