@@ -12,6 +12,7 @@ from compress.errors import Refusal
 from evaluate.batches import is_chat
 from evaluate.conditions import CONDITIONS
 from evaluate.dataset import LANGUAGES, check_language
+from search import vocabularies
 from search.config import Config, check_name
 from search.stock import NAMES
 
@@ -83,6 +84,13 @@ def parser() -> argparse.ArgumentParser:
         "--plan", action="store_true", help="print units, levels, bins and times, then stop; loads no weights"
     )
     p.add_argument("--levels", help="comma-separated levels to choose from (default: a ladder from raw to grid@1)")
+    p.add_argument(
+        "--vocabulary",
+        metavar="NAMES",
+        help="comma-separated vocabularies to choose from: full, scripts (those of the two languages), top:N (the N"
+        " most used tokens of --vocabulary-texts); default: full,scripts where the tokenizer can be trimmed",
+    )
+    p.add_argument("--vocabulary-texts", default="", metavar="FILE", help="text whose most used tokens stay in top:N")
     p.add_argument("--no-drop", dest="drop", action="store_false", help="never drop a layer")
     p.add_argument(
         "--no-calibration", dest="calibration", action="store_false", help="encode without looking at the speech"
@@ -196,6 +204,8 @@ def to_config(options: argparse.Namespace) -> Config:
         seed=options.seed,
         baselines=embedded if options.baselines is None else options.baselines,
         levels=tuple(filter(None, (options.levels or "").split(","))),
+        vocabulary=vocabularies.parse(options.vocabulary, options.lang, options.vocabulary_texts),
+        vocabulary_texts=options.vocabulary_texts,
         drop=options.drop,
         calibration=options.calibration,
         segments=options.segments if options.segments is not None else (64 if data == "embedded" else None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,12 +53,12 @@ class Asking:
         fitter: Fitter,
         bins: tuple[Bin, ...],
         house: HouseSampler,
-        anatomy: compress.Anatomy,
+        parameters: Callable[[Policy], int],
         said: str,
         segments: int,
     ) -> None:
         self.config, self.recorder, self.fitter, self.bins = config, recorder, fitter, bins
-        self.anatomy = anatomy
+        self.parameters = parameters  # that remain under a policy
         self.house, self.said, self.segments = house, said, segments
         self.space = fitter.space
         self.journal = Journal(recorder.folder.journal)
@@ -187,15 +188,9 @@ class Asking:
             int(job.get("attempts", 1)),
         )
 
-    def parameters(self, policy: Policy) -> int:
-        """Parameters that remain under a policy."""
-        gone = sum(layer.parameters for layer in self.anatomy.layers if layer.name in policy.dropped)
-        return int(self.anatomy.parameters - gone)
-
     def _learn_recipe(self, candidate: Candidate) -> None:
-        """A recipe teaches the sampler too, if its levels are among the search's."""
-        policy = self.recorder.folder.read_policy(candidate.policy)
-        choice = self.space.choice(policy) if policy.vocabulary == "full" else None
+        """A recipe teaches the sampler too, if its levels and its vocabulary are among the search's."""
+        choice = self.space.choice(self.recorder.folder.read_policy(candidate.policy))
         if choice is not None:
             if math.isfinite(candidate.kl):
                 self.house.learn_kl(choice, candidate.bytes, candidate.kl)

@@ -20,6 +20,7 @@ FREE_TO_CHANGE = (
     "threads",
     "device",
     "sensitivities",
+    "vocabulary_texts",  # what comes of them has a name of its own
 )
 
 
@@ -44,6 +45,8 @@ class Config:
     max_bytes: int | None = None
     min_bytes: int | None = None
     levels: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ("full",)  # none: not said, settled from the model before the run begins
+    vocabulary_texts: str = ""
     drop: bool = True
     calibration: bool = True
     segments: int | None = None
@@ -82,7 +85,7 @@ class Config:
             unknown = sorted(set(found) - known)
             if unknown:
                 raise Refusal(f"the run was made with settings unknown here ({', '.join(unknown)}): use its version")
-            for name in ("bins", "levels", "rungs"):
+            for name in ("bins", "levels", "rungs", "vocabulary"):
                 if name in found:  # a setting that the run's version did not know yet has its default
                     found[name] = tuple(found[name])
             return Config(**found)

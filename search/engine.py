@@ -7,6 +7,7 @@ run's folder, so that the same phases, run again with --resume, skip what is the
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 import time
@@ -20,6 +21,7 @@ from cluster.worker import original_policy
 from compress import Policy
 from compress.codecs import codec
 from compress.errors import Refusal
+from compress.vocabulary import FULL
 from results.candidate import FAILED, SCORED, Candidate
 from search import sense
 from search.asking import SEARCH, Asking
@@ -31,10 +33,10 @@ from search.folder import RunFolder
 from search.groups import tie, tie_sensitivities
 from search.iterative import IterativePruning, lm_layers
 from search.progress import Progress
-from search.recorder import Recorder, Tried
+from search.recorder import Recorder, Tried, parameters_left
 from search.sampler import HouseSampler
 from search.searcher import EngineSearch, Job, Phase
-from search.space import DEFAULT_LEVELS, Space, make_space
+from search.space import DEFAULT_LEVELS, Space, make_space, with_vocabularies
 from search.standing import Standing
 
 ORIGINAL, PRUNING = "original", "iterative-pruning"
@@ -114,7 +116,8 @@ class Engine:
         random.Random(0).shuffle(work)
         size = max(1, -(-len(work) // (4 * self.workers)))
         pieces = [[pair for unit in work[start : start + size] for pair in unit] for start in range(0, len(work), size)]
-        return [jobs.build(piece, self._calibration) for piece in pieces]
+        smaller = [name for name in self.config.vocabulary if name != FULL]
+        return [jobs.build(piece, self._calibration, smaller) for piece in pieces]
 
     def _plan_sensing(self) -> None:
         self.ledger = compress.Ledger(
@@ -209,8 +212,9 @@ class Engine:
         belief = Belief(self.space, self.sensitivities)
         house = HouseSampler(self.fitter, self.bins, belief, self._fresh_seed(), original.comet)
         segments = original.segments
-        anatomy = self.source.anatomy
-        self.asking = Asking(self.config, self.recorder, self.fitter, self.bins, house, anatomy, self._said, segments)
+        self.asking = Asking(
+            self.config, self.recorder, self.fitter, self.bins, house, self._parameters, self._said, segments
+        )
         self.asking.open(self.searcher, self._fresh_seed())
         if self.searcher.trials > 0:
             rungs = " → ".join(self.config.rungs)
@@ -283,10 +287,11 @@ class Engine:
         self.searcher.trials = 0
 
     def _record(self, name: str, recipe: str, policy: Policy, predicted: float, outcome: dict[str, Any]) -> Candidate:
-        gone = sum(layer.parameters for layer in self.source.anatomy.layers if layer.name in policy.dropped)
-        parameters = self.source.anatomy.parameters - gone
-        tried = Tried(name, recipe, policy, self.ledger.predict(policy), parameters, predicted)
+        tried = Tried(name, recipe, policy, self.ledger.predict(policy), self._parameters(policy), predicted)
         return self.recorder.record(tried, outcome)
+
+    def _parameters(self, policy: Policy) -> int:
+        return parameters_left(self.source, policy, self.store)
 
     def _worth_scoring(self, name: str, policy: Policy) -> bool:
         """Published recipes always; uniform levels, of which there are many, only near the bins of this run."""
@@ -342,23 +347,17 @@ class Engine:
         anatomy = self.source.anatomy
         levels = list(self.config.levels or DEFAULT_LEVELS)
         frozen = {unit for unit in anatomy.units if self.config.freeze and re.search(self.config.freeze, unit)}
-        if self.config.freeze and not frozen:
-            raise Refusal(f"--freeze {self.config.freeze}: no unit's name matches; see --plan for the names")
         if frozen:
             levels = list(dict.fromkeys([*levels, *(self._original.levels[unit] for unit in frozen)]))
-        sizes = {
-            (unit, level): self.ledger.size(unit, level)
-            for unit in anatomy.units
-            for level in ([self._original.levels[unit]] if unit in frozen else levels)
-            if (unit, level) in self._errors
-        }
+        choices = {unit: [self._original.levels[unit]] if unit in frozen else levels for unit in anatomy.units}
+        first, *others = self.config.vocabulary
         held = {anatomy.unit(unit).layer for unit in frozen}
-        return make_space(
+        space = make_space(
             model=self.source.digest,
             units={name: unit.layer for name, unit in anatomy.units.items()},
             layers=[layer.name for layer in anatomy.layers],
             levels=levels,
-            sizes=sizes,
+            sizes=self._sizes(choices, first),
             kept={layer.name: self.ledger.kept(layer.name) for layer in anatomy.layers},
             # The first layer of a stack always stays: a stack cannot be empty, and no model survives without it.
             droppable={
@@ -366,6 +365,21 @@ class Engine:
             },
             calibration=self._calibration,
         )
+        rows = {unit: levels for unit, levels in choices.items() if anatomy.unit(unit).kind in ("embedding", "head")}
+        files = [self.ledger.fixed(name) for name in self.config.vocabulary]
+        return with_vocabularies(space, self.config.vocabulary, [self._sizes(rows, name) for name in others], files)
+
+    def _sizes(self, choices: dict[str, list[str]], vocabulary: str) -> dict[tuple[str, str], float]:
+        """Bytes of units at levels under a vocabulary; infinite where a level fits the whole unit only."""
+        found: dict[tuple[str, str], float] = {}
+        for unit, levels in choices.items():
+            for level in levels:
+                if (unit, level) in self._errors:
+                    try:
+                        found[unit, level] = self.ledger.size(unit, level, vocabulary)
+                    except Refusal:
+                        found[unit, level] = math.inf
+        return found
 
 
 def dropped_last(dropped: Sequence[str], before: Sequence[str]) -> str:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import compress
 from cluster.jobs import Context
 from compress import Policy
+from compress.codecs.raw import FORMATS
 from compress.errors import Refusal
 from results.pareto import to_text
+from search import reach, vocabularies
 from search.bins import Bin
 from search.config import Config
 from search.folder import RunFolder
 from search.progress import Progress
+from search.space import DEFAULT_LEVELS
 
 STORE = ".store"  # in the folder of runs: variants are shared by all of them
 SCORES = "scores.sqlite"
@@ -34,6 +38,26 @@ class Prepared:
     data_signature: str
     segments: int  # of the data
     progress: Progress
+
+
+def settle(config: Config, source: compress.Source, bins: tuple[Bin, ...]) -> tuple[Config, str]:
+    """The vocabularies to choose from, and a line on them. Refuses bins that are out of reach for certain. Touches
+    nothing: there is no run yet."""
+    earlier = config.folder / "config.json"
+    if not config.vocabulary and earlier.exists():  # nothing said on --resume: those of the run
+        config = replace(config, vocabulary=Config.from_json(earlier.read_text(encoding="utf-8")).vocabulary)
+    frozen = {
+        unit: f"raw:{FORMATS[source.dtype]}"
+        for unit in source.anatomy.units
+        if config.freeze and re.search(config.freeze, unit)
+    }
+    if config.freeze and not frozen:
+        raise Refusal(f"--freeze {config.freeze}: no unit's name matches; see --plan for the names")
+    names, tokens, told = vocabularies.settle(config, source, tuple(frozen))
+    parts = reach.parts_of(source, names)
+    levels = config.levels or DEFAULT_LEVELS
+    reach.check(bins, *reach.bounds(source.anatomy, parts, levels, frozen, config.drop, tokens))
+    return replace(config, vocabulary=names), told
 
 
 def launch(prepared: Prepared) -> int:
@@ -69,6 +93,7 @@ def launch(prepared: Prepared) -> int:
             threads=config.threads,
         )
         store = compress.Store(context.store)
+        vocabularies.keep(config, prepared.source, store)
         engine = Engine(
             config, prepared.folder, prepared.source, store, prepared.bins, prepared.recipes, workers, progress
         )

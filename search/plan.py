@@ -10,15 +10,20 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import compress
 from compress.errors import Refusal
+from compress.fixed import fixed_files
+from search import vocabularies
 from search.bins import Bin, bins_of, scale_for
 from search.config import Config
+from search.fit import out_of_reach
 from search.iterative import IterativePruning, lm_layers
 from search.space import DEFAULT_LEVELS
 
 NOMINAL = {"raw": 16.0, "int8": 8.1, "nf4": 4.13, "digits:2": 5.0, "digits:3": 8.3}  # bits a weight
+MARGIN = 0.1  # of nominal sizes
 KL_SECONDS, SCORE_SECONDS = 0.15, 1.0  # of a utterance-batch: what one KL and one score cost relative to each other
 SECONDS_AN_UTTERANCE = {"full": 0.12, "small": 0.03}  # an H100-class GPU, batch 32 (assumed); this model on one core
 
@@ -32,6 +37,8 @@ class Outline:
     frozen: frozenset[str]
     bins: tuple[Bin, ...]
     original_bytes: int
+    tokens: tuple[int, ...] = ()  # how many each vocabulary keeps
+    vocabulary: str = "full"  # what is told of them
 
 
 def nominal_bits(level: str) -> float:
@@ -47,13 +54,17 @@ def nominal_bits(level: str) -> float:
     return 16.0
 
 
+def folder_of(model: str) -> Path:
+    import embedded
+
+    return embedded.MODEL if model == "embedded" else Path(model)
+
+
 def anatomy_of(model: str) -> tuple[compress.Anatomy, int]:
     """The map of a model from its config, on the meta device, and the bytes of its parameters as stored."""
-    import embedded
     from compress.skeleton import build_skeleton, config_from_dict
 
-    folder = embedded.MODEL if model == "embedded" else Path(model)
-    path = folder / "config.json"
+    path = folder_of(model) / "config.json"
     if not path.exists():
         raise Refusal(f"--plan needs the model's config.json: {path} is missing; give a folder that holds it")
     try:
@@ -66,12 +77,23 @@ def anatomy_of(model: str) -> tuple[compress.Anatomy, int]:
     return anatomy, anatomy.parameters * (4 if dtype == "float32" else 2)
 
 
+class Paper:
+    """Of a source what is known without its weights: as much as trimming a vocabulary asks for."""
+
+    def __init__(self, folder: Path, anatomy: compress.Anatomy) -> None:
+        self.folder, self.anatomy, self.trims = folder, anatomy, dict[str, Any]()
+        self.fixed = fixed_files(folder)
+
+
 def outline(config: Config) -> Outline:
     anatomy, size = anatomy_of(config.model)
     frozen = frozenset(unit for unit in anatomy.units if config.freeze and re.search(config.freeze, unit))
     if config.freeze and not frozen:
         raise Refusal(f"--freeze {config.freeze}: no unit's name matches")
-    return Outline(anatomy, config.levels or DEFAULT_LEVELS, frozen, bins_of(config, size), size)
+    paper = Paper(folder_of(config.model), anatomy)
+    _, tokens, told = vocabularies.settle(config, cast(compress.Source, paper), tuple(frozen))
+    levels, bins = config.levels or DEFAULT_LEVELS, bins_of(config, size)
+    return Outline(anatomy, levels, frozen, bins, size, tokens, told)
 
 
 def weights_of(plan: Outline) -> tuple[int, int]:
@@ -87,10 +109,24 @@ def reach(plan: Outline, drop: bool) -> tuple[int, int]:
     free, fixed = weights_of(plan)
     largest = free * max(bits) / 8 + 2 * fixed
     smallest = free * min(bits) / 8 + 2 * fixed
+    if plan.tokens and plan.anatomy.vocabulary:
+        rows = [u for u in plan.anatomy.units.values() if u.kind in ("embedding", "head") and u.name not in plan.frozen]
+        share = 1 - min(plan.tokens) / plan.anatomy.vocabulary
+        smallest -= share * sum(unit.weights for unit in rows) * min(bits) / 8
     if drop:
-        gone = [layer for layer in plan.anatomy.layers if layer.index > 0 and not plan.frozen & set(layer.units)]
-        smallest -= sum(sum(plan.anatomy.unit(unit).weights for unit in layer.units) * min(bits) / 8 for layer in gone)
+        for layer in plan.anatomy.layers:
+            if layer.index > 0 and not plan.frozen & set(layer.units):
+                weights = sum(plan.anatomy.unit(unit).weights for unit in layer.units)
+                smallest -= weights * min(bits) / 8 + 2 * (layer.parameters - weights)
     return round(smallest), round(largest)
+
+
+def check(plan: Outline, drop: bool) -> None:
+    """Refuses a bin that nominal sizes miss by more than MARGIN; the run knows what is kept, and looks closer."""
+    least, most = reach(plan, drop)
+    for each in plan.bins:
+        if least * (1 - MARGIN) >= each.high or most * (1 + MARGIN) < each.low:
+            raise Refusal(out_of_reach(each, f"about {least:,} to {most:,} bytes"))
 
 
 def show(config: Config) -> int:
@@ -98,10 +134,7 @@ def show(config: Config) -> int:
     plan = outline(config)
     for line in describe(config, plan):
         print(line)
-    least, most = reach(plan, config.drop)
-    for each in plan.bins:
-        if least >= each.high or most < each.low:
-            raise Refusal(f"{each.name} ({each.low:,} to {each.high:,} bytes) cannot be reached with these levels")
+    check(plan, config.drop)
     return 0
 
 
@@ -127,6 +160,7 @@ def describe(config: Config, plan: Outline) -> list[str]:
     droppable = sum(layer.index > 0 for layer in anatomy.layers) if config.drop else 0
     choices = (len(anatomy.units) - len(plan.frozen), droppable)
     lines.append(f"space     {choices[0]} units at {len(plan.levels)} levels, {choices[1]} layers that may be dropped")
+    lines.append(f"vocabulary {plan.vocabulary}")
     least, most = reach(plan, config.drop)
     lines.append(f"reach     about {least:,} to {most:,} bytes")
     free, fixed = weights_of(plan)
@@ -143,7 +177,7 @@ def describe(config: Config, plan: Outline) -> list[str]:
 
 def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]:
     per_unit = len(plan.levels) if config.sensitivities == "full" else 2
-    sensed = choices[0] * per_unit + choices[1]
+    sensed = choices[0] * per_unit + choices[1] + max(len(plan.tokens) - 1, 0)
     recipes = (len(compress.recipes.names()) + len(plan.levels)) if config.baselines else 0
     layers = lm_layers(plan.anatomy) if any(layer.stack == "lm" for layer in plan.anatomy.layers) else ()
     rounds = len(layers) // 4 if config.baselines and config.drop else 0

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import compress
 from compress import Policy
+from compress.vocabulary import trim
 from evaluate.metrics import interval
 from results.candidate import FAILED, SCORED, STOPPED, Candidate
 from results.front import Front, hypervolume
@@ -36,6 +38,16 @@ class Tried:
     predicted: float  # COMET the sampler expects, 0 where it expects nothing
     attempts: int = 1
     parent: str = ""
+
+
+def parameters_left(source: compress.Source, policy: Policy, store: compress.Store) -> int:
+    """Parameters that remain under a policy: dropped layers and tokens that go take theirs with them."""
+    gone = sum(layer.parameters for layer in source.anatomy.layers if layer.name in policy.dropped)
+    smaller = trim(source, policy.vocabulary, store)
+    if smaller is not None:
+        rows = [unit for unit in source.anatomy.units.values() if unit.kind in ("embedding", "head")]
+        gone += sum(unit.parameters - smaller.unit(unit).parameters for unit in rows)
+    return int(source.anatomy.parameters - gone)
 
 
 class Recorder:

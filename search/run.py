@@ -68,7 +68,7 @@ def search(config: Config, resume: bool = False) -> int:
     from search.baselines import baselines
     from search.bins import bins_of
     from search.folder import RunFolder
-    from search.launch import Prepared, launch
+    from search.launch import Prepared, launch, settle
     from search.space import DEFAULT_LEVELS
 
     for level in config.levels:
@@ -82,11 +82,13 @@ def search(config: Config, resume: bool = False) -> int:
         check_condition(config.condition, data, purpose)
     source = compress.Source.open(model)
     bins = bins_of(config, source.original_bytes)
+    config, vocabulary = settle(config, source, bins)
     recipes = baselines(source, config.levels or DEFAULT_LEVELS) if config.baselines else {}
     folder = RunFolder(config, resume)
     progress = Progress()
     told = ", ".join(f"{each.name} {each.low:,} to {each.high:,} bytes" for each in bins)
     progress.say(f"run {folder.path}: {config.model} ({source.original_bytes:,} bytes), {config.lang}, {told}")
+    progress.say(f"vocabulary: {vocabulary}")
     if config.comet == "embedded":
         progress.say(f"COMET: {embedded.LABEL}")
     told_data, count = data_signature(data, cleaned=True), len(data.segments)

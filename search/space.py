@@ -172,7 +172,7 @@ def make_space(
     units: Mapping[str, str | None],
     layers: Sequence[str],
     levels: Sequence[str],
-    sizes: Mapping[tuple[str, str], int],
+    sizes: Mapping[tuple[str, str], float],
     kept: Mapping[str, int],
     droppable: Mapping[str, bool],
     calibration: str = "",

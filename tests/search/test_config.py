@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -22,7 +23,7 @@ def config(tmp_path: Path, **others: object) -> Config:
 
 
 def test_config_reads_back_equal(tmp_path: Path) -> None:
-    made = config(tmp_path, levels=("grid@2", "nf4"), segments=12)
+    made = config(tmp_path, levels=("grid@2", "nf4"), segments=12, vocabulary=("full", "scripts:en,zh"))
     assert Config.from_json(made.to_json()) == made
 
 
@@ -42,6 +43,15 @@ def test_resume_names_the_settings_that_differ(tmp_path: Path) -> None:
     config(tmp_path, trials=99, workers=7, address="auto").check_same(earlier)
     with pytest.raises(Refusal, match="seed was 0, now 3"):
         config(tmp_path, seed=3).check_same(earlier)
+
+
+def test_another_vocabulary_is_another_search_and_earlier_runs_had_the_whole_one(tmp_path: Path) -> None:
+    older = {k: v for k, v in json.loads(config(tmp_path).to_json()).items() if not k.startswith("vocabulary")}
+    earlier = Config.from_json(json.dumps(older))
+    assert earlier.vocabulary == ("full",)
+    with pytest.raises(Refusal, match=r"vocabulary was \('full',\), now \('full', 'scripts:en,zh'\)"):
+        config(tmp_path, vocabulary=("full", "scripts:en,zh")).check_same(earlier)
+    config(tmp_path, vocabulary_texts="elsewhere.txt").check_same(earlier)
 
 
 def test_free_settings_exist() -> None:

@@ -186,14 +186,19 @@ def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
     assert (tmp_path / "t" / "pareto.csv").exists()
 
 
-def test_a_bin_out_of_reach_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
-    done = run(tmp_path, "--bin", "Bin5")
-    assert done.returncode == 2, done.stderr[-2000:]
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: Bin5 (0 to ")
-    assert "cannot be reached" in last
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "t").exists()
+def test_a_bin_out_of_reach_is_one_line_before_anything_starts(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cluster import session
+    from search.run import main
+
+    monkeypatch.setattr(session, "connect", lambda *_: pytest.fail("Ray was started"))
+    assert main([*command(tmp_path)[3:], "--bin", "Bin5"]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("error: Bin5 (0 to ")
+    assert "cannot be reached: policies of this model and these levels have about " in told[0]
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_address_where_nothing_is(tmp_path: Path, capsys: Any) -> None:
