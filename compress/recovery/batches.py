@@ -52,8 +52,14 @@ def placed(batch: Batch, model: Any) -> dict[str, Tensor]:
     }
 
 
+def output_of(model: Any, batch: Batch, states: bool = False) -> Any:
+    """Logits, and hidden states if they are asked for."""
+    more = {"output_hidden_states": True} if states else {}
+    return model(**{k: v for k, v in batch.items() if k not in EXTRA}, use_cache=False, **more)
+
+
 def logits_of(model: Any, batch: Batch) -> Tensor:
-    found: Tensor = model(**{k: v for k, v in batch.items() if k not in EXTRA}, use_cache=False).logits
+    found: Tensor = output_of(model, batch).logits
     return found
 
 

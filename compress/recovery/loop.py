@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from compress.errors import Refusal
 from compress.recovery import checkpoints
-from compress.recovery.batches import Batch, check, logits_of, on_policy, pieces, placed, rows_of
+from compress.recovery.batches import Batch, check, logits_of, on_policy, output_of, pieces, placed, rows_of
 from compress.recovery.losses import tokens_in, total
+from compress.recovery.matching import Match, places_in
 from compress.recovery.settings import Settings
 
 Say = Callable[[dict[str, Any]], None]  # an entry of the curve, as it is made
@@ -51,15 +52,18 @@ class Training:
         folder: Path | None = None,
         teacher: Any = None,
         say: Say | None = None,
+        match: Match | None = None,
     ) -> None:
         check(batches, "training")
         if not parameters:
             raise Refusal("nothing in this model is to be trained")
         if settings.on_policy > 0 and (teacher is None or settings.distillation == 0):
             raise Refusal("training on the student's own completions needs a teacher and distillation above 0")
+        if settings.hidden > 0 and match is None:
+            raise Refusal("training on hidden states needs a teacher whose states they are to be like")
         self.model, self.parameters, self.batches = model, dict(parameters), batches
         self.settings, self.held_out, self.folder, self.teacher = settings, held_out, folder, teacher
-        self.say = say or (lambda _: None)
+        self.say, self.match = say or (lambda _: None), match if settings.hidden > 0 else None
         self.steps = settings.steps(len(batches))
         for parameter in model.parameters():
             parameter.requires_grad_(False)
@@ -99,7 +103,7 @@ class Training:
     def _take_step(self) -> tuple[float, str]:
         """One step, or why it cannot be taken. Too little memory: the whole step again, in smaller pieces."""
         chosen = [self._batch(self._step * self.settings.accumulate + i) for i in range(self.settings.accumulate)]
-        count = sum(tokens_in(batch) for batch in chosen)
+        count, places = sum(map(tokens_in, chosen)), sum(map(places_in, chosen)) if self.match else 1
         while True:
             try:
                 self.optimiser.zero_grad(set_to_none=True)
@@ -108,7 +112,11 @@ class Training:
                     for piece in pieces(batch, self._rows):
                         here = placed(piece, self.model)
                         with half_on_gpu(here["labels"].device):
-                            part = total(logits_of(self.model, here), here, self.settings) / count
+                            said = output_of(self.model, here, states=self.match is not None)
+                            part = total(said.logits, here, self.settings) / count
+                            if self.match is not None:
+                                apart = self.match.apart(said.hidden_states, here)
+                                part = part + self.settings.hidden * apart / places
                         part.backward()
                         loss += float(part.detach())
                 break

@@ -22,6 +22,7 @@ class Settings:
     clip: float = 1.0  # norm of the gradient
     cross_entropy: float = 1.0  # weight of the loss on the completions' tokens
     distillation: float = 0.0  # weight of the divergence from the teacher
+    hidden: float = 0.0  # weight of the distance from the teacher's hidden states (needs the teacher at hand)
     beta: float = 0.0  # 0: KL(teacher ‖ student), 1: KL(student ‖ teacher), between: the Jensen-Shannon of GKD
     on_policy: float = 0.0  # share of batches whose completions the student writes itself (needs the teacher at hand)
     max_new_tokens: int = 256  # of those completions
@@ -76,6 +77,7 @@ _RANGES = (
     ("clip", 1e-9, 1e9),
     ("cross_entropy", 0.0, 1e6),
     ("distillation", 0.0, 1e6),
+    ("hidden", 0.0, 1e6),
     ("beta", 0.0, 1.0),
     ("on_policy", 0.0, 1.0),
     ("max_new_tokens", 1, 1 << 16),

@@ -49,7 +49,7 @@ class Method:
         return self.texts == UNION or self.learns.get("distillation", 0) > 0
 
 
-_TOKENS: Changes = {"cross_entropy": 0.2, "distillation": 1.0}
+_TOKENS: Changes = {"cross_entropy": 0.2, "distillation": 1.0, "hidden": 10.0}
 _WHOLE: Changes = {"learning_rate": 1e-3, "warmup": 0.05, "epochs": 3, "checkpoint_every": 50}
 _FINE: Changes = {"learning_rate": 1e-3, "warmup": 0.05, "epochs": 2, "checkpoint_every": 50}
 _GENTLE: Changes = {"learning_rate": 5e-4, "warmup": 0.05, "epochs": 2, "checkpoint_every": 50}

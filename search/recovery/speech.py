@@ -1,7 +1,8 @@
-"""The embedded model's training speech, spoken again by its recipe: `python -m search.recovery.speech --out DIR`.
+"""Training speech for the embedded model, spoken by its recipe: `python -m search.recovery.speech --out DIR`.
 
 Recovery in the unconstrained condition needs speech to train on, and the repository ships only dev and eval. The same
-grammar, voices and seeds give the first talks of the training set again: Opus, and a manifest that `manifest:` reads.
+grammar, voices and seed go on after the talks that the model was trained on, so that what is held out of these tells
+the truth: talks it has not heard, with no sentence of dev or eval. Opus, and a manifest that `manifest:` reads.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from compress.command import Parser, progress_line, run
 from compress.errors import Refusal
 from results.files import write_atomically
 
-TALKS = 100
+TALKS, MOST = 100, 2000
 COLUMNS = ("id", "split", "talk", "audio_path", "source_en", "target_de", "target_zh")
 MANIFEST = "segments.csv"
 
@@ -32,9 +33,10 @@ def speak(folder: Path, talks: int = TALKS) -> Path:
         voices.require_espeak()
     except voices.NoSpeech as problem:
         raise Refusal(str(problem)) from None
-    chosen = recipe.splits(speech.SEED)["train"][:talks]
-    if talks < 1 or len(chosen) < talks:
-        raise Refusal(f"--talks {talks}: the recipe has 1 to {len(chosen)} training talks")
+    if not 1 <= talks <= MOST:
+        raise Refusal(f"--talks {talks}: give 1 to {MOST}")
+    heard = recipe.Sizes().train
+    chosen = recipe.splits(speech.SEED, recipe.Sizes(train=heard + talks))["train"][heard:]
     (folder / "train").mkdir(parents=True, exist_ok=True)
     show = progress_line("talks")
     rows: list[tuple[str, ...]] = []
@@ -69,10 +71,12 @@ def _write(path: Path, rows: list[tuple[str, ...]]) -> Path:
 
 
 def main(arguments: list[str]) -> None:
-    parser = Parser(prog="python -m search.recovery.speech", description="Speak the embedded training speech again.")
+    parser = Parser(
+        prog="python -m search.recovery.speech", description="Speak training speech for the embedded model."
+    )
     parser.add_argument("--out", required=True, type=Path, help="folder for the speech and its segments.csv")
     parser.add_argument(
-        "--talks", type=int, default=TALKS, help="talks of 16 sentences (default %(default)s, at most 640)"
+        "--talks", type=int, default=TALKS, help=f"talks of 16 sentences (default {TALKS}, at most {MOST})"
     )
     given = parser.parse_args(arguments)
     path = speak(given.out, given.talks)

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import compress
 from compress import Policy, Recovered, Recovery
+from compress.errors import Refusal
 from compress.lattice import Lattice, lattices, with_integers
 from compress.recovery import lora, rounding, scaling, shipping
 from compress.recovery.loop import Training
+from compress.recovery.matching import Match
 from compress.recovery.settings import Settings
 from evaluate.dataset import DataSet
 from search.recovery import data as lessons_
+from search.recovery import hearing
 from search.recovery.methods import ADAPTERS, CHEAP, CODES, EMBEDDED, WHOLE, Method, size_of
 from search.recovery.task import Say, Task
+
+LM = "lm"  # the stack whose hidden states a model tells
 
 if TYPE_CHECKING:
     from search.recovery.work import Teacher
@@ -57,11 +62,11 @@ def do_stage(
     policy = now.policy
     resident.apply(unquantised(policy, now) if stage.name == WHOLE else policy)
     processor = resident.processor
-    if stage.settings.distillation > 0 and policy.vocabulary != "full":
-        raise compress.errors.Refusal(
+    taught, matched = stage.settings.distillation > 0, stage.settings.hidden > 0
+    if (taught or matched) and policy.vocabulary != "full":
+        raise Refusal(
             f"{task.parent} has another vocabulary than its teacher: distil by translations (seqkd, qlora) instead"
         )
-    taught = stage.settings.distillation > 0
 
     def lessons_in(part: DataSet) -> list[dict[str, Any]]:
         plain = (part.digest, source.digest, policy.vocabulary, task.train_batch, task.chat)
@@ -72,13 +77,18 @@ def do_stage(
         return lessons_.PREPARED.get(said, lambda: lessons_.with_teacher(made, teacher.resident.model, task.top))
 
     batches, held = lessons_in(lessons.train), lessons_in(lessons.held_out)
-    helper = teacher.resident.model if stage.settings.on_policy > 0 else None
+    own = stage.settings.on_policy > 0  # completions of the student's own
+    helper = teacher.resident.model if own or matched else None
     if helper is None:
         teacher.let_go()
     trained = _KINDS[stage.name](Setup(task, stage, now, policy, store, resident.model))
+    match = matching(source, teacher, policy, helper) if matched else None
+    student = trained.model
+    if not own:
+        student, match, batches, held = heard(trained, match, batches, held)
     told = {"task": task.name, "stage": stage.name}
     training = Training(
-        trained.model,
+        student,
         trained.parameters,
         batches,
         stage.settings,
@@ -86,6 +96,7 @@ def do_stage(
         stage.folder / "checkpoints",
         helper,
         lambda entry: say({**told, **entry}),
+        match,
     )
     outcome = training.run()
     found = trained.shipped()
@@ -100,6 +111,38 @@ def do_stage(
         ),
         note,
     )
+
+
+def matching(source: compress.Source, teacher: Teacher, policy: Policy, helper: Any) -> Match:
+    """Which of the teacher's hidden states the student's are held to. A teacher of another shape has none to give."""
+    ours, its = ({s.name: s.length for s in each.anatomy.stacks} for each in (source, teacher.source))
+    if ours != its:
+        raise Refusal(f"the teacher {teacher.source.folder} has other layers than the model: train with --set hidden=0")
+    gone = [layer.index for layer in source.anatomy.layers if layer.stack == LM and layer.name in policy.dropped]
+    return Match.of(helper, ours[LM], gone)
+
+
+def heard(
+    trained: Any, match: Match | None, batches: list[dict[str, Any]], held: list[dict[str, Any]]
+) -> tuple[Any, Match | None, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Student, match and batches with what towers that stay as they are heard, once for all steps and stages."""
+    parts = [batches, held]
+    student, known = trained.model, None
+    if not hearing.trains(student, trained.parameters.values()):
+        known = hearing.known(student, batches, held)
+    if known is not None:
+        parts = hearing.with_states(parts, known, hearing.BY_STUDENT)
+    deaf = known is not None
+    student = hearing.Listener(student, hearing.BY_STUDENT, known)
+    if match is not None:
+        known = hearing.known(match.teacher, batches, held)
+        if known is not None:
+            parts = hearing.with_states(parts, known, hearing.BY_TEACHER)
+        deaf = deaf and known is not None
+        match = replace(match, teacher=hearing.Listener(match.teacher, hearing.BY_TEACHER, known))
+    if deaf:
+        parts = hearing.without_sound(parts)
+    return student, match, parts[0], parts[1]
 
 
 def unquantised(policy: Policy, source: compress.Source) -> Policy:
