@@ -86,27 +86,25 @@ def by_study(name: str, lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
 def iterative_pruning(lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:  # noqa: ARG001
     """Moslem's greedy loop over the LM layers (COMET as its measure), then one level for what is left, as nf4 there.
 
-    Each measured set is also brought into the bin by the largest single level that fits: that is what is scored here.
+    Each set is measured at the largest single level that brings it into the bin, or at the smallest where none does.
     """
     anatomy = lab.worker.source.anatomy
     layers = lm_layers(anatomy)
     pruning = IterativePruning(layers, rounds=min(6, len(layers) - 2))
+    whole = np.isfinite(lab.space.sizes).all(axis=0)
+    smallest = np.full(len(lab.space.units), np.where(whole, lab.space.sizes.sum(axis=0), np.inf).argmin())
     while not pruning.done:
         for dropped in pruning.ask():
             gone = np.array([layer in dropped for layer in lab.space.layers])
             fitting = []
-            for column in range(len(lab.space.levels)):
-                if np.isfinite(lab.space.sizes[:, column]).all():
-                    choice = Choice(np.full(len(lab.space.units), column), gone)
-                    if into.holds(lab.fitter.size(choice)):
-                        fitting.append(choice)
-            if not fitting:
-                pruning.tell(dropped, float("nan") if len(pruning.told) else 0.0)
-                continue
-            choice = max(fitting, key=lab.fitter.size)
+            for column in np.flatnonzero(whole):
+                choice = Choice(np.full(len(lab.space.units), column), gone)
+                if into.holds(lab.fitter.size(choice)):
+                    fitting.append(choice)
+            choice = max(fitting, key=lab.fitter.size) if fitting else Choice(smallest, gone)
             comet = lab.comet(choice)
             pruning.tell(dropped, comet)
-            yield lab.fitter.size(choice), comet
+            yield lab.fitter.size(choice), comet if fitting else 0.0  # outside the bin it counts for nothing
 
 
 def method(name: str, lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
