@@ -10,6 +10,7 @@ from typing import Any
 
 from compress import Store
 from compress.errors import Refusal
+from compress.vocabulary import FULL
 
 CALIBRATE, BUILD, SCORE, SENSE = "calibrate", "build", "score", "sense"
 KL, PART, ALL = "kl", "part", "all"  # rungs of a score
@@ -41,10 +42,10 @@ def calibrate(said: str) -> dict[str, Any]:
     return {"kind": CALIBRATE, "said": said}
 
 
-def build(treatments: Sequence[tuple[str, str]], calibration: str, vocabularies: Sequence[str] = ()) -> dict[str, Any]:
-    """Encode units at levels: (unit, level) pairs. What has a row a token is encoded under the vocabularies too."""
-    job = {"kind": BUILD, "treatments": [list(pair) for pair in treatments], "calibration": calibration}
-    return job | {"vocabularies": list(vocabularies)}
+def build(treatments: Sequence[tuple[str, str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:
+    """Encode units at levels, (unit, level) pairs, with the rows that a vocabulary keeps."""
+    job = {"kind": BUILD, "treatments": [list(pair) for pair in treatments]}
+    return job | {"calibration": calibration, "vocabulary": vocabulary}
 
 
 def score(policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> dict[str, Any]:

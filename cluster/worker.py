@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from compress.assemble import processor_of
 from compress.codecs.raw import FORMATS
 from compress.codecs.statistics import Statistics
 from compress.hessians import statistics
-from compress.variant import decode_unit, trimmed
+from compress.variant import decode_unit
 from compress.vocabulary import FULL, trim
 from evaluate.batches import FEATURES, Batch, prepare
 from evaluate.cleanup import clean
@@ -66,7 +65,7 @@ class Worker:
         if job["kind"] == SCORE:
             yield from self.score(job["policy"], job["rungs"], job["said"])
         elif job["kind"] == BUILD:
-            yield self.build(job["treatments"], job["calibration"], job.get("vocabularies", ()))
+            yield self.build(job["treatments"], job["calibration"], job["vocabulary"])
         elif job["kind"] == CALIBRATE:
             yield self.calibrate(job["said"])
         else:
@@ -82,30 +81,23 @@ class Worker:
         digest = compress.calibrate(self.source, batches, self.store, places=places, resident=resident)
         return {"calibration": digest}
 
-    def build(
-        self, treatments: Sequence[Sequence[str]], calibration: str, vocabularies: Sequence[str] = ()
-    ) -> dict[str, Any]:
-        """Encodes variants into the store; tells each one's relative error. What does not fit is told, not raised."""
+    def build(self, treatments: Sequence[Sequence[str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:
+        """Encodes variants into the store; tells each one's relative error. What does not fit is told, not raised.
+
+        Under a smaller vocabulary nothing is told: the error is that of the whole unit, and a level that no longer
+        fits is missing from the store, and so from the space.
+        """
         built, unfit = [], []
+        wanted = compress.Wanted(vocabulary, calibration)
         for unit, level in treatments:
             try:
-                wanted = compress.Wanted(calibration=calibration)
                 variant = compress.build(self.source, unit, level, self.store, wanted=wanted)
             except compress.errors.Refusal as refusal:
                 unfit.append([unit, level, str(refusal)])
             else:
-                built.append([unit, level, relative_error(self.source, self.store, variant, calibration)])
-                self._build_trimmed(unit, level, calibration, vocabularies)
-        return {"built": built, "unfit": unfit}
-
-    def _build_trimmed(self, unit: str, level: str, calibration: str, vocabularies: Sequence[str]) -> None:
-        """The same with fewer rows. A level that no longer fits is missing from the store, and so from the space."""
-        for vocabulary in vocabularies:
-            if trimmed(self.source, self.source.anatomy.unit(unit), vocabulary, self.store) is not None:
-                with contextlib.suppress(compress.errors.Refusal):
-                    compress.build(
-                        self.source, unit, level, self.store, wanted=compress.Wanted(vocabulary, calibration)
-                    )
+                if vocabulary == FULL:
+                    built.append([unit, level, relative_error(self.source, self.store, variant, calibration)])
+        return {"built": built, "unfit": unfit if vocabulary == FULL else []}
 
     def score(self, policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> Iterator[dict[str, Any]]:
         """KL, translations and scores of one policy, as far as the rungs go and whoever iterates wants them."""

@@ -116,8 +116,12 @@ class Engine:
         random.Random(0).shuffle(work)
         size = max(1, -(-len(work) // (4 * self.workers)))
         pieces = [[pair for unit in work[start : start + size] for pair in unit] for start in range(0, len(work), size)]
+        rows = [
+            pairs for unit, pairs in by_unit.items() if self.source.anatomy.unit(unit).kind in ("embedding", "head")
+        ]
         smaller = [name for name in self.config.vocabulary if name != FULL]
-        return [jobs.build(piece, self._calibration, smaller) for piece in pieces]
+        trimmed = [jobs.build(pairs, self._calibration, name) for name in smaller for pairs in rows]
+        return trimmed + [jobs.build(piece, self._calibration) for piece in pieces]
 
     def _plan_sensing(self) -> None:
         self.ledger = compress.Ledger(

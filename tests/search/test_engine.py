@@ -95,6 +95,29 @@ def test_the_bytes_of_a_row_are_the_bytes_of_its_artifact(finished: tuple[Path, 
         assert sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) == candidate.bytes
 
 
+def test_the_vocabulary_is_chosen_weighed_to_the_byte_and_kept_on_resume(tmp_path: Path, capsys: Any) -> None:
+    done = run(tmp_path, "--lang", "en-de", "--trials", "2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "vocabulary: full (1,024 tokens), scripts:en,de (677 tokens)" in done.stderr
+    trimmed = [c for c in table(tmp_path) if c.vocabulary == "scripts:en,de"]
+    assert trimmed, "it costs next to nothing and leaves bytes for the rest"
+    source, store = compress.Source.open(embedded.MODEL), compress.Store(tmp_path / ".store")
+    policy = compress.Policy.from_json((tmp_path / "t" / trimmed[0].policy).read_text(encoding="utf-8"))
+    assert compress.pack(source, policy, store, tmp_path / "artifact") == trimmed[0].bytes
+    layers = sum(source.anatomy.layer(name).parameters for name in policy.dropped)
+    assert trimmed[0].parameters == source.anatomy.parameters - layers - 2 * 96 * (1024 - 677)
+    measured = json.loads((tmp_path / "t" / "sensitivities.json").read_text(encoding="utf-8"))
+    (alone,) = (kl for kind, name, _, kl in measured if (kind, name) == ("trim", "scripts:en,de"))
+    assert 0 <= alone < 0.01
+    again = run(tmp_path, "--lang", "en-de", "--trials", "3", "--resume")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert len([c for c in table(tmp_path) if c.recipe == "search"]) == 3
+    from search.run import main
+
+    assert main([*command(tmp_path)[3:], "--lang", "en-de", "--resume", "--vocabulary", "full"]) == 2
+    assert "vocabulary was ('full', 'scripts:en,de'), now ('full',)" in capsys.readouterr().err
+
+
 def test_the_study_opens_in_optuna(finished: tuple[Path, Any]) -> None:
     from search.journal import Journal
 
