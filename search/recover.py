@@ -67,7 +67,6 @@ def settings(pairs: Sequence[str]) -> dict[str, str]:
 
 def chosen(path: Path, rule: str, candidates: str | None, top: int, bin_name: str | None) -> list[Any]:
     """Candidates by name, or the ones a rule takes when asked again and again."""
-    from results.choosing import choose
     from results.runs import Run
     from results.select import pool
 
@@ -76,7 +75,14 @@ def chosen(path: Path, rule: str, candidates: str | None, top: int, bin_name: st
         return [found.find(name.strip()) for name in candidates.split(",") if name.strip()]
     if top < 1:
         raise Refusal(f"--top {top}: at least 1")
-    left = [c for c in pool(found, bin_name) if not c.parent and c.candidate != "original"]
+    return ranked(found, rule, pool(found, bin_name), top)
+
+
+def ranked(found: Any, rule: str, among: Sequence[Any], top: int) -> list[Any]:
+    """The first of a rule, the first without that one, and so on; what is recovered already is not begun with."""
+    from results.choosing import choose
+
+    left = [c for c in among if not c.parent and c.candidate != "original"]
     taken: list[Any] = []
     while len(taken) < top:
         try:
@@ -88,6 +94,24 @@ def chosen(path: Path, rule: str, candidates: str | None, top: int, bin_name: st
         taken.append(choice.candidate)
         left = [c for c in left if c.candidate != choice.candidate.candidate]
     return taken
+
+
+def after_search(config: Any, count: int) -> None:
+    """`search.run --recover N`: the N best inside each range of bytes that the run was asked for."""
+    from results.runs import Run
+
+    found = Run.open(config.folder)
+    names: dict[str, None] = {}
+    for name, low, high in found.bins:
+        inside = [c for c in found.candidates if low <= c.bytes < high]
+        try:
+            names |= {c.candidate: None for c in ranked(found, "best", inside, count)}
+        except Refusal:
+            _say(f"nothing to recover in {name}: no candidate of the search was scored inside it")
+    if names:
+        more = ["--address", config.address] if config.address else []
+        more += ["--workers", str(config.workers)] if config.workers else []
+        main([str(config.folder), "--candidates", ",".join(names), *more])
 
 
 def lessons(given: Any, config: Any, runs: Path) -> tuple[str, str]:

@@ -39,17 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def recover(config: Config, count: int) -> int:
     """--recover N: what `search.recover` does with the best of each bin, on the same cluster."""
-    if count < 1:
-        return 0
-    from search.recover import main as recover_main
+    if count > 0:
+        from search.recover import after_search
 
-    more = ["--address", config.address] if config.address else []
-    if config.workers:
-        more += ["--workers", str(config.workers)]
-    for each in config.bins if "all" not in config.bins else ():
-        recover_main([str(config.folder), "--select", "best", "--bin", each, "--top", str(count), *more])
-    if not config.bins or "all" in config.bins:
-        recover_main([str(config.folder), "--select", "best", "--top", str(count), *more])
+        after_search(config, count)
     return 0
 
 
