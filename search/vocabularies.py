@@ -9,6 +9,7 @@ from pathlib import Path
 import compress
 from compress.errors import Refusal
 from compress.vocabulary import FULL, most_used, trim
+from evaluate.prompts import prompt, text_prompt
 from search.config import Config
 
 TOP = re.compile(r"top:[1-9]\d{0,7}")
@@ -88,7 +89,12 @@ def keep(config: Config, source: compress.Source, store: compress.Store) -> None
 
 
 def _lines(config: Config) -> list[str]:
+    """The lines of the texts, and as often the prompt: each translation begins with it, and a prompt in pieces it was
+    never trained on costs a model dearly."""
     try:
-        return Path(config.vocabulary_texts).read_text(encoding="utf-8").splitlines()
+        lines = Path(config.vocabulary_texts).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise Refusal(f"cannot read {config.vocabulary_texts} as text ({error})") from None
+    if config.data.startswith("text:"):
+        return lines + [text_prompt(config.lang, "", chat) for chat in (False, True) for _ in lines]
+    return lines + [prompt(config.lang, config.chat)] * len(lines)

@@ -11,7 +11,8 @@ import pytest
 import compress
 import embedded
 from compress.errors import Refusal
-from compress.vocabulary import trim
+from compress.vocabulary import Tokens, trim
+from evaluate.prompts import prompt
 from search.arguments import parser, to_config
 from search.config import Config
 from search.launch import settle as settle_run
@@ -112,6 +113,9 @@ def test_the_most_used_tokens_of_a_text_have_a_name_that_every_worker_finds(
     found = trim(compress.Source.open(embedded.MODEL), name, store)
     assert found is not None
     assert len(found.ids) <= 400
+    tokenizer = Tokens(source).backend()
+    asked_of_it = set(tokenizer.encode(prompt("en-de")).ids)
+    assert asked_of_it <= set(found.ids.tolist()), "the prompt stays whole"
     with pytest.raises(Refusal, match=r"cannot read .*nowhere"):
         settle(replace(asked, vocabulary_texts="nowhere"), source)
 
