@@ -10,6 +10,7 @@ because each draws anew.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,8 @@ from search.whole import WholeSampler
 SPREAD = 0.6  # of a draw from the posterior: below 1 leans to what is known
 WARM = 12  # KLs measured before the first candidate is scored for its KL
 AT_TOP = 0.5  # share of suggestions, and of promotions, that go for the best COMET of the bin: its very top
+AT_BOTTOM = 0.5  # of the other suggestions while warming up: the lower end of the front
+BOTTOM = 0.2  # share of the bin that is its lower end
 SIZES = 6  # target sizes weighed against each other for each suggestion
 TRADES = 0.7  # share of suggestions that change one of the best policies, once there are some
 PROPOSALS = 24  # trades looked at for each one suggested
@@ -102,7 +105,11 @@ class HouseSampler(WholeSampler):
     @property
     def warm(self) -> bool:
         """Whether enough KLs are known for the best of them to be worth a score."""
-        return sum(np.isfinite(k.kl) for k in self.known.values()) >= self.warm_after
+        return self._probed >= self.warm_after
+
+    @property
+    def _probed(self) -> int:
+        return sum(math.isfinite(k.kl) for k in self.known.values())
 
     # What it suggests
 
@@ -135,6 +142,8 @@ class HouseSampler(WholeSampler):
         front = self._front(into)
         best, most = None, 0.0
         for_the_top = self._generator.random() < AT_TOP
+        if front and (low := self._bottom(into, near, front)):  # the front's lower end, once there is something at all
+            near, for_the_top = low, True
         for index in front_indices([(k.size, -k.kl) for k in near]):
             entry = near[index]
             if entry.pending or np.isfinite(entry.comet):
@@ -146,6 +155,14 @@ class HouseSampler(WholeSampler):
             if chance >= CHANCE and promise > most:
                 best, most = entry, promise
         return best
+
+    def _bottom(self, into: Bin, near: list[Known], front: list[tuple[float, float]]) -> list[Known]:
+        """The smallest of those whose KL is known, as long as none so small was scored."""
+        low = max(into.low, self.fitter.size(self.fitter.smallest()))
+        limit = low + BOTTOM * (into.high - low)
+        if any(size <= limit for size, _ in front):
+            return []
+        return [k for k in near if k.size <= limit]
 
     def _forecast_comet(self, kl: float) -> float:
         return self.original * float(np.exp(FLOOR - np.exp(self.forecast.log_damage(kl)[0])))
@@ -166,6 +183,8 @@ class HouseSampler(WholeSampler):
         high = into.high - 1
         if self._generator.random() < AT_TOP:
             return float(high)
+        if 0 < self._probed < self.warm_after and self._generator.random() < AT_BOTTOM:
+            return low + BOTTOM * (high - low) * self._generator.random()
         sizes = low + (high - low) * (np.arange(SIZES) + self._generator.random(SIZES)) / SIZES
         sizes[-1] = high
         overhead = self.fitter.size(self.fitter.smallest()) - self.fitter.space.weigh(self.fitter.smallest())
