@@ -1,6 +1,6 @@
 """Samplers side by side on the embedded model: hypervolume inside a bin and best COMET, against full evaluations.
 
-    python -m benchmarks.search [--folder DIR] [--langs en-de,en-zh] [--bins Bin1,Bin2,Bin3] [--seeds 5] [--trials 30]
+    python -m benchmarks.search [--folder DIR] [--langs en-de,en-zh] [--bins Bin1,Bin2,Bin3] [--seeds 5] [--trials 20]
 
 Every method gets the same number of full evaluations (COMET on all segments). Ours also measures KL, one forward pass,
 of four policies for each one it scores; so does `evolution-kl`, which is EvoPress as published (KL is its fitness, the
@@ -141,7 +141,7 @@ def main() -> int:
     p.add_argument("--bins", default="Bin1,Bin2,Bin3")
     p.add_argument("--methods", default=",".join(METHODS))
     p.add_argument("--seeds", type=int, default=5)
-    p.add_argument("--trials", type=int, default=30, help="full evaluations of each method")
+    p.add_argument("--trials", type=int, default=20, help="full evaluations of each method")
     p.add_argument("--segments", type=int, default=24)
     p.add_argument("--table", action="store_true", help="only print what was measured")
     p.add_argument("--picture", metavar="PNG")
