@@ -34,7 +34,7 @@ from evaluate.closeness import append_translations
 from evaluate.comet import Comet
 from evaluate.dataset import open_data
 from results.files import write_atomically
-from search.recovery.data import open_lessons
+from search.recovery.data import PREPARED, open_lessons
 from search.recovery.speech import speak
 from search.recovery.task import Score, Task
 from search.recovery.work import original, recover, scored, size
@@ -251,6 +251,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the table as Markdown")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    PREPARED.MOST = 64  # both languages, three teachers
     comet = Comet(str(embedded.COMET), threads=1)
     langs = given.lang.split(",")
     benches = {lang: Bench(given.work, given.talks, lang, comet.score) for lang in langs}

@@ -44,6 +44,14 @@ METRICS: dict[str, Declared] = {
     "driver_milliseconds": Declared(GAUGE, (), "Driver milliseconds a candidate: asking, summing and recording"),
 }
 
+# Told by the workers that train, not by the driver (search.recovery.board).
+RECOVERY: dict[str, Declared] = {
+    "recovery_loss": Declared(GAUGE, ("task", "stage"), "Loss of a recovery in training, at its last step"),
+    "recovery_held_out": Declared(GAUGE, ("task", "stage"), "Held-out loss of a recovery at its last checkpoint"),
+    "recovery_step": Declared(GAUGE, ("task", "stage"), "Steps that a stage of a recovery has taken"),
+    "recovery_steps": Declared(GAUGE, ("task", "stage"), "Steps that a stage of a recovery is to take"),
+}
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -182,7 +190,7 @@ class Metrics:
 def exported() -> set[str]:
     """The names under which Prometheus sees the metrics."""
     found = set()
-    for name, declared in METRICS.items():
+    for name, declared in {**METRICS, **RECOVERY}.items():
         base = f"ray_{PREFIX}{name}"
         if declared.kind == HISTOGRAM:
             found |= {f"{base}_bucket", f"{base}_sum", f"{base}_count"}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from compress.command import Parser
 from compress.errors import Refusal
+from compress.recovered import JSON
 from results import history
 from results.candidate import Candidate
 from results.choosing import RULES
@@ -26,7 +27,7 @@ from results.exporting import (
     limits,
 )
 from results.recheck import Settings
-from results.runs import Run
+from results.runs import Run, read_json
 from results.select import select
 
 
@@ -101,12 +102,14 @@ def write_history(
 
     data = open_data(settings.data, settings.split, settings.lang).first(settings.segments)
     policy = Artifact.open(out).policy
+    condition = run.config.get("condition", "")
     tuned = [history.fingerprint("search", settings.data, data)]
     if policy.calibration:
         tuned.append({**tuned[0], "purpose": "calibration"})
     place = run.recovery(row)
     if place is not None:
         tuned.append(history.trained_on(place, settings.lang))
+        condition = trained_under(place) or condition
     record = {
         "artifact_bytes": row.bytes,
         "policy": policy.digest,
@@ -118,13 +121,19 @@ def write_history(
         "chat": settings.chat,
         "max_new_tokens": settings.max_new_tokens,
         "batch_size": settings.batch_size,
-        "condition": run.config.get("condition", ""),
+        "condition": condition,
         "scores": {"row": {"comet": row.comet, "signature": row.signature}, "afresh": asdict(agreed)},
         "tuned": tuned,
         "seconds_per_segment": found["seconds_per_segment"],
         "parameters_in_memory": found["model_parameters"],
     }
     return history.write(out, record)
+
+
+def trained_under(recovery: Path) -> str:
+    """The data condition of the training: that of what came of it, whatever the search before it was under."""
+    about = read_json(recovery / JSON, "the recovery").get("about")
+    return str(about.get("condition") or "") if isinstance(about, dict) else ""
 
 
 def commands(out: Path, settings: Settings) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import compress
+from cluster.metrics import PREFIX, RECOVERY
 from compress import Policy
 from compress.errors import Refusal
 from results.candidate import FAILED, Candidate
@@ -170,7 +172,7 @@ def work(task: dict[str, Any], scorer: str) -> dict[str, Any]:
         found, _ = ray.get(actor.score.remote(list(sources), list(hypotheses), list(references)))
         return found
 
-    meter = Meter()
+    meter = Meter(Path(task["out"]).parent.parent.name)
     try:
         return recover(Task(**task), score, meter.say)
     except Refusal as refusal:
@@ -180,25 +182,29 @@ def work(task: dict[str, Any], scorer: str) -> dict[str, Any]:
 
 
 class Meter:
-    """The curve of a training as metrics in Ray's dashboard."""
+    """The curve of a training as metrics, for the dashboard. What was told is told again with every step, since Ray's
+    agent forgets a gauge once it was scraped."""
 
-    NAMES = ("loss", "held_out", "step", "steps")
-
-    def __init__(self) -> None:
+    def __init__(self, run: str) -> None:
+        self.run = run
         self._gauges: dict[str, Any] = {}
+        self._told: dict[str, Any] = {}
 
     def say(self, entry: dict[str, Any]) -> None:
         from ray.util.metrics import Gauge
 
         with contextlib.suppress(Exception):  # a number that is not shown is no reason to stop training
-            for name in self.NAMES:
-                if entry.get(name) is None:
+            tags = {"run": self.run, "task": str(entry.get("task", "")), "stage": str(entry.get("stage", ""))}
+            if self._told.get("stage") != tags["stage"]:
+                self._told = {"stage": tags["stage"]}
+            self._told |= {name: value for name, value in entry.items() if value is not None}
+            for name, declared in RECOVERY.items():
+                found = self._told.get(name.removeprefix("recovery_"))
+                if found is None:
                     continue
                 if name not in self._gauges:
-                    about = f"{name.replace('_', ' ')} of the recovery in training"
-                    self._gauges[name] = Gauge(f"compression_search_recovery_{name}", about, tag_keys=("task", "stage"))
-                tags = {"task": str(entry.get("task", "")), "stage": str(entry.get("stage", ""))}
-                self._gauges[name].set(float(entry[name]), tags)
+                    self._gauges[name] = Gauge(PREFIX + name, declared.help, tag_keys=("run", *declared.tags))
+                self._gauges[name].set(float(found), tags)
 
 
 def record(recorder: Recorder, source: compress.Source, task: Task, outcome: dict[str, Any]) -> Candidate:

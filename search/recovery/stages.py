@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +69,10 @@ def do_stage(
             f"{task.parent} has another vocabulary than its teacher: distil by translations (seqkd, qlora) instead"
         )
 
+    words = blake2b(b"".join(source.fixed[name] for name in sorted(source.fixed)), digest_size=16).hexdigest()
+
     def lessons_in(part: DataSet) -> list[dict[str, Any]]:
-        plain = (part.digest, source.digest, policy.vocabulary, task.train_batch, task.chat)
+        plain = (part.digest, words, policy.vocabulary, task.train_batch, task.chat)
         made = lessons_.PREPARED.get(plain, lambda: lessons_.lessons_of(part, processor, task.train_batch, task.chat))
         if not taught:
             return made

@@ -107,6 +107,7 @@ def train(task: Task, source: compress.Source, store: compress.Store, policy: Po
         recovery, note = do_stage(task, stage, source, store, recovery, lessons, teacher, say)
         notes.append(note)
         about: dict[str, Any] = {"method": task.method, "parent": task.parent, "train": task.train, "stages": notes}
+        about["train_split"] = task.train_split
         about |= {"condition": lessons.label, "segments": len(lessons.train.segments)}
         recovery = replace(recovery, about=about)
         recovery.save(place / "recovery")

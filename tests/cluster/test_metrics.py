@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster import metrics
-from cluster.metrics import METRICS, Metrics, Snapshot, exported, levels, totals
+from cluster.metrics import METRICS, RECOVERY, Metrics, Snapshot, exported, levels, totals
 
 CLUSTER = Path(metrics.__file__).parent
 FULL = Snapshot(
@@ -155,5 +155,9 @@ def test_the_dashboard_draws_only_what_exists_and_all_of_it() -> None:
     expressions = [target["expr"] for panel in json.loads(text)["panels"] for target in panel.get("targets", [])]
     named = {name for each in expressions for name in re.findall(r"\bray_compression_search_\w+", each)}
     assert named <= exported()
-    left = {name for name in METRICS if not any(found.startswith(f"ray_{metrics.PREFIX}{name}") for found in named)}
+    left = {
+        name
+        for name in {**METRICS, **RECOVERY}
+        if not any(found.startswith(f"ray_{metrics.PREFIX}{name}") for found in named)
+    }
     assert not left, "told, but not drawn"

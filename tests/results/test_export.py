@@ -138,6 +138,7 @@ def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: S
 
     import embedded
     from compress.recovered import Recovered, Recovery
+    from results.export import trained_under
     from results.exporting import build
     from results.history import trained_on
     from results.runs import Run
@@ -149,7 +150,7 @@ def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: S
     policy = compress.Policy.from_json((run / row.policy).read_text())
     name = base.anatomy.kept[0]
     changed = base.tensor(name) + torch.ones_like(base.tensor(name))
-    recovery = Recovery(policy, {name: changed}, about={"train": "embedded", "train_split": "dev"})
+    recovery = Recovery(policy, {name: changed}, about={"train": "embedded", "train_split": "dev", "condition": "c"})
     recovery.save(folder / "recovered" / "c00001+distill")
     source = Recovered(base, recovery)
     path = f"policies/{source.policy.digest}.json"
@@ -164,6 +165,7 @@ def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: S
     assert place is not None
     assert trained_on(place, "en-zh")["purpose"] == "training"
     assert len(trained_on(place, "en-zh")["sounds"]) > SEGMENTS
+    assert trained_under(place) == "c"
     assert opened.recovery(opened.find("../c00001+distill")) is None, "never outside of its place"
     with pytest.raises(Refusal, match="no recovery of it"):
         build(opened, opened.find("../c00001+distill"), tmp_path / "other")

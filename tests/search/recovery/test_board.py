@@ -113,6 +113,35 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
+def test_the_curve_is_told_as_metrics_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.util import metrics
+
+    told: list[tuple[str, float, dict[str, str]]] = []
+
+    class Gauge:
+        def __init__(self, name: str, description: str, tag_keys: tuple[str, ...]) -> None:
+            assert description
+            self.name, self.keys = name, set(tag_keys)
+
+        def set(self, value: float, tags: dict[str, str]) -> None:
+            assert set(tags) == self.keys
+            told.append((self.name, value, tags))
+
+    monkeypatch.setattr(metrics, "Gauge", Gauge)
+    meter, at = board.Meter("r"), {"task": "c1+heal", "stage": "whole", "steps": 4}
+    meter.say({**at, "step": 0, "loss": None, "rate": 0.1, "held_out": 0.5})
+    assert {(name.rpartition("recovery_")[2], value) for name, value, _ in told} == {
+        ("held_out", 0.5), ("step", 0.0), ("steps", 4.0),
+    }  # fmt: skip
+    assert told[0][2] == {"run": "r", "task": "c1+heal", "stage": "whole"}
+    told.clear()
+    meter.say({**at, "step": 1, "loss": 0.25})
+    assert ("compression_search_recovery_held_out", 0.5) in {(name, value) for name, value, _ in told}
+    told.clear()
+    meter.say({**at, "stage": "codes", "step": 1, "loss": 0.2})
+    assert not any(name.endswith("held_out") for name, *_ in told), "that was another stage's"
+
+
 @pytest.mark.engine
 def test_rows_of_the_same_table_that_are_made_once(session: Any, world: World) -> None:  # noqa: ARG001
     said: list[str] = []
