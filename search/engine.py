@@ -374,7 +374,7 @@ class Engine:
         return with_vocabularies(space, self.config.vocabulary, [self._sizes(rows, name) for name in others], files)
 
     def _sizes(self, choices: dict[str, list[str]], vocabulary: str) -> dict[tuple[str, str], float]:
-        """Bytes of units at levels under a vocabulary; infinite where a level fits the whole unit only."""
+        """Bytes of units at levels under a vocabulary; infinite where a level fits nothing but the whole unit."""
         found: dict[tuple[str, str], float] = {}
         for unit, levels in choices.items():
             for level in levels:
@@ -382,6 +382,8 @@ class Engine:
                     try:
                         found[unit, level] = self.ledger.size(unit, level, vocabulary)
                     except Refusal:
+                        if vocabulary == FULL:  # it was encoded, and is gone
+                            raise
                         found[unit, level] = math.inf
         return found
 
