@@ -84,7 +84,7 @@ def teach(
     from compress.recovery.loop import Training
     from compress.recovery.settings import Settings
     from evaluate.batches import is_chat
-    from search.recovery.data import lessons_of, open_lessons
+    from search.recovery.data import open_lessons, prepared
 
     settings = Settings().but(**(told or {}))
     lessons = open_lessons(data, split, lang, condition, held_out)
@@ -103,9 +103,9 @@ def teach(
     training = Training(
         net,
         parameters,
-        lessons_of(lessons.train, processor, batch, chat),
+        prepared(lessons.train, source.fixed, processor, batch, chat),
         settings,
-        lessons_of(lessons.held_out, processor, batch, chat),
+        prepared(lessons.held_out, source.fixed, processor, batch, chat),
         work,
         say=_tell,
     )

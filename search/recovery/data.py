@@ -124,6 +124,15 @@ class Prepared:
 PREPARED = Prepared()  # of this process
 
 
+def prepared(
+    data: DataSet, words: Mapping[str, bytes], processor: Any, batch_size: int, chat: bool = False
+) -> list[dict[str, Tensor]]:
+    """`lessons_of`, once for all models with these tokenizer and processor files."""
+    files = blake2b(b"".join(name.encode() + words[name] for name in sorted(words)), digest_size=16).hexdigest()
+    key = (data.digest, files, batch_size, chat)
+    return PREPARED.get(key, lambda: lessons_of(data, processor, batch_size, chat))
+
+
 def digest_of(batches: Sequence[Mapping[str, Tensor]], name: str) -> str:
     """Of one tensor in all batches; empty where they have none."""
     found = blake2b(digest_size=16)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,14 +68,13 @@ def do_stage(
             f"{task.parent} has another vocabulary than its teacher: distil by translations (seqkd, qlora) instead"
         )
 
-    words = blake2b(b"".join(source.fixed[name] for name in sorted(source.fixed)), digest_size=16).hexdigest()
+    words = source.fixed if policy.vocabulary == "full" else {**source.fixed, "vocabulary": policy.vocabulary.encode()}
 
     def lessons_in(part: DataSet) -> list[dict[str, Any]]:
-        plain = (part.digest, words, policy.vocabulary, task.train_batch, task.chat)
-        made = lessons_.PREPARED.get(plain, lambda: lessons_.lessons_of(part, processor, task.train_batch, task.chat))
+        made = lessons_.prepared(part, words, processor, task.train_batch, task.chat)
         if not taught:
             return made
-        said = (*plain, teacher.source.digest, task.top)
+        said = (part.digest, source.digest, task.train_batch, task.chat, teacher.source.digest, task.top)
         return lessons_.PREPARED.get(said, lambda: lessons_.with_teacher(made, teacher.resident.model, task.top))
 
     batches, held = lessons_in(lessons.train), lessons_in(lessons.held_out)

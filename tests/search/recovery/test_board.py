@@ -142,6 +142,19 @@ def test_the_curve_is_told_as_metrics_again_and_again(monkeypatch: pytest.Monkey
     assert not any(name.endswith("held_out") for name, *_ in told), "that was another stage's"
 
 
+def test_a_row_is_named_after_its_parent_and_its_method(world: World) -> None:
+    asked = world.asked(teacher="t", condition="constrained")
+    made = board.tasks(
+        world.folder, world.where, world.source, [world.candidate()], ["qlora:2", "lora:4:grid@3"], asked
+    )
+    assert [task.name for task in made] == ["c00001+qlora-2", "c00001+lora-4-grid@3"]
+    assert [task.method for task in made] == ["qlora:2", "lora:4:grid@3"]
+    for task in made:
+        assert (task.teacher, task.condition, task.parent) == ("t", "constrained", "c00001")
+        assert Path(task.out) == (world.folder.path / "recovered" / task.name).resolve()
+        assert Path(task.out).name not in Path(task.work).parent.name
+
+
 @pytest.mark.engine
 def test_rows_of_the_same_table_that_are_made_once(session: Any, world: World) -> None:  # noqa: ARG001
     said: list[str] = []
@@ -150,13 +163,13 @@ def test_rows_of_the_same_table_that_are_made_once(session: Any, world: World) -
         world.recorder,
         world.where,
         [world.candidate()],
-        ["cheap", "qlora:2"],
+        ["cheap", "codes"],
         world.asked(),
         0.0,
         2,
         said.append,
     )
-    assert {row.candidate for row in rows} == {"c00001+cheap", "c00001+qlora-2"}
+    assert {row.candidate for row in rows} == {"c00001+cheap", "c00001+codes"}
     assert {row.status for row in rows} == {SCORED}, [row.error for row in rows]
     by_name = {c.candidate: c for c in Table(world.folder.table).read()}
     for row in rows:
@@ -173,7 +186,7 @@ def test_rows_of_the_same_table_that_are_made_once(session: Any, world: World) -
         world.open(),
         world.where,
         [world.candidate()],
-        ["cheap", "qlora:2"],
+        ["cheap", "codes"],
         world.asked(),
         0.0,
         2,
