@@ -75,7 +75,7 @@ class Asking:
         study = searcher.open_study(sampler, self.space.distributions, self.config.trials - len(done), whole)
         if whole and jobs.KL in self.config.rungs:
             self.house.may_score = self.tally.may_score
-            self.house.warm_after = min(WARM, max(1, self.config.trials // 10))
+            self.house.warm_after = min(WARM, max(1, self.config.trials // 4))
         for candidate in self.recorder.candidates:
             if candidate.recipe == SEARCH:
                 self._retell(None if whole else study, candidate)

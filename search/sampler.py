@@ -28,7 +28,7 @@ from search.space import Choice
 from search.whole import WholeSampler
 
 SPREAD = 0.6  # of a draw from the posterior: below 1 leans to what is known
-WARM = 12  # KLs measured before the first candidate is scored for its KL
+WARM = 32  # KLs measured before the first candidate is scored for its KL
 AT_TOP = 0.5  # share of suggestions, and of promotions, that go for the best COMET of the bin: its very top
 AT_BOTTOM = 0.5  # of the other suggestions while warming up: the lower end of the front
 BOTTOM = 0.2  # share of the bin that is its lower end
@@ -141,7 +141,7 @@ class HouseSampler(WholeSampler):
         near = [k for k in self.known.values() if into.holds(k.size) and np.isfinite(k.kl)]
         front = self._front(into)
         best, most = None, 0.0
-        for_the_top = self._generator.random() < AT_TOP
+        for_the_top = not front or self._generator.random() < AT_TOP
         if front and (low := self._bottom(into, near, front)):  # the front's lower end, once there is something at all
             near, for_the_top = low, True
         for index in front_indices([(k.size, -k.kl) for k in near]):

@@ -118,7 +118,7 @@ def test_the_most_promising_of_those_stopped_is_scored_when_there_is_room() -> N
     w = world(layers=6)
     sampler, into = house(w, 0), middle_bin(w)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-    for _ in range(20):
+    for _ in range(sampler.warm_after):
         choice = w.space.from_parameters(study.ask().relative_params)
         sampler.learn_kl(choice, w.fitter.size(choice), kl_of(w, choice))
     room = [True]
