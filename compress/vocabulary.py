@@ -86,7 +86,7 @@ def _make(source: Source, name: str, store: Store | None) -> Trim:
             raise Refusal(
                 f"vocabulary {name} is not in the store; make it with compress.vocabulary.most_used or `pack --texts`"
             )
-        ids = np.frombuffer(zstd_decode(data, 1 << 26), dtype="<i8")
+        ids = np.frombuffer(zstd_decode(data, 1 << 26), dtype="<i8").copy()
         if _digest(ids) != match[2]:
             raise Refusal(f"vocabulary {name} in the store is damaged; make it again")
     if source.anatomy.units["embedding"].kept or any(u.kept for u in source.anatomy.units.values() if u.kind == "head"):

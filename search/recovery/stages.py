@@ -63,23 +63,19 @@ def do_stage(
     resident.apply(unquantised(policy, now) if stage.name == WHOLE else policy)
     processor = resident.processor
     taught, matched = stage.settings.distillation > 0, stage.settings.hidden > 0
-    if (taught or matched) and policy.vocabulary != "full":
-        raise Refusal(
-            f"{task.parent} has another vocabulary than its teacher: distil by translations (seqkd, qlora) instead"
-        )
-
     words = source.fixed if policy.vocabulary == "full" else {**source.fixed, "vocabulary": policy.vocabulary.encode()}
 
     def lessons_in(part: DataSet) -> list[dict[str, Any]]:
         made = lessons_.prepared(part, words, processor, task.train_batch, task.chat)
         if not taught:
             return made
-        said = (part.digest, source.digest, task.train_batch, task.chat, teacher.source.digest, task.top)
-        return lessons_.PREPARED.get(said, lambda: lessons_.with_teacher(made, teacher.resident.model, task.top))
+        spelled = (policy.vocabulary, task.train_batch, task.chat)
+        said = (part.digest, source.digest, *spelled, teacher.source.digest, task.top)
+        return lessons_.PREPARED.get(said, lambda: lessons_.with_teacher(made, teacher.under(policy), task.top))
 
     batches, held = lessons_in(lessons.train), lessons_in(lessons.held_out)
     own = stage.settings.on_policy > 0  # completions of the student's own
-    helper = teacher.resident.model if own or matched else None
+    helper = teacher.under(policy) if own or matched else None
     if helper is None:
         teacher.let_go()
     trained = _KINDS[stage.name](Setup(task, stage, now, policy, store, resident.model))

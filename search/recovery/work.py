@@ -148,6 +148,12 @@ class Teacher:
             self._resident = compress.Resident(self.source, self.store, device=self.task.device)
         return self._resident
 
+    def under(self, policy: Policy) -> Any:
+        """The teacher with the student's vocabulary, so that their tokens have the same numbers: its probabilities are
+        then those of the tokens that stay."""
+        self.resident.apply(replace(original(self.source), vocabulary=policy.vocabulary))
+        return self.resident.model
+
     def let_go(self) -> None:
         self._resident = None
 
@@ -160,6 +166,7 @@ class Teacher:
         except (OSError, ValueError):
             pass
         task, resident = self.task, self.resident
+        resident.restore()
         batches = prepare(data, resident.processor, task.batch_size, task.chat)
         raw = translate(resident.model, resident.processor, batches, task.max_new_tokens)
         found = [clean(text) for text in raw]

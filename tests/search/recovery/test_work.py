@@ -77,6 +77,19 @@ def task_of(source: compress.Source, train: str, dev: str, folder: Path, name: s
     return replace(made, **changes)
 
 
+@pytest.mark.parametrize("name", ["distill", "gkd"])
+def test_a_trimmed_model_learns_from_a_teacher_of_the_same_words(
+    source: compress.Source, train: str, dev: str, tmp_path: Path, name: str
+) -> None:
+    trimmed = replace(policy_of(source), vocabulary="scripts:en")
+    kept = compress.vocabulary.trim(source, trimmed.vocabulary)
+    assert kept is not None
+    assert len(kept.ids) < source.anatomy.vocabulary
+    outcome = work.recover(task_of(source, train, dev, tmp_path, name, policy=trimmed.to_json()), score, lambda _: None)
+    assert not outcome["training_stopped"], outcome
+    assert outcome["comet_segments"]
+
+
 @pytest.mark.parametrize("name", ["distill", "cheap", "seqkd", "gkd", "qlora:2", "heal+qlora:2:rtn:8:g32"])
 def test_every_method_ships_what_it_promises(
     name: str, source: compress.Source, train: str, dev: str, tmp_path: Path
