@@ -37,7 +37,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, type=Path, help="folder of the artifact; must not exist yet")
     parser.add_argument("--store", help="reuse and keep variants in this folder or fsspec URL")
     parser.add_argument("--vocabulary", help="what stays: full, scripts:en,zh, or top:N with --texts")
-    parser.add_argument("--texts", type=Path, help="text file whose N most used tokens stay, with --vocabulary top:N")
+    parser.add_argument(
+        "--texts", type=Path, help="with --vocabulary top:N: text whose N most used tokens stay; put the prompt in"
+    )
     given = parser.parse_args(arguments)
 
     source = Source.open(model_folder(given.model))
