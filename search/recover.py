@@ -168,8 +168,9 @@ def launch(
     from evaluate.dataset import open_data
     from evaluate.metrics import data_signature, signature_of
     from results.pareto import to_text
+    from results.report import write_report
     from search.bins import bins_of
-    from search.launch import room, store_of
+    from search.launch import SCORES, STORE, room, store_of
     from search.recorder import Recorder
     from search.recovery.board import Asked, Where, recover_run
 
@@ -184,7 +185,8 @@ def launch(
     try:
         workers, gpus = room(config, joined.cpus, joined.gpus)
         share = 0.1 if joined.gpus and config.comet != "embedded" else 0.0
-        handles, names = start_scorers(f"recover-{config.name}", comet, workers, share, config.threads)
+        cache = str((Path(config.runs) / STORE / SCORES).resolve())  # what the search scored is known
+        handles, names = start_scorers(f"recover-{config.name}", comet, workers, share, config.threads, cache)
         signature = signature_of(identify(handles[0]), data_signature(data, cleaned=True), config.max_new_tokens)
         recorder.signature = lambda: signature
         context = Where(
@@ -208,6 +210,9 @@ def launch(
         session.disconnect()
     print(f"\nThe front of {folder.path} ({len(rows)} rows more):")
     print(to_text(recorder.front()))
+    bins = [(each.name, each.low, each.high) for each in recorder.bins]
+    write_report(folder.path, f"{config.name}: {config.model}, {config.lang}", bins=bins)
+    print(f"\nReport      {folder.path / 'report.html'}")
 
 
 def _say(text: str) -> None:
