@@ -3,8 +3,9 @@
     python -m benchmarks.recovery [--work DIR] [--lang en-de,en-zh] [--rows NAME,…] [--talks 120] [--out FILE.md]
 
 Trained on talks that the embedded model has not heard (spoken by its recipe), scored on all of eval, which nothing is
-trained or chosen on. Every method gets the same speech and the same number of steps. At equal bytes all systems begin
-with the same fine-tuned model. A row that is finished is kept in --work, so the command may be killed and given again.
+trained or chosen on. Every method gets the same speech and the same number of steps. All begin with the embedded model,
+which was fine-tuned on such speech, and have it as their teacher. A row that is finished is kept in --work, so the
+command may be killed and given again.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ from search.recovery.data import PREPARED, open_lessons
 from search.recovery.speech import speak
 from search.recovery.task import Score, Task
 from search.recovery.work import original, recover, scored, size
-from search.teach import teach
 
 LANGUAGES = ("en-de", "en-zh")
 DROPS = {
@@ -47,7 +47,6 @@ DROPS = {
 }  # greedy, embedded/README.md
 CALIBRATED_ON = 96  # segments of the training speech
 BATCH = 16
-TUNING = {"learning_rate": 3e-4, "warmup": 0.05, "checkpoint_every": 50}  # of the fine-tuning before all systems
 
 
 @dataclass(frozen=True)
@@ -60,24 +59,22 @@ class Row:
     policy: str
     method: str = ""
     steps: Mapping[str, int] = field(default_factory=dict)
-    tuned: bool = False  # begins with the fine-tuned model, as all published systems do
     rate: float | None = None
 
 
-EACH, LONG, TUNE = 100, 300, 150  # steps of a stage, of `heal` where it says so, of the fine-tuning
-A, B, G, E = "25 % of the LM layers", "50 % of the LM layers", "`grid@2`, calibrated", "at equal bytes, all fine-tuned"
+EACH, LONG = 100, 300  # steps of a method, all its stages together; of `heal` where it says so
+A, B, G, E = "25 % of the LM layers", "50 % of the LM layers", "`grid@2`, calibrated", "at equal bytes"
 WHOLE, CODES, CHEAP, ADAPTERS = ({stage: EACH} for stage in ("whole", "codes", "cheap", "adapters"))
 ROWS = (
     Row("original", "", "original", "raw"),
     Row("drop25", A, "dropped", "drop:25"),
     Row("drop25-heal", A, "heal", "drop:25", "heal", WHOLE),
     Row("drop25-heal-long", A, f"heal, {LONG} steps", "drop:25", "heal", {"whole": LONG}),
-    Row("tuned", E, "fine-tuned, not compressed", "raw", tuned=True),
-    Row("diet", E, "`diet`: mixed levels, no training", "diet", tuned=True),
-    Row("ours", E, "ours: one `grid` level, `codes`", "ours", "codes", {"codes": 2 * EACH}, tuned=True),
-    Row("moslem-a", E, "`moslem-a`: NF4, `qlora:2`", "nf4", "qlora:2", {"adapters": 2 * EACH}, tuned=True),
+    Row("diet", E, "`diet`: mixed levels, no training", "diet"),
+    Row("ours", E, "ours: one `grid` level, `codes`", "ours", "codes", CODES),
+    Row("moslem-a", E, "`moslem-a`: NF4, `qlora:2`", "nf4", "qlora:2", ADAPTERS),
     Row("moslem-b", E, "`moslem-b`: 25 % dropped, NF4, `heal+qlora:2`", "nf4:25", "heal+qlora:2",
-        {**WHOLE, **ADAPTERS}, tuned=True),
+        {"whole": EACH // 2, "adapters": EACH // 2}),
     Row("drop50", B, "dropped", "drop:50"),
     Row("drop50-heal-long", B, f"heal, {LONG} steps", "drop:50", "heal", {"whole": LONG}),
     Row("grid2", G, "compressed", "grid@2"),
@@ -100,13 +97,13 @@ ROWS = (
 
 
 class Bench:
-    """One language: the embedded model and the fine-tuned one, training speech, and rows that are done."""
+    """One language: the embedded model, training speech, and rows that are done."""
 
     def __init__(self, work: Path, talks: int, lang: str, score: Score) -> None:
         self.work, self.lang, self.score = work, lang, score
         self.store = compress.Store(work / "store")
         self.train = f"manifest:{speak(work / 'speech', talks)}"
-        self.original = compress.Source.open(embedded.MODEL)
+        self.source = compress.Source.open(embedded.MODEL)
         self._calibrations: dict[str, str] = {}
 
     def row(self, row: Row) -> dict[str, Any]:
@@ -114,7 +111,7 @@ class Bench:
         if path.exists():
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return found
-        source = self.tuned() if row.tuned else self.original
+        source = self.source
         began = time.perf_counter()
         policy = self.policy(row.policy, source)
         task = self.task(row, source, policy)
@@ -138,14 +135,6 @@ class Bench:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(kept))
         return kept
-
-    def tuned(self) -> compress.Source:
-        """The original trained on by `search.teach`: what the published systems, and ours beside them, begin with."""
-        folder = self.work / f"tuned-{self.lang}"
-        if not folder.is_dir():
-            told = {**TUNING, "epochs": self.epochs(TUNE)}
-            teach("embedded", self.train, "train", self.lang, folder, batch=BATCH, told=told, device="cpu")
-        return compress.Source.open(folder)
 
     def bytes(self, policy: Policy, source: compress.Source) -> int:
         return size(compress.Recovered(source, compress.Recovery(policy)), self.store)
@@ -171,7 +160,7 @@ class Bench:
 
     def _nf4(self, dropped: tuple[str, ...]) -> dict[str, str]:
         """The published levels: NF4 for linears, half precision for embedding, head and convolutions."""
-        units = [u for u in self.original.anatomy.units.values() if u.layer not in dropped]
+        units = [u for u in self.source.anatomy.units.values() if u.layer not in dropped]
         return {u.name: "nf4" for u in units if u.kind in {"attention", "mlp", "projector"}}
 
     def calibration(self, source: compress.Source) -> str:
@@ -252,7 +241,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the table as Markdown")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    PREPARED.MOST = 64  # both languages, three teachers
+    PREPARED.MOST = 64  # both languages, with a teacher and without
     comet = Comet(str(embedded.COMET), threads=1)
     langs = given.lang.split(",")
     benches = {lang: Bench(given.work, given.talks, lang, comet.score) for lang in langs}
