@@ -24,9 +24,9 @@ def stock(name: str, seed: int) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "tpe":
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=20)
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=10)
         if name == "nsga2":
-            return optuna.samplers.NSGAIISampler(seed=seed, population_size=20)
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=10)
         if name == "gp":
             return optuna.samplers.GPSampler(seed=seed, n_startup_trials=10)
         if name == "random":
