@@ -5,7 +5,8 @@ What the model computes with while it trains is, value for value, what its artif
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -26,13 +27,22 @@ class Rounded(nn.Module):
         self.begin, self.steps = lattice.integers.to(like.device), lattice.steps.to(like.device)
         self.lattice = lattice
 
-    def integers(self) -> Tensor:
-        return (self.begin + GAIN * self.moved).round()
+    def integers(self, outward: float = 0.5) -> Tensor:
+        return settled(self.begin, GAIN * self.moved, outward)
 
     def forward(self, weight: Tensor) -> Tensor:
         shifted = self.begin + GAIN * self.moved
         value = self.lattice.values(shifted.round())
         return (self.steps * (shifted + (value - shifted).detach())).to(weight.dtype)
+
+
+def settled(begin: Tensor, shift: Tensor, outward: float = 0.5) -> Tensor:
+    """Integers after a shift. One that grows in magnitude, which costs bytes, does so from `outward` cells on."""
+    near = (begin + shift).round()
+    if outward <= 0.5:
+        return near
+    later = begin + shift.sign() * (shift.abs() + 1 - outward).floor().clamp(min=0)
+    return torch.where(near.abs() > begin.abs(), later, near)
 
 
 def add_rounding(model: Any, found: Mapping[str, Lattice]) -> dict[str, nn.Parameter]:
@@ -47,13 +57,34 @@ def add_rounding(model: Any, found: Mapping[str, Lattice]) -> dict[str, nn.Param
     return out
 
 
-def take_integers(model: Any, names: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Takes the rounding out again, the weights as they were; returns the integers reached by name."""
+def integers_now(model: Any, names: Iterable[str], outward: float = 0.5) -> dict[str, Tensor]:
+    """The integers reached, by name."""
     out = {}
     for name in names:
         path, _, last = name.rpartition(".")
-        module = model.get_submodule(path)
-        rounded = module.parametrizations[last][0]
-        out[name] = rounded.integers().detach().cpu()
-        parametrize.remove_parametrizations(module, last, leave_parametrized=False)
+        out[name] = model.get_submodule(path).parametrizations[last][0].integers(outward).detach().cpu()
     return out
+
+
+def take_integers(model: Any, names: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Takes the rounding out again, the weights as they were; returns the integers reached by name."""
+    out = integers_now(model, names)
+    for name in names:
+        path, _, last = name.rpartition(".")
+        parametrize.remove_parametrizations(model.get_submodule(path), last, leave_parametrized=False)
+    return out
+
+
+def within(limit: int, total: Callable[[float], int], rounds: int = 7) -> float:
+    """The least `outward` (to a hundredth or so) whose total does not exceed a limit; infinite where none does."""
+    if total(0.5) <= limit:
+        return 0.5
+    low, high = 0.5, 1.5
+    while total(high) > limit:
+        if high > 64:
+            return math.inf
+        low, high = high, 2 * high
+    for _ in range(rounds):
+        middle = (low + high) / 2
+        low, high = (low, middle) if total(middle) <= limit else (middle, high)
+    return high

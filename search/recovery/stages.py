@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from search.recovery import hearing
 from search.recovery.methods import ADAPTERS, CHEAP, CODES, EMBEDDED, WHOLE, Method, size_of
 from search.recovery.task import Say, Task
 
+NORMS = 512  # bytes
 LM = "lm"  # the stack whose hidden states a model tells
 
 if TYPE_CHECKING:
@@ -226,15 +228,20 @@ class Codes:
         self.parameters |= {f"{name} integers": value for name, value in self.moved.items()}
 
     def shipped(self) -> Recovery:
-        reached = rounding.take_integers(self.model, self.moved)
-        units = {
-            unit.name: with_integers(
-                shipping.payload_of(self.now, self.policy, unit, self.store),
-                unit.shapes,
-                [reached[self.here[name]] for name in unit.tensors],
-            )
-            for unit in self.units
-        }
+        before = {u.name: shipping.payload_of(self.now, self.policy, u, self.store) for u in self.units}
+        total = sum(map(len, before.values()))
+
+        def payloads(outward: float) -> dict[str, bytes]:
+            found = rounding.integers_now(self.model, self.moved, outward)
+            return {
+                unit.name: with_integers(before[unit.name], unit.shapes, [found[self.here[n]] for n in unit.tensors])
+                for unit in self.units
+            }
+
+        room = min(NORMS, total // 2_000)  # norms and biases are entropy-coded too, and may grow
+        outward = rounding.within(total - room, lambda at: sum(map(len, payloads(at).values())))
+        units = payloads(outward) if outward < math.inf else before
+        rounding.take_integers(self.model, self.moved)
         return Recovery(self.now.recovery.policy, shipping.kept_of(self.now, self.model, self.kept), units)
 
 
