@@ -72,6 +72,7 @@ ROWS = (
     Row("drop25-heal-long", A, f"heal, {LONG} steps", "drop:25", "heal", {"whole": LONG}),
     Row("diet", E, "`diet`: mixed levels, no training", "diet"),
     Row("ours", E, "ours: one `grid` level, `codes`", "ours", "codes", CODES),
+    Row("ours-wide", E, "the same at the bytes of NF4", "ours:nf4", "codes", CODES),
     Row("moslem-a", E, "`moslem-a`: NF4, `qlora:2`", "nf4", "qlora:2", ADAPTERS),
     Row("moslem-b", E, "`moslem-b`: 25 % dropped, NF4, `heal+qlora:2`", "nf4:25", "heal+qlora:2",
         {"whole": EACH // 2, "adapters": EACH // 2}),
@@ -140,9 +141,9 @@ class Bench:
         return size(compress.Recovered(source, compress.Recovery(policy)), self.store)
 
     def policy(self, name: str, source: compress.Source) -> Policy:
-        """`raw`, `drop:25`, `nf4:25`, `diet`, `grid@R`; `ours` is the largest `grid` above none of the others."""
+        """`raw`, `drop:25`, `nf4:25`, `diet`, `grid@R`; `ours`: the largest `grid` under all, `ours:nf4`: NF4."""
         kind, _, share = name.partition(":")
-        dropped = DROPS[int(share)] if share else ()
+        dropped = DROPS[int(share)] if share.isdigit() else ()
         raw = original(source, dropped)
         if kind in ("raw", "drop"):
             return raw
@@ -152,7 +153,8 @@ class Bench:
             return replace(recipe("diet", source.anatomy, source.digest), calibration=self.calibration(source))
         if kind != "ours":
             return replace(raw, levels=dict.fromkeys(raw.levels, kind), calibration=self.calibration(source))
-        limit = min(self.bytes(self.policy(other, source), source) for other in ("diet", "nf4", "nf4:25"))
+        others = (share,) if share else ("diet", "nf4", "nf4:25")
+        limit = min(self.bytes(self.policy(other, source), source) for other in others)
         weights = sum(unit.weights for unit in source.anatomy.units.values())
         besides = self.bytes(raw, source) - 2 * weights  # what is no encoded matrix: bfloat16 takes two bytes a weight
         rate = math.floor(20 * 8 * (0.997 * limit - besides) / weights) / 20
