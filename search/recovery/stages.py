@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from search.recovery import hearing
 from search.recovery.methods import ADAPTERS, CHEAP, CODES, EMBEDDED, WHOLE, Method, size_of
 from search.recovery.task import Say, Task
 
-NORMS = 512  # bytes
+DIGITS = 64  # bytes by which a manifest may grow, since it tells sizes
 LM = "lm"  # the stack whose hidden states a model tells
 
 if TYPE_CHECKING:
@@ -204,6 +205,12 @@ class Cheap:
         )
 
 
+def grown(now: Recovered, kept: Mapping[str, Any]) -> int:
+    """Bytes by which tensors that are kept as they are grow when some of them change: they are entropy-coded."""
+    then = Recovered(now.base, replace(now.recovery, kept={**now.recovery.kept, **kept}))
+    return sum(len(then.kept_blob(group)) - len(now.kept_blob(group)) for group in now.anatomy.groups)
+
+
 class Codes:
     """Integers of grid units, norms and biases."""
 
@@ -238,11 +245,12 @@ class Codes:
                 for unit in self.units
             }
 
-        room = min(NORMS, total // 2_000)  # norms and biases are entropy-coded too, and may grow
-        outward = rounding.within(total - room, lambda at: sum(map(len, payloads(at).values())))
+        kept = shipping.kept_of(self.now, self.model, self.kept)
+        limit = total - grown(self.now, kept) - DIGITS
+        outward = rounding.within(limit, lambda at: sum(map(len, payloads(at).values())))
         units = payloads(outward) if outward < math.inf else before
         rounding.take_integers(self.model, self.moved)
-        return Recovery(self.now.recovery.policy, shipping.kept_of(self.now, self.model, self.kept), units)
+        return Recovery(self.now.recovery.policy, kept, units)
 
 
 class Adapters:

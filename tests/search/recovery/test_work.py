@@ -113,6 +113,19 @@ def test_every_method_ships_what_it_promises(
     assert changed
 
 
+def test_trained_integers_take_no_more_bytes_than_before(
+    source: compress.Source, train: str, dev: str, tmp_path: Path
+) -> None:
+    levels = {name: "grid@2" for name, unit in source.anatomy.units.items() if unit.kind in ("attention", "mlp")}
+    policy = replace(policy_of(source), levels={**policy_of(source).levels, **levels}, dropped=())
+    before = work.size(compress.Recovered(source, compress.Recovery(policy)), compress.Store(str(tmp_path / "store")))
+    wild = {"epochs": 3, "learning_rate": 0.1, "checkpoint_every": 20, "keep_best": "false"}
+    task = task_of(source, train, dev, tmp_path, "codes", policy=policy.to_json(), settings=wild)
+    assert work.recover(task, score)["bytes"] <= before
+    recovery = compress.Recovery.read(task.out)
+    assert set(recovery.units) == set(levels)
+
+
 def test_a_task_that_was_cut_off_goes_on_after_its_finished_stages(
     source: compress.Source, train: str, dev: str, tmp_path: Path
 ) -> None:
