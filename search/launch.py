@@ -153,7 +153,9 @@ def _show(engine: object, prepared: Prepared, finished: bool) -> None:
     assert isinstance(engine, Engine)
     folder, config = prepared.folder, prepared.config
     front = engine.recorder.front()
+    again = f"python -m search.run … --name {config.name} --resume"
     if not front:
+        print(f"Stopped before anything was scored. To go on: {again}")
         return
     bins = [(each.name, each.low, each.high) for each in prepared.bins]
     title = f"{config.name}: {config.model}, {config.lang}"
@@ -168,5 +170,4 @@ def _show(engine: object, prepared: Prepared, finished: bool) -> None:
         print(f"\n{told[0].upper()}{told[1:]}")
     print(f"\nPareto CSV  {folder.pareto}\nReport      {folder.path / 'report.html'}")
     if not finished:
-        again = f"python -m search.run … --name {config.name} --resume"
         print(f"\nStopped before the end; nothing that was scored is lost. To go on: {again}")

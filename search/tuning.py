@@ -136,6 +136,7 @@ def run_tune(engine: Engine, context: Context, gpus_per_worker: float) -> bool:
     if engine.searcher.broken is not None:
         raise engine.searcher.broken
     finished = not engine.searcher.phases and engine.searcher.trials <= 0 and not engine.searcher.running
+    interrupted = interrupted or engine.searcher.running > 0  # Tune takes Ctrl-C for itself, and leaves jobs under way
     if not finished and not interrupted and not engine.recorder.candidates:
         raise Refusal("the workers died before anything was scored: see Ray's dashboard for their logs")
     return finished

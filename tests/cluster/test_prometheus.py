@@ -138,5 +138,7 @@ def test_every_panel_has_data(prometheus: Prometheus) -> None:
     dashboard = json.loads((ROOT / "cluster" / "grafana.json").read_text(encoding="utf-8"))
     for panel in dashboard["panels"]:
         for target in panel["targets"]:
+            if "_recovery_" in target["expr"]:
+                continue  # this run trains nothing; test_metrics holds these gauges against the panels
             found = prometheus.wait_for(target["expr"].replace("$run", ".*"))
             assert all(each["value"][1] != "NaN" for each in found), panel["title"]
