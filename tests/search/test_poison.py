@@ -37,7 +37,8 @@ class Poisoned(cluster.trainable.JobTrainable):
             os.kill(os.getpid(), 9)
         if name != "c00003":
             return super().step()
-        resident = self._worker._load()  # one that will be asked for next anyway
+        self._worker._teach(self._job["said"])  # what the original says is not poisoned
+        resident = self._worker._load()
         module = next(m for m in resident.model.modules() if type(m).__name__.endswith("RMSNorm"))
         sane = module.forward
         module.forward = lambda states: sane(states) * float("nan")
