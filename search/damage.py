@@ -14,9 +14,10 @@ differ by themselves (Thompson).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg import cho_factor, cho_solve
 
 from search.allocate import Damage
 from search.space import Choice, Space
@@ -35,7 +36,6 @@ LEAST = 1e-7  # nats
 MEMORY = 400  # measurements that are used at once, the newest
 REFIT = 1.3  # curves are linearised again whenever there are so many times more measurements
 PASSES = 3
-TINY = 1e-12
 
 
 def observed(comet: float, original: float) -> float:
@@ -85,8 +85,7 @@ class Belief:
         self._rows = np.zeros((room, size))  # the linearised curves' gradients, in units of the prior's spread
         self._rests = np.zeros(room)  # what was measured less what the prior's mean gives
         self._products = np.zeros((room, room))  # rows · rows, and the noise on the diagonal
-        self._lower = np.zeros((room, room))  # Cholesky's factor of it, of as many of them as `_factored`
-        self._factored = 0
+        self._factor: Any = None  # Cholesky's, of as much of it as is used
         self._linearised = 4
 
     # Learning
@@ -110,7 +109,7 @@ class Belief:
             self.seen = self.seen[-MEMORY:]
             self._linearised = len(self.seen)
             for _ in range(PASSES):
-                self._count = self._factored = 0
+                self._count = 0
                 for each in self.seen:
                     self._add(each)
                 self._settle()
@@ -131,15 +130,8 @@ class Belief:
 
     def _settle(self) -> None:
         """The posterior's mean, from everything added."""
-        count, known = self._count, self._factored
-        if known == count - 1 > 0:  # one more row: the factor grows by one, where making it anew is cubic
-            row = solve_triangular(self._lower[:known, :known], self._products[:known, known], lower=True)
-            self._lower[known, :known] = row
-            self._lower[known, known] = np.sqrt(max(self._products[known, known] - row @ row, TINY))
-        else:
-            self._lower[:count, :count] = cholesky(self._products[:count, :count], lower=True)
-        self._factored = count
-        self._mean = self._posterior(np.zeros_like(self._mean), np.zeros(count))
+        self._factor = cho_factor(self._products[: self._count, : self._count])
+        self._mean = self._posterior(np.zeros_like(self._mean), np.zeros(self._count))
 
     def _posterior(self, start: np.ndarray, jitter: np.ndarray) -> np.ndarray:
         """The mean for start 0; a draw for a start drawn from a standard normal (Matheron's rule)."""
@@ -147,10 +139,7 @@ class Belief:
             return self._prior_mean + self._spread * start
         rows = self._rows[: self._count]
         noise = np.array([each.noise for each in self.seen])
-        pull = cho_solve(
-            (self._lower[: self._count, : self._count], True),
-            self._rests[: self._count] - rows @ start - noise * jitter,
-        )
+        pull = cho_solve(self._factor, self._rests[: self._count] - rows @ start - noise * jitter)
         return self._prior_mean + self._spread * (start + pull @ rows)
 
     def _linear(self, choice: Choice, of_kl: bool) -> tuple[float, np.ndarray]:

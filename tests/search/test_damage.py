@@ -47,18 +47,16 @@ def test_scores_teach_about_kl_too() -> None:
     assert agreement() > before
 
 
-def test_learning_step_by_step_is_learning_at_once() -> None:
-    """The factor that grows by a row with each measurement is the one that is made anew from all of them."""
+def test_the_posterior_is_the_exact_one() -> None:
+    """Against the other form of the same equation: one precision matrix over everything believed."""
     w = world(layers=4, seed=1)
-    one, other = Belief(w.space, w.sensitivities), Belief(w.space, w.sensitivities)
-    for n in range(60):
-        other._factored = 0  # nothing to grow from
-        for belief in (one, other):
-            belief.learn_kl(some_choice(w, n), kl_of(w, n))
-    probes = [some_choice(w, n) for n in range(90, 99)]
-    assert [one.expect_log_kl(c) for c in probes] == pytest.approx([other.expect_log_kl(c) for c in probes], rel=1e-6)
-    draws = [belief.draw(np.random.default_rng(3)).levels for belief in (one, other)]
-    np.testing.assert_allclose(draws[0], draws[1], rtol=1e-5)
+    belief = Belief(w.space, w.sensitivities)
+    for n in range(30):
+        belief.learn_kl(some_choice(w, n), kl_of(w, n))
+    rows, rests = belief._rows[: belief._count], belief._rests[: belief._count]
+    weighed = rows / np.array([[each.noise**2] for each in belief.seen])
+    steps = np.linalg.solve(np.eye(rows.shape[1]) + weighed.T @ rows, weighed.T @ rests)
+    np.testing.assert_allclose(belief._mean, belief._prior_mean + belief._spread * steps, atol=1e-6)
 
 
 def test_memory_is_bounded() -> None:
