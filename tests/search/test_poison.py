@@ -67,7 +67,7 @@ def test_poison_is_tried_twice_then_failed_and_never_asked_for_again(tmp_path: P
 
     def run(*more: str) -> None:
         command = [sys.executable, str(tmp_path / "poisoned.py"), str(deaths), *arguments(tmp_path, *more)]
-        done = subprocess.run(command, cwd=ROOT, env=None, capture_output=True, text=True, timeout=600, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         assert "Traceback" not in done.stderr
 
