@@ -226,7 +226,9 @@ class Probe:
 def dry(engine: Any, trials: int, parallel: int, every: int, profiled: int = 0) -> Probe:
     """The driver's work without Ray: `parallel` candidates are always out. The last `profiled` are profiled."""
     from ray.tune.search import Searcher
+    from threadpoolctl import threadpool_limits
 
+    threadpool_limits(1, "blas")  # as search.tuning
     probe = Probe(every, trials - profiled if profiled else -1)
     searcher = engine.searcher
     probe.watch(searcher)

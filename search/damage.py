@@ -109,29 +109,41 @@ class Belief:
             self.seen = self.seen[-MEMORY:]
             self._linearised = len(self.seen)
             for _ in range(PASSES):
-                self._count = 0
-                for each in self.seen:
-                    self._add(each)
+                self._linearise()
                 self._settle()
         else:
             self._add(measured)
-            self._settle()
+
+    def _linearise(self) -> None:
+        """All that is remembered anew, at the present mean."""
+        self._count = len(self.seen)
+        for at, each in enumerate(self.seen):
+            self._rows[at], self._rests[at] = self._row(each)
+        rows, noises = self._rows[: self._count], [each.noise for each in self.seen]
+        self._products[: self._count, : self._count] = rows @ rows.T + np.diag(np.square(noises))
+        self._factor = None
 
     def _add(self, measured: Measured) -> None:
-        value, slope = self._linear(measured.choice, measured.of_kl)
-        at, row = self._count, slope * self._spread
-        self._rows[at] = row
-        self._rests[at] = measured.y - value + slope @ (self._mean - self._prior_mean)
-        products = self._rows[: at + 1] @ row
+        """One more, at the mean that was settled last."""
+        at = self._count
+        self._rows[at], self._rests[at] = self._row(measured)
+        products = self._rows[: at + 1] @ self._rows[at]
         self._products[at, : at + 1] = products
         self._products[: at + 1, at] = products
         self._products[at, at] += measured.noise**2
         self._count += 1
+        self._factor = None
+
+    def _row(self, measured: Measured) -> tuple[np.ndarray, float]:
+        value, slope = self._linear(measured.choice, measured.of_kl)
+        return slope * self._spread, measured.y - value + float(slope @ (self._mean - self._prior_mean))
 
     def _settle(self) -> None:
-        """The posterior's mean, from everything added."""
-        self._factor = cho_factor(self._products[: self._count, : self._count])
-        self._mean = self._posterior(np.zeros_like(self._mean), np.zeros(self._count))
+        """The posterior's mean from everything added; nothing to do if nothing was since. Left until it is asked for:
+        a candidate brings a KL and a score."""
+        if self._factor is None and self._count:
+            self._factor = cho_factor(self._products[: self._count, : self._count], check_finite=False)
+            self._mean = self._posterior(np.zeros_like(self._mean), np.zeros(self._count))
 
     def _posterior(self, start: np.ndarray, jitter: np.ndarray) -> np.ndarray:
         """The mean for start 0; a draw for a start drawn from a standard normal (Matheron's rule)."""
@@ -139,7 +151,8 @@ class Belief:
             return self._prior_mean + self._spread * start
         rows = self._rows[: self._count]
         noise = np.array([each.noise for each in self.seen])
-        pull = cho_solve(self._factor, self._rests[: self._count] - rows @ start - noise * jitter)
+        rest = self._rests[: self._count] - rows @ start - noise * jitter
+        pull = cho_solve(self._factor, rest, check_finite=False)
         return self._prior_mean + self._spread * (start + pull @ rows)
 
     def _linear(self, choice: Choice, of_kl: bool) -> tuple[float, np.ndarray]:
@@ -181,14 +194,17 @@ class Belief:
     # Forecasts
 
     def expect_log_kl(self, choice: Choice) -> float:
+        self._settle()
         return self._linear(choice, of_kl=True)[0]
 
     def expect(self, choice: Choice) -> float:
         """The damage expected of a choice."""
+        self._settle()
         return float(max(np.exp(self._linear(choice, of_kl=False)[0]) - FLOOR, 0.0))
 
     def draw(self, generator: np.random.Generator, spread: float = 1.0) -> Damage:
         """What every treatment adds to S under one draw from the posterior (its mean for spread 0)."""
+        self._settle()
         state = self._mean
         if spread > 0:
             start = spread * generator.standard_normal(len(state))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,21 @@ class Journal:
         stopped: bool = False,
     ) -> None:
         state = TrialState.COMPLETE if values else TrialState.PRUNED if stopped else TrialState.FAIL
-        trial = optuna.trial.create_trial(
+        now = datetime.now()
+        # Not by optuna.trial.create_trial, which goes through all parameters of all distributions twice: 5 ms at full size.
+        trial = optuna.trial.FrozenTrial(
+            number=-1,
+            trial_id=-1,
             state=state,
+            value=None,
             values=values,
+            datetime_start=now,
+            datetime_complete=now,
             params=parameters,
             distributions=distributions,
             user_attrs={"candidate": candidate, "recipe": recipe},
+            system_attrs={},
+            intermediate_values={},
         )
         self._storage.create_new_trial(self._study_id, template_trial=trial)
         self.known.add(candidate)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
+from threadpoolctl import threadpool_limits
 
 from cluster.jobs import Context
 from compress.errors import Refusal
@@ -125,7 +126,8 @@ def run_tune(engine: Engine, context: Context, gpus_per_worker: float) -> bool:
     )
     interrupted = False
     try:
-        with contextlib.redirect_stdout(engine.progress.stream):
+        # One thread for the belief's matrices: with more, BLAS's threads wait for each other (twice the driver's CPU).
+        with contextlib.redirect_stdout(engine.progress.stream), threadpool_limits(1, "blas"):
             tuner.fit()
     except KeyboardInterrupt:
         interrupted = True

@@ -22,8 +22,8 @@ COLUMNS = ("id", "split", "talk", "audio_path", "source_en", "target_de", "targe
 MANIFEST = "segments.csv"
 
 
-def speak(folder: Path, talks: int = TALKS) -> Path:
-    """Writes what is not there yet and returns the manifest."""
+def speak(folder: Path, talks: int = TALKS, after: int = 0) -> Path:
+    """Writes what is not there yet and returns the manifest; `after` so many talks that are left to others."""
     import soundfile
 
     from embedded.recipe import features, speech, voices
@@ -36,7 +36,7 @@ def speak(folder: Path, talks: int = TALKS) -> Path:
     if not 1 <= talks <= MOST:
         raise Refusal(f"--talks {talks}: give 1 to {MOST}")
     heard = recipe.Sizes().train
-    chosen = recipe.splits(speech.SEED, recipe.Sizes(train=heard + talks))["train"][heard:]
+    chosen = recipe.splits(speech.SEED, recipe.Sizes(train=heard + after + talks))["train"][heard + after :]
     (folder / "train").mkdir(parents=True, exist_ok=True)
     show = progress_line("talks")
     rows: list[tuple[str, ...]] = []

@@ -53,6 +53,7 @@ def test_the_posterior_is_the_exact_one() -> None:
     belief = Belief(w.space, w.sensitivities)
     for n in range(30):
         belief.learn_kl(some_choice(w, n), kl_of(w, n))
+    belief._settle()
     rows, rests = belief._rows[: belief._count], belief._rests[: belief._count]
     weighed = rows / np.array([[each.noise**2] for each in belief.seen])
     steps = np.linalg.solve(np.eye(rows.shape[1]) + weighed.T @ rows, weighed.T @ rests)
