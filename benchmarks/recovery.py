@@ -1,11 +1,12 @@
 """Recovery on the embedded model: what is lost by dropping layers and bits, and what each method gives back.
 
-    python -m benchmarks.recovery [--work DIR] [--lang en-de,en-zh] [--rows NAME,…] [--talks 120] [--out FILE.md]
+    python -m benchmarks.recovery [--work DIR] [--lang en-de,en-zh] [--rows NAME,…] [--out FILE.md]
 
 Trained on talks that the embedded model has not heard (spoken by its recipe), scored on all of eval, which nothing is
-trained or chosen on. Every method gets the same speech and the same number of steps. All begin with the embedded model,
-which was fine-tuned on such speech, and have it as their teacher. A row that is finished is kept in --work, so the
-command may be killed and given again.
+trained or chosen on. Every method gets the same speech and the same number of steps, begins with the embedded model and
+has it as its teacher. At equal bytes differences are small: there all begin with the embedded model fine-tuned on these
+talks, as published, and are scored on further talks as well. A row that is finished is kept in --work, so the command
+may be killed and given again.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ from evaluate.batches import prepare
 from evaluate.closeness import append_translations
 from evaluate.comet import Comet
 from evaluate.dataset import open_data
+from evaluate.significance import paired
 from results.files import write_atomically
 from search.recovery.data import PREPARED, open_lessons
 from search.recovery.speech import speak
 from search.recovery.task import Score, Task
 from search.recovery.work import original, recover, scored, size
+from search.teach import teach
 
 LANGUAGES = ("en-de", "en-zh")
 DROPS = {
@@ -47,6 +50,7 @@ DROPS = {
 }  # greedy, embedded/README.md
 CALIBRATED_ON = 96  # segments of the training speech
 BATCH = 16
+TUNING = {"learning_rate": 1e-4, "epochs": 1.0, "warmup": 0.05, "checkpoint_every": 50}  # before all at equal bytes
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ class Row:
     steps: Mapping[str, int] = field(default_factory=dict)
     rate: float | None = None
 
+    @property
+    def tuned(self) -> bool:
+        """Begins with the fine-tuned model, and is scored on more."""
+        return self.group == E
+
 
 EACH, LONG = 100, 300  # steps of a method, all its stages together; of `heal` where it says so
 A, B, G, E = "25 % of the LM layers", "50 % of the LM layers", "`grid@2`, calibrated", "at equal bytes"
@@ -70,12 +79,14 @@ ROWS = (
     Row("drop25", A, "dropped", "drop:25"),
     Row("drop25-heal", A, "heal", "drop:25", "heal", WHOLE),
     Row("drop25-heal-long", A, f"heal, {LONG} steps", "drop:25", "heal", {"whole": LONG}),
+    Row("tuned", E, "fine-tuned, what all below begin with", "raw"),
     Row("diet", E, "`diet`: mixed levels, no training", "diet"),
     Row("ours", E, "ours: one `grid` level, `codes`", "ours", "codes", CODES),
-    Row("ours-wide", E, "the same at the bytes of NF4", "ours:nf4", "codes", CODES),
+    Row("ours-low", E, "the same at three quarters of these bytes", "ours:0.75", "codes", CODES),
     Row("moslem-a", E, "`moslem-a`: NF4, `qlora:2`", "nf4", "qlora:2", ADAPTERS),
     Row("moslem-b", E, "`moslem-b`: 25 % dropped, NF4, `heal+qlora:2`", "nf4:25", "heal+qlora:2",
         {"whole": EACH // 2, "adapters": EACH // 2}),
+    Row("ours-wide", E, "ours at the bytes of NF4", "ours:nf4", "codes", CODES),
     Row("drop50", B, "dropped", "drop:50"),
     Row("drop50-heal-long", B, f"heal, {LONG} steps", "drop:50", "heal", {"whole": LONG}),
     Row("grid2", G, "compressed", "grid@2"),
@@ -100,31 +111,42 @@ ROWS = (
 class Bench:
     """One language: the embedded model, training speech, and rows that are done."""
 
-    def __init__(self, work: Path, talks: int, lang: str, score: Score) -> None:
+    def __init__(self, work: Path, talks: int, unheard: int, lang: str, score: Score) -> None:
         self.work, self.lang, self.score = work, lang, score
         self.store = compress.Store(work / "store")
         self.train = f"manifest:{speak(work / 'speech', talks)}"
-        self.source = compress.Source.open(embedded.MODEL)
+        self.unheard = f"manifest:{speak(work / 'unheard', unheard, after=talks)}"
+        self._sources = {False: compress.Source.open(embedded.MODEL)}
         self._calibrations: dict[str, str] = {}
+
+    def source(self, tuned: bool) -> compress.Source:
+        """The embedded model, as it is or fine-tuned on the training talks."""
+        if tuned not in self._sources:
+            folder = self.work / f"tuned-{self.lang}"
+            if not folder.is_dir():
+                teach("embedded", self.train, "train", self.lang, folder, batch=BATCH, told=dict(TUNING))
+            self._sources[tuned] = compress.Source.open(folder)
+        return self._sources[tuned]
 
     def row(self, row: Row) -> dict[str, Any]:
         path = self.work / "rows" / f"{self.lang}-{row.name}.json"
         if path.exists():
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return found
-        source = self.source
         began = time.perf_counter()
+        source = self.source(row.tuned)
         policy = self.policy(row.policy, source)
         task = self.task(row, source, policy)
+        data = open_data("embedded", "eval", self.lang)
         if row.method:
             outcome = recover(task, self.score, _tell)
+            made = compress.Recovered(source, compress.Recovery.read(task.out))
         else:
-            plain = compress.Recovered(source, compress.Recovery(policy))
-            data = open_data("embedded", "eval", self.lang)
-            outcome = scored(task, plain, self.store, data, self.score) | {"bytes": self.bytes(policy, source)}
+            made = compress.Recovered(source, compress.Recovery(policy))
+            outcome = scored(task, made, self.store, data, self.score) | {"bytes": self.bytes(policy, source)}
         scores, stages = outcome["comet_segments"], outcome.get("stages", [])
         kept = {
-            "comet": sum(scores) / len(scores),
+            "comet": mean(scores),
             "comet_segments": scores,
             "chrf": outcome["chrf"],
             "bytes": outcome["bytes"],
@@ -133,6 +155,9 @@ class Bench:
             "stopped": outcome.get("training_stopped", ""),
             "seconds": time.perf_counter() - began,
         }
+        if row.tuned:
+            further = open_data(self.unheard, "train", self.lang)
+            kept["unheard_segments"] = scored(task, made, self.store, further, self.score)["comet_segments"]
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(kept))
         return kept
@@ -141,28 +166,30 @@ class Bench:
         return size(compress.Recovered(source, compress.Recovery(policy)), self.store)
 
     def policy(self, name: str, source: compress.Source) -> Policy:
-        """`raw`, `drop:25`, `nf4:25`, `diet`, `grid@R`; `ours`: the largest `grid` under all, `ours:nf4`: NF4."""
+        """`raw`, `drop:25`, `nf4:25`, `diet`, `grid@R`; `ours`: the largest `grid` under all others, `ours:nf4`: under
+        NF4, `ours:0.75`: at that share of the bytes of the smallest."""
         kind, _, share = name.partition(":")
         dropped = DROPS[int(share)] if share.isdigit() else ()
         raw = original(source, dropped)
         if kind in ("raw", "drop"):
             return raw
         if kind == "nf4":
-            return replace(raw, levels={**raw.levels, **self._nf4(dropped)})
+            return replace(raw, levels={**raw.levels, **self._nf4(source, dropped)})
         if kind == "diet":
             return replace(recipe("diet", source.anatomy, source.digest), calibration=self.calibration(source))
         if kind != "ours":
             return replace(raw, levels=dict.fromkeys(raw.levels, kind), calibration=self.calibration(source))
-        others = (share,) if share else ("diet", "nf4", "nf4:25")
+        others = (share,) if share == "nf4" else ("diet", "nf4", "nf4:25")
         limit = min(self.bytes(self.policy(other, source), source) for other in others)
+        limit = int(limit * (1.0 if share in ("", "nf4") else float(share)))
         weights = sum(unit.weights for unit in source.anatomy.units.values())
         besides = self.bytes(raw, source) - 2 * weights  # what is no encoded matrix: bfloat16 takes two bytes a weight
         rate = math.floor(20 * 8 * (0.997 * limit - besides) / weights) / 20
         return self.policy(f"grid@{rate:g}", source)
 
-    def _nf4(self, dropped: tuple[str, ...]) -> dict[str, str]:
+    def _nf4(self, source: compress.Source, dropped: tuple[str, ...]) -> dict[str, str]:
         """The published levels: NF4 for linears, half precision for embedding, head and convolutions."""
-        units = [u for u in self.source.anatomy.units.values() if u.layer not in dropped]
+        units = [u for u in source.anatomy.units.values() if u.layer not in dropped]
         return {u.name: "nf4" for u in units if u.kind in {"attention", "mlp", "projector"}}
 
     def calibration(self, source: compress.Source) -> str:
@@ -212,11 +239,15 @@ def _tell(entry: dict[str, Any]) -> None:
         print(f"  {entry['stage']} {entry['step']}/{entry['steps']}: held out {entry['held_out']:.4f}", flush=True)
 
 
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
 def table(found: Mapping[tuple[str, str], dict[str, Any]], langs: Sequence[str]) -> str:
     """Markdown: a line a row, and how much of the lost COMET came back."""
     lines = ["| | method | " + " | ".join(f"bytes {x} | COMET {x} | given back {x}" for x in langs) + " |"]
     lines.append("|" + "---|" * (2 + 3 * len(langs)))
-    for group in dict.fromkeys(row.group for row in ROWS):
+    for group in dict.fromkeys(row.group for row in ROWS if not row.tuned):
         for row in (row for row in ROWS if row.group == group):
             cells = [_cells(found, row, lang) for lang in langs]
             if any(cell.strip(" |") for cell in cells):
@@ -234,19 +265,47 @@ def _cells(found: Mapping[tuple[str, str], dict[str, Any]], row: Row, lang: str)
     return f"{mine['bytes']:,} | {mine['comet']:.4f} | {share}"
 
 
+def duel(found: Mapping[tuple[str, str], dict[str, Any]], langs: Sequence[str]) -> str:
+    """Markdown of what is compared at equal bytes: COMET on eval and on unheard talks together, and by how much ours
+    is better, with p of the paired bootstrap."""
+    head = "".join(f" bytes {x} | COMET {x} | ours more by | p |" for x in langs)
+    lines = [f"| at equal bytes |{head}", "|---|" + "---|---|---|---|" * len(langs)]
+    for row in (row for row in ROWS if row.tuned):
+        cells = [_against(found.get((lang, row.name)), found.get((lang, "ours"))) for lang in langs]
+        if any(cells):
+            lines.append(f"| {row.what} | " + " | ".join(cell or " | | | " for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _against(mine: dict[str, Any] | None, ours: dict[str, Any] | None) -> str:
+    if mine is None:
+        return ""
+    scores = _all_scores(mine)
+    shown = f"{mine['bytes']:,} | {mean(scores):.4f}"
+    if ours is None or mine is ours:
+        return f"{shown} | | "
+    test = paired(_all_scores(ours), scores)
+    return f"{shown} | {test.difference:+.4f} | {test.p:.3f}"
+
+
+def _all_scores(row: dict[str, Any]) -> list[float]:
+    return [*row["comet_segments"], *row["unheard_segments"]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("work/recovery"), help="rows, speech and store")
     parser.add_argument("--lang", default=",".join(LANGUAGES))
     parser.add_argument("--rows", default=",".join(row.name for row in ROWS))
-    parser.add_argument("--talks", type=int, default=120)
+    parser.add_argument("--talks", type=int, default=230, help="to train on, 16 segments each")
+    parser.add_argument("--unheard", type=int, default=96, help="further talks that rows at equal bytes are scored on")
     parser.add_argument("--out", type=Path, help="the table as Markdown")
     given = parser.parse_args()
     torch.set_num_threads(1)
     PREPARED.MOST = 64  # both languages, with a teacher and without
     comet = Comet(str(embedded.COMET), threads=1)
     langs = given.lang.split(",")
-    benches = {lang: Bench(given.work, given.talks, lang, comet.score) for lang in langs}
+    benches = {lang: Bench(given.work, given.talks, given.unheard, lang, comet.score) for lang in langs}
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in (row for row in ROWS if row.name in given.rows.split(",")):
         for lang, bench in benches.items():
@@ -254,8 +313,8 @@ def main() -> None:
             told = f"{lang} {row.name}: {mine['bytes']:,} bytes, COMET {mine['comet']:.4f}, {mine['seconds']:.0f} s"
             print(told, flush=True)
             if given.out:
-                write_atomically(given.out, table(found, langs) + "\n")
-    print(table(found, langs))
+                write_atomically(given.out, f"{table(found, langs)}\n\n{duel(found, langs)}\n")
+    print(f"{table(found, langs)}\n\n{duel(found, langs)}")
     print(f"minutes of all rows: {sum(row['seconds'] for row in found.values()) / 60:.0f}")
     comet.close()
 

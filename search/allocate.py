@@ -2,13 +2,14 @@
 
 For a price λ of a byte each unit takes the level of least damage + λ·bytes, and a layer is dropped where that is
 cheaper than keeping it. Damage adds up over units, so for every λ the answer is optimal at its own size; bisection
-finds the λ whose size is just within the budget. O(units × levels) a step, twenty steps or so; for each vocabulary anew,
-and the least damage of them is taken.
+finds the λ whose size is just within the budget. O(units × levels) a step, twenty steps or so; for each vocabulary
+anew, and the least damage of them is taken.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -46,22 +47,35 @@ def cheapest(space: Space, damage: Damage, price: float, vocabulary: int = 0) ->
 
 def fill(space: Space, damage: Damage, choice: Choice, budget: float) -> Choice:
     """Spends what is left of the budget on the upgrades that save the most damage a byte."""
-    rows = np.arange(len(space.units))
-    columns = choice.columns.copy()
-    left = budget - space.weigh(choice)
-    sizes = space.bytes_of(choice.vocabulary)
-    more = sizes - sizes[rows, columns][:, None]
-    gain = _gains(damage.levels[rows, columns][:, None] - damage.levels, more)
-    gain[~space.present(choice)] = -np.inf
-    while True:
-        gain[more > left] = -np.inf  # what cannot be paid now cannot be paid later
-        row, column = divmod(int(gain.argmax()), gain.shape[1])
-        if gain[row, column] == -np.inf:
-            return Choice(columns, choice.dropped, choice.vocabulary)
-        left -= more[row, column]
-        columns[row] = column
-        more[row] = sizes[row] - sizes[row, column]
-        gain[row] = _gains(damage.levels[row, column] - damage.levels[row], more[row])
+    return fill_all(space, damage, [choice], budget)[0]
+
+
+def fill_all(space: Space, damage: Damage, choices: Sequence[Choice], budget: float) -> list[Choice]:
+    """The same of several choices, side by side: an upgrade of each at every step."""
+    units = np.arange(len(space.units))
+    columns = np.stack([choice.columns for choice in choices])
+    sizes = np.stack([space.bytes_of(choice.vocabulary) for choice in choices])
+    left = np.array([budget - space.weigh(choice) for choice in choices])
+    each = np.arange(len(choices))
+    more = sizes - sizes[each[:, None], units, columns][:, :, None]
+    gain = _gains(damage.levels[units, columns][:, :, None] - damage.levels, more)
+    gain[~np.stack([space.present(choice) for choice in choices])] = -np.inf
+    while len(each):
+        gain[more > left[:, None, None]] = -np.inf  # what cannot be paid now cannot be paid later
+        flat = gain.reshape(len(each), -1)
+        best = flat.argmax(axis=1)
+        going = flat[np.arange(len(each)), best] > -np.inf
+        if not going.all():
+            each, best, left, more, gain, sizes = (x[going] for x in (each, best, left, more, gain, sizes))
+            if not len(each):
+                break
+        at = np.arange(len(each))
+        row, column = np.divmod(best, gain.shape[2])
+        left = left - more[at, row, column]
+        columns[each, row] = column
+        more[at, row] = sizes[at, row] - sizes[at, row, column][:, None]
+        gain[at, row] = _gains(damage.levels[row, column][:, None] - damage.levels[row], more[at, row])
+    return [replace(choice, columns=columns[index]) for index, choice in enumerate(choices)]
 
 
 def _gains(less: np.ndarray, more: np.ndarray) -> np.ndarray:

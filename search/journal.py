@@ -74,7 +74,7 @@ class Journal:
     ) -> None:
         state = TrialState.COMPLETE if values else TrialState.PRUNED if stopped else TrialState.FAIL
         now = datetime.now()
-        # Not by optuna.trial.create_trial, which goes through all parameters of all distributions twice: 5 ms at full size.
+        # Not optuna.trial.create_trial, which goes through all levels of all parameters twice: 5 ms at full size.
         trial = optuna.trial.FrozenTrial(
             number=-1,
             trial_id=-1,

@@ -19,7 +19,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from results.front import front_indices, hypervolume
-from search.allocate import Damage, allocate, fill
+from search.allocate import Damage, allocate, fill_all
 from search.bins import Bin
 from search.damage import FLOOR, LEAST, Belief, observed
 from search.fit import Fitter
@@ -218,14 +218,10 @@ class HouseSampler(WholeSampler):
         space = self.fitter.space
         start = parents[min(int(self._generator.exponential(PARENTS)), len(parents) - 1)]
         overhead = start.size - space.weigh(start.choice)
-        proposals: list[tuple[float, Choice]] = []
-        for _ in range(PROPOSALS):
-            choice = self._shake(start.choice, count=int(self._generator.integers(1, 4)))
-            if space.weigh(choice) + overhead > target:
-                continue
-            choice = fill(space, damage, choice, target - overhead)
-            if space.key(choice) not in self._asked:
-                proposals.append((damage.of(space, choice), choice))
+        shaken = [self._shake(start.choice, count=int(self._generator.integers(1, 4))) for _ in range(PROPOSALS)]
+        shaken = [choice for choice in shaken if space.weigh(choice) + overhead <= target]
+        filled = fill_all(space, damage, shaken, target - overhead) if shaken else []
+        proposals = [(damage.of(space, each), each) for each in filled if space.key(each) not in self._asked]
         proposals.sort(key=lambda each: each[0])
         for _, choice in proposals[:CHECKED]:
             if into.holds(self.fitter.size(choice)):
