@@ -115,7 +115,8 @@ def page(run: Run, data: dict[str, Any], title: str) -> str:
 <h2>The front</h2>
 <div class="scroll">{front_table(_at(run, data), data["front"], run.bins)}</div>
 <h2>Sensitivities</h2>
-<p class="note">How far the outputs move when one unit alone is put at a level, or one layer alone is dropped.</p>
+<p class="note">How far the outputs move when one unit alone is put at a level, or one layer alone is dropped (or
+the vocabulary alone trimmed).</p>
 <div id="heat"></div>
 <h2>Progress</h2>
 <p class="note">Share of the bins' hypervolume (bytes × COMET up to the original's) that candidates so far cover.</p>

@@ -152,6 +152,16 @@ function heatMap() {
     wide = Math.max(wide, 124 + levels.length * 96);
     top += tall;
   }
+  const trims = D.sensitivities.filter((s) => s[0] === "trim");
+  if (trims.length) {
+    root.append(draw("text", { x: 118, y: top + 15, "text-anchor": "end" }, "vocabulary"));
+    trims.forEach(([, name, , kl], n) => {
+      box(124 + n * 144, top, 26, kl, `vocabulary ${name}`);
+      root.append(draw("text", { x: 154 + n * 144, y: top + 15 }, name.split(":").slice(0, 2).join(":"))); // no digest
+    });
+    wide = Math.max(wide, 124 + trims.length * 144);
+    top += tall;
+  }
   put(root, { width: wide + 4, height: top + 4, viewBox: `0 0 ${wide + 4} ${top + 4}` }, []);
   const marks = [0, 0.5, 1].map((s) => [s, (10 ** (low + s * (high - low))).toPrecision(1)]);
   return make("div", {}, make("div", { class: "scroll" }, root), scaleBar(HEAT, marks, "KL to the original, nats a token (log)"));

@@ -91,4 +91,5 @@ def add_model(folder: Path, original_bytes: int = 20_000) -> None:
         ["level", u, level, 0.01 * (n + 1)] for n, u in enumerate(UNITS) for level in LEVELS[:2]
     ]
     sensed += [["drop", layer, "", 0.3] for layer in LAYERS[1:]]
+    sensed += [["trim", "scripts:en,de", "", 0.001]]
     (folder / "sensitivities.json").write_text(json.dumps(sensed))

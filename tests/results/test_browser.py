@@ -69,7 +69,7 @@ def test_hover_click_and_a_silent_console(report: str) -> None:
         assert await tab.value("document.images.length") == 0
         assert await tab.value("typeof hacked") == "undefined"
 
-        assert await tab.value("document.querySelectorAll('#heat rect.cell').length") == 2 * len(UNITS) + 4
+        assert await tab.value("document.querySelectorAll('#heat rect.cell').length") == 2 * len(UNITS) + 5
         assert await tab.value("document.querySelectorAll('#progress path').length") == 2
         assert tab.errors == []
         assert all(url.startswith("file:") for url in tab.requests), tab.requests
