@@ -64,6 +64,7 @@ class Row:
     method: str = ""
     steps: Mapping[str, int] = field(default_factory=dict)
     rate: float | None = None
+    rival: str = ""  # of ours, at no more bytes
 
     @property
     def tuned(self) -> bool:
@@ -80,12 +81,12 @@ ROWS = (
     Row("drop25-heal", A, "heal", "drop:25", "heal", WHOLE),
     Row("drop25-heal-long", A, f"heal, {LONG} steps", "drop:25", "heal", {"whole": LONG}),
     Row("tuned", E, "fine-tuned, what all below begin with", "raw"),
-    Row("diet", E, "`diet`: mixed levels, no training", "diet"),
+    Row("diet", E, "`diet`: mixed levels, no training", "diet", rival="ours"),
     Row("ours", E, "ours: one `grid` level, `codes`", "ours", "codes", CODES),
     Row("ours-low", E, "the same at three quarters of these bytes", "ours:0.75", "codes", CODES),
-    Row("moslem-a", E, "`moslem-a`: NF4, `qlora:2`", "nf4", "qlora:2", ADAPTERS),
+    Row("moslem-a", E, "`moslem-a`: NF4, `qlora:2`", "nf4", "qlora:2", ADAPTERS, rival="ours-wide"),
     Row("moslem-b", E, "`moslem-b`: 25 % dropped, NF4, `heal+qlora:2`", "nf4:25", "heal+qlora:2",
-        {"whole": EACH // 2, "adapters": EACH // 2}),
+        {"whole": EACH // 2, "adapters": EACH // 2}, rival="ours"),
     Row("ours-wide", E, "ours at the bytes of NF4", "ours:nf4", "codes", CODES),
     Row("drop50", B, "dropped", "drop:50"),
     Row("drop50-heal-long", B, f"heal, {LONG} steps", "drop:50", "heal", {"whole": LONG}),
@@ -266,26 +267,30 @@ def _cells(found: Mapping[tuple[str, str], dict[str, Any]], row: Row, lang: str)
 
 
 def duel(found: Mapping[tuple[str, str], dict[str, Any]], langs: Sequence[str]) -> str:
-    """Markdown of what is compared at equal bytes: COMET on eval and on unheard talks together, and by how much ours
-    is better, with p of the paired bootstrap."""
-    head = "".join(f" bytes {x} | COMET {x} | ours more by | p |" for x in langs)
-    lines = [f"| at equal bytes |{head}", "|---|" + "---|---|---|---|" * len(langs)]
+    """Markdown of what is compared at equal bytes: COMET on eval and on unheard talks together; by how much ours at no
+    more bytes is better, and p of the paired bootstrap: in each language, and over the segments of all."""
+    heads = [*(f"bytes {x} | COMET {x} | ours more by {x} | p {x}" for x in langs), "ours more by, all | p, all"]
+    lines = ["| at equal bytes | against | " + " | ".join(heads) + " |", "|---|---|" + "---|" * (4 * len(langs) + 2)]
     for row in (row for row in ROWS if row.tuned):
-        cells = [_against(found.get((lang, row.name)), found.get((lang, "ours"))) for lang in langs]
-        if any(cells):
-            lines.append(f"| {row.what} | " + " | ".join(cell or " | | | " for cell in cells) + " |")
+        held = [found.get((lang, row.name)) for lang in langs]
+        rivals = [found.get((lang, row.rival)) for lang in langs]
+        pairs = [(_all_scores(r), _all_scores(m)) if r and m else ([], []) for r, m in zip(rivals, held, strict=True)]
+        cells = [
+            f"{m['bytes']:,} | {mean(_all_scores(m)):.4f} | {_apart(*pair)}" if m else " | | | "
+            for m, pair in zip(held, pairs, strict=True)
+        ]
+        whole = all(pair[0] for pair in pairs)
+        everything = [[x for pair in pairs for x in pair[side]] for side in (0, 1)] if whole else [[], []]
+        if any(held):
+            lines.append(f"| {row.what} | {row.rival} | " + " | ".join([*cells, _apart(*everything)]) + " |")
     return "\n".join(lines)
 
 
-def _against(mine: dict[str, Any] | None, ours: dict[str, Any] | None) -> str:
-    if mine is None:
-        return ""
-    scores = _all_scores(mine)
-    shown = f"{mine['bytes']:,} | {mean(scores):.4f}"
-    if ours is None or mine is ours:
-        return f"{shown} | | "
-    test = paired(_all_scores(ours), scores)
-    return f"{shown} | {test.difference:+.4f} | {test.p:.3f}"
+def _apart(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    if not ours:
+        return " | "
+    test = paired(ours, theirs, resamples=10_000)
+    return f"{test.difference:+.4f} | {test.p:.4f}"
 
 
 def _all_scores(row: dict[str, Any]) -> list[float]:
@@ -298,7 +303,7 @@ def main() -> None:
     parser.add_argument("--lang", default=",".join(LANGUAGES))
     parser.add_argument("--rows", default=",".join(row.name for row in ROWS))
     parser.add_argument("--talks", type=int, default=230, help="to train on, 16 segments each")
-    parser.add_argument("--unheard", type=int, default=96, help="further talks that rows at equal bytes are scored on")
+    parser.add_argument("--unheard", type=int, default=192, help="further talks that rows at equal bytes are scored on")
     parser.add_argument("--out", type=Path, help="the table as Markdown")
     given = parser.parse_args()
     torch.set_num_threads(1)

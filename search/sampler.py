@@ -10,6 +10,7 @@ because each draws anew.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ TRADES = 0.7  # share of suggestions that change one of the best policies, once 
 PROPOSALS = 24  # trades looked at for each one suggested
 CHECKED = 4  # of them, those whose exact bytes are looked at
 ATTEMPTS = 12
+REMEMBERED = 400  # policies of a bin that may be parents, the newest
 PARENTS = 1.5  # how far down the list of the best a parent may stand (mean of an exponential)
 
 
@@ -63,6 +65,9 @@ class HouseSampler(WholeSampler):
         self.original = original
         self.forecast = Forecast(original)
         self.known: dict[bytes, Known] = {}
+        self._inside: dict[str, list[Known]] = {each.name: [] for each in self.bins}
+        self._fronts: dict[str, list[tuple[float, float]]] = {each.name: [] for each in self.bins}
+        self._probed = 0  # of those known, how many have a KL
         self.may_score: Callable[[], bool] | None = None  # where candidates climb rungs: is there room to score one?
         self.warm_after = WARM
         self._asked: set[bytes] = set()
@@ -80,7 +85,9 @@ class HouseSampler(WholeSampler):
     def learn(self, choice: Choice, size: int, comet: float) -> None:
         """A scored candidate of this or an earlier run, or a recipe whose levels lie in the space."""
         entry = self._entry(choice, size)
+        anew = math.isfinite(entry.comet)
         entry.comet = comet
+        self._renew_fronts(entry, anew)
         self.belief.learn(choice, observed(comet, self.original))
         self.forecast.learn(entry.kl, comet)
 
@@ -89,27 +96,44 @@ class HouseSampler(WholeSampler):
         entry = self._entry(choice, size)
         if not np.isfinite(entry.kl):
             entry.kl = kl
+            self._probed += math.isfinite(kl)
             self.belief.learn_kl(choice, kl)
 
     def never_again(self, choice: Choice) -> None:
         """A candidate that failed: not to be suggested any more."""
         key = self.fitter.space.key(choice)
         self._asked.add(key)
-        self.known.pop(key, None)
+        entry = self.known.pop(key, None)
+        if entry is None:
+            return
+        self._probed -= math.isfinite(entry.kl)
+        for name, entries in self._inside.items():
+            self._inside[name] = [each for each in entries if each is not entry]
+        self._renew_fronts(entry)
 
     def _entry(self, choice: Choice, size: int) -> Known:
         key = self.fitter.space.key(choice)
         self._asked.add(key)
-        return self.known.setdefault(key, Known(choice, size))
+        if key not in self.known:
+            self.known[key] = Known(choice, size)
+            for each in self.bins:
+                if each.holds(size):
+                    self._inside[each.name].append(self.known[key])
+        return self.known[key]
+
+    def _renew_fronts(self, entry: Known, anew: bool = True) -> None:
+        """After one more score; from all scores where one changed or went."""
+        for each in self.bins:
+            if each.holds(entry.size):
+                points = [*self._fronts[each.name], (entry.size, entry.comet)]
+                if anew:
+                    points = [(k.size, k.comet) for k in self._inside[each.name] if math.isfinite(k.comet)]
+                self._fronts[each.name] = [points[index] for index in front_indices(points)]
 
     @property
     def warm(self) -> bool:
         """Whether enough KLs are known for the best of them to be worth a score."""
         return self._probed >= self.warm_after
-
-    @property
-    def _probed(self) -> int:
-        return sum(math.isfinite(k.kl) for k in self.known.values())
 
     # What it suggests
 
@@ -138,8 +162,8 @@ class HouseSampler(WholeSampler):
     def promising(self, into: Bin) -> Known | None:
         """Of the policies never scored, one whose KL promises much, if any has a chance: the least KL of all, or the
         greatest gain of the front."""
-        near = [k for k in self.known.values() if into.holds(k.size) and np.isfinite(k.kl)]
-        front = self._front(into)
+        near = [k for k in self._inside[into.name] if math.isfinite(k.kl)]
+        front = self._fronts[into.name]
         best, most = None, 0.0
         for_the_top = not front or self._generator.random() < AT_TOP
         if front and (low := self._bottom(into, near, front)):  # the front's lower end, once there is something at all
@@ -167,10 +191,6 @@ class HouseSampler(WholeSampler):
     def _forecast_comet(self, kl: float) -> float:
         return self.original * float(np.exp(FLOOR - np.exp(self.forecast.log_damage(kl)[0])))
 
-    def _front(self, into: Bin) -> list[tuple[float, float]]:
-        points = [(k.size, k.comet) for k in self.known.values() if into.holds(k.size) and np.isfinite(k.comet)]
-        return [points[index] for index in front_indices(points)]
-
     @staticmethod
     def _gain(front: list[tuple[float, float]], into: Bin, size: float, comet: float) -> float:
         """Hypervolume that one more point adds to a front."""
@@ -188,7 +208,7 @@ class HouseSampler(WholeSampler):
         sizes = low + (high - low) * (np.arange(SIZES) + self._generator.random(SIZES)) / SIZES
         sizes[-1] = high
         overhead = self.fitter.size(self.fitter.smallest()) - self.fitter.space.weigh(self.fitter.smallest())
-        front = self._front(into)
+        front = self._fronts[into.name]
         gains = np.zeros(SIZES)
         for index, size in enumerate(sizes):
             choice = allocate(self.fitter.space, damage, size - overhead)
@@ -201,8 +221,8 @@ class HouseSampler(WholeSampler):
 
     def _parents(self, into: Bin, target: float) -> list[Known]:
         """The newest policies of the bin no larger than the target, the least KL first (else the best COMET)."""
-        entries = [k for k in self.known.values() if into.holds(k.size) and k.size <= target]
-        entries = entries[-400:]
+        newest = (k for k in reversed(self._inside[into.name]) if k.size <= target)
+        entries = list(itertools.islice(newest, REMEMBERED))[::-1]
         if any(np.isfinite(k.kl) for k in entries):
             entries = [k for k in entries if np.isfinite(k.kl)]
             worth = [k.kl for k in entries]

@@ -56,8 +56,10 @@ class Rungs(FIFOScheduler):
             self._raised = True
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
+        if result.get("done"):
+            return str(FIFOScheduler.CONTINUE)
         outcome = json.loads(result.get("outcome", "{}"))
-        if result.get("done") or "error" in outcome or self._goes_on(trial.trial_id, outcome):
+        if "error" in outcome or self._goes_on(trial.trial_id, outcome):
             return str(FIFOScheduler.CONTINUE)
         return str(FIFOScheduler.STOP)
 

@@ -6,8 +6,9 @@ import numpy as np
 import optuna
 import pytest
 
-from results.front import hypervolume
+from results.front import front_indices, hypervolume
 from search.allocate import allocate
+from search.bins import Bin
 from search.damage import Belief, observed
 from search.sampler import HouseSampler
 from search.space import Choice
@@ -158,3 +159,27 @@ def test_a_policy_as_good_as_the_original_is_promising() -> None:
         choice = sampler.suggest(into)
         sampler.learn_kl(choice, w.fitter.size(choice), kl)
     assert all(sampler.promising(into) is not None for _ in range(20))
+
+
+def test_what_it_keeps_count_of_is_what_it_knows() -> None:
+    """Fronts, lists by bin and the number of KLs are kept up to date instead of counted anew at each ask."""
+    w = world(layers=8, seed=2)
+    low, high = w.fitter.size(w.fitter.smallest()), w.fitter.size(w.fitter.largest())
+    bins = (Bin("A", low, (low + high) // 2), Bin("B", (low + high) // 2, high + 1))
+    sampler = HouseSampler(w.fitter, bins, Belief(w.space, w.sensitivities), seed=0, original=1.0)
+    dice = np.random.default_rng(0)
+    for n in range(200):
+        choice, draw = some_choice(w, n % 70), dice.random()
+        if draw < 0.6:
+            sampler.learn(choice, w.fitter.size(choice), float(dice.random()))
+        elif draw < 0.9:
+            sampler.learn_kl(choice, w.fitter.size(choice), float(dice.random()))
+        else:
+            sampler.never_again(choice)
+        known = list(sampler.known.values())
+        assert sampler._probed == sum(np.isfinite(k.kl) for k in known)
+        for each in bins:
+            inside = [k for k in known if each.holds(k.size)]
+            assert {id(k) for k in inside} == {id(k) for k in sampler._inside[each.name]}
+            points = [(k.size, k.comet) for k in inside if np.isfinite(k.comet)]
+            assert sampler._fronts[each.name] == [points[index] for index in front_indices(points)]
