@@ -87,7 +87,7 @@ ROWS = (
     Row("moslem-a", E, "`moslem-a`: NF4, `qlora:2`", "nf4", "qlora:2", ADAPTERS, rival="ours-wide"),
     Row("moslem-b", E, "`moslem-b`: 25 % dropped, NF4, `heal+qlora:2`", "nf4:25", "heal+qlora:2",
         {"whole": EACH // 2, "adapters": EACH // 2}, rival="ours"),
-    Row("ours-wide", E, "ours at the bytes of NF4: `sft`, encoded again", "ours:nf4", "sft", WHOLE, rate=1e-4),
+    Row("ours-wide", E, "ours at the bytes of NF4", "ours:nf4", "codes", CODES),
     Row("drop50", B, "dropped", "drop:50"),
     Row("drop50-heal-long", B, f"heal, {LONG} steps", "drop:50", "heal", {"whole": LONG}),
     Row("grid2", G, "compressed", "grid@2"),
