@@ -9,7 +9,7 @@ its name says which appends it holds, by which our own reader leaves the doubles
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +35,22 @@ def mergeable(parts: Sequence[Part]) -> list[Part]:
     return []
 
 
-def compact(folder: Path, parts: Sequence[Part]) -> None:
-    """Merges while there is something to merge. `parts` are the uncovered ones."""
+def compact(folder: Path, parts: Sequence[Part], known: MutableMapping[Path, Any]) -> list[Part]:
+    """Merges while there is something to merge; returns what is left. `parts` are the uncovered ones, and `known` the
+    rows of some of them; those that were merged go from it."""
     left = list(parts)
     while some := mergeable(left):
         first, last = some[0].first, some[-1].last
         merged = Part(first, last, folder / name_of(first, last))
-        merge([part.path for part in some], merged.path)
+        merge([part.path for part in some], merged.path, known)
         for part in some:
             part.path.unlink(missing_ok=True)
+            known.pop(part.path, None)
         left = uncovered([*(part for part in left if part not in some), merged])
+    return left
 
 
-def merge(parts: Sequence[Path], path: Path) -> None:
+def merge(parts: Sequence[Path], path: Path, known: Mapping[Path, Any] | None = None) -> None:
     """Writes the rows of all parts into one, in the newest version's schema, a bounded number of rows at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -57,8 +60,11 @@ def merge(parts: Sequence[Path], path: Path) -> None:
         with pq.ParquetWriter(beside, schema(), compression="zstd") as writer:
             waiting: list[Any] = []
             for number, part in enumerate(parts, start=1):
-                with pq.ParquetFile(part) as file:
-                    waiting += [_modern(pa.Table.from_batches([batch])) for batch in file.iter_batches(GROUP)]
+                if known and part in known:
+                    waiting.append(known[part])
+                else:
+                    with pq.ParquetFile(part) as file:
+                        waiting += [_modern(pa.Table.from_batches([batch])) for batch in file.iter_batches(GROUP)]
                 if number == len(parts) or sum(table.num_rows for table in waiting) >= GROUP:
                     writer.write_table(pa.concat_tables(waiting))
                     waiting = []

@@ -18,7 +18,7 @@ from compress.errors import Refusal, first_line
 from results.candidate import STATUSES, Candidate
 from results.compaction import GROUP, compact, tidy
 from results.files import write_atomically
-from results.parts import VERSION, all_parts, defaults, name_of, schema, uncovered, version_of
+from results.parts import VERSION, Part, all_parts, defaults, name_of, schema, uncovered, version_of
 
 TEXTS = ("comet_segments", "hypotheses")  # nearly all of a row's bytes, and seldom needed
 COLUMNS = tuple(f.name for f in fields(Candidate))
@@ -32,7 +32,8 @@ class Table:
 
     def __init__(self, folder: Path, make: bool = True) -> None:
         self.folder = folder
-        self._tidy = False
+        self._parts: list[Part] | None = None  # what lies in the folder, once this process has appended
+        self._recent: dict[Path, Any] = {}  # rows of parts that wait to be merged, so that they need not be read again
         if make:
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -47,16 +48,18 @@ class Table:
         rows = list(candidates)
         if not rows:
             return
-        if not self._tidy:
+        if self._parts is None:
             tidy(self.folder)
-            self._tidy = True
-        columns = {name: [getattr(c, name) for c in rows] for name in COLUMNS}
-        parts = uncovered(all_parts(self.folder))
-        number = parts[-1].last + 1 if parts else 1
+            self._parts = uncovered(all_parts(self.folder))
+        table = pa.Table.from_pydict({name: [getattr(c, name) for c in rows] for name in COLUMNS}, schema=schema())
+        number = self._parts[-1].last + 1 if self._parts else 1
+        part = Part(number, number, self.folder / name_of(number, number))
         buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pydict(columns, schema=schema()), buffer, compression="zstd")
-        write_atomically(self.folder / name_of(number, number), buffer.getvalue())
-        compact(self.folder, parts)
+        pq.write_table(table, buffer, compression="zstd")
+        write_atomically(part.path, buffer.getvalue())
+        before, self._parts = self._parts, None  # looked for anew if merging fails
+        self._parts = [*compact(self.folder, before, self._recent), part]
+        self._recent[part.path] = table
 
     def read(self, texts: bool = True) -> list[Candidate]:
         """All candidates; without `texts`, none of their translations and scores of segments (TEXTS).

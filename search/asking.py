@@ -156,6 +156,7 @@ class Asking:
             self.save_tally()
 
     def save_tally(self) -> None:
+        self.journal.flush()
         self.recorder.folder.write(RUNGS, json.dumps(asdict(self.tally), indent=2) + "\n")
 
     # Smaller things

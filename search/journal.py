@@ -1,7 +1,8 @@
-"""The study as a file that `optuna-dashboard` opens: every finished candidate is added in one write."""
+"""The study as a file that `optuna-dashboard` opens: finished candidates are added, several in one write."""
 
 from __future__ import annotations
 
+import time
 import warnings
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,32 @@ from optuna.trial import TrialState
 from compress.errors import Refusal
 
 STUDY = "search"
+
+
+GATHERED, PATIENCE = 16, 5.0  # trials, and seconds, that may wait to be written
+
+
+class Gathering(JournalFileBackend):
+    """Writes several trials at once: a lock, an open and a flush to disk for each are 3 ms of the driver's.
+
+    What a kill takes with it is in the run's table, and comes back with --resume.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._waiting: list[dict[str, Any]] = []
+        self._written = time.monotonic()
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self._waiting += logs
+        if len(self._waiting) >= GATHERED or time.monotonic() - self._written > PATIENCE:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._waiting:
+            super().append_logs(self._waiting)
+            self._waiting = []
+        self._written = time.monotonic()
 
 
 class Blind(JournalStorage):
@@ -46,7 +73,8 @@ class Journal:
             ) from None
         self.known = {trial.user_attrs.get("candidate", "") for trial in study.get_trials(deepcopy=False)}
         self._study_id = study._study_id
-        self._storage = Blind(JournalFileBackend(str(path)))
+        self._file = Gathering(str(path))
+        self._storage = Blind(self._file)
 
     @property
     def study(self) -> Any:
@@ -91,3 +119,7 @@ class Journal:
         )
         self._storage.create_new_trial(self._study_id, template_trial=trial)
         self.known.add(candidate)
+
+    def flush(self) -> None:
+        """Writes what still waits."""
+        self._file.flush()

@@ -54,7 +54,7 @@ def test_uncovered_parts_hold_every_append_once(spans: list[int], data: Any) -> 
     for _ in range(data.draw(st.integers(0, 3)) if parts else 0):
         low = data.draw(st.integers(0, len(spans) - 1))
         high = data.draw(st.integers(low, len(spans) - 1))
-        if low < high and all(p.last <= parts[low].first or p.first >= parts[high].last for p in parts[len(spans) :]):
+        if low < high and all(p.last < parts[low].first or p.first > parts[high].last for p in parts[len(spans) :]):
             parts.append(Part(parts[low].first, parts[high].last, Path("merged")))
     held = [n for part in uncovered(parts) for n in range(part.first, part.last + 1)]
     assert held == list(range(1, start))
@@ -81,7 +81,7 @@ for number in range(5):
 compaction.FAN = 4
 # From here on every change of the folder may be the last.
 Path.replace, Path.unlink = step(Path.replace), step(Path.unlink)
-compaction.compact(Path(sys.argv[1]), compaction.uncovered(compaction.all_parts(Path(sys.argv[1]))))
+compaction.compact(Path(sys.argv[1]), compaction.uncovered(compaction.all_parts(Path(sys.argv[1]))), {})
 """
 
 

@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from compress.errors import Refusal
-from search.journal import Journal
+from search.journal import GATHERED, Journal
 
 SPACE = {"level a": optuna.distributions.CategoricalDistribution(["x", "y"])}
 
@@ -20,6 +20,7 @@ def test_the_journal_is_a_study_that_optuna_opens(tmp_path: Path) -> None:
     journal.add("c00001", "search", {"level a": "x"}, SPACE, [0.5, 100.0])
     journal.add("c00002", "search", {"level a": "y"}, SPACE, None)
     journal.add("c00003", "search", {"level a": "y"}, SPACE, None, stopped=True)
+    journal.flush()
     again = Journal(path)
     assert again.known == journal.known == {"c00001", "c00002", "c00003"}
     trials = again.study.get_trials()
@@ -32,9 +33,22 @@ def test_the_journal_is_a_study_that_optuna_opens(tmp_path: Path) -> None:
 
 def test_a_journal_that_is_gone_on_with_keeps_what_it_had(tmp_path: Path) -> None:
     path = tmp_path / "study.journal"
-    Journal(path).add("c00001", "search", {"level a": "x"}, SPACE, [0.5, 100.0])
-    Journal(path).add("c00002", "search", {"level a": "y"}, SPACE, [0.6, 90.0])
+    for name, values in (("c00001", [0.5, 100.0]), ("c00002", [0.6, 90.0])):
+        journal = Journal(path)
+        journal.add(name, "search", {"level a": "x"}, SPACE, values)
+        journal.flush()
     assert [trial.values for trial in Journal(path).study.get_trials()] == [[0.5, 100.0], [0.6, 90.0]]
+
+
+def test_many_are_written_without_being_asked(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    journal = Journal(path)
+    for n in range(GATHERED + 1):
+        journal.add(f"c{n:05d}", "search", {"level a": "x"}, SPACE, [0.5, 100.0])
+    assert len(Journal(path).known) == GATHERED
+    journal.flush()
+    journal.flush()
+    assert len(Journal(path).known) == GATHERED + 1
 
 
 def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
