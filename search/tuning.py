@@ -69,8 +69,10 @@ class Rungs(FIFOScheduler):
 
 
 def forget(trial: Trial) -> None:
-    """Lets go of a finished trial's job and outcome: the searcher has had both."""
-    trial.config, trial.evaluated_params = {}, {}
+    """Lets go of a finished trial's job and outcome: the searcher has had both. Tune keeps the job three times: as the
+    trial's config, as that before placeholders in it are resolved, and, spelled out, in its tag."""
+    vars(trial).get("_Trial__unresolved_config", {}).clear()
+    trial.config, trial.evaluated_params, trial.experiment_tag = {}, {}, ""
     told = trial.run_metadata
     told.last_result, told.metric_analysis, told.metric_n_steps = {}, {}, {}
 

@@ -10,10 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.utils.object_cache import _ObjectCache
 
-from search.tuning import Rungs, spare_starting_actors
+from search.tuning import Rungs, forget, spare_starting_actors
 
 
 def test_every_idle_worker_is_kept() -> None:
@@ -93,3 +94,14 @@ def test_nothing_of_the_scheduler_is_pickled() -> None:
     lock = threading.Lock()
     scheduler = Rungs(1, lambda *_: lock.locked())
     assert len(pickle.dumps(scheduler)) < 200
+
+
+def test_a_finished_trial_is_let_go_of_wherever_tune_keeps_it() -> None:
+    job = "x" * 10_000
+    trial = Trial(
+        "__none", config={"job": job}, evaluated_params={"job": job}, experiment_tag=f"1_job={job}", stub=True
+    )
+    trial.run_metadata.last_result = {"outcome": job}
+    assert job in repr(vars(trial))
+    forget(trial)
+    assert job not in repr(vars(trial)) + repr(vars(trial.run_metadata))
