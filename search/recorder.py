@@ -63,7 +63,7 @@ class Recorder:
         self.candidates: list[Candidate] = []
         self._names: dict[str, int] = {}
         self.counts: dict[tuple[str, str], int] = {}  # (recipe, status) → how many
-        self.whole = Front()  # its members keep translations and scores of segments
+        self.whole = Front()  # its members keep their scores of segments
         self.inside = {each.name: Front() for each in bins}
         self.utterances = 0
         for candidate in self.table.read():
@@ -72,7 +72,7 @@ class Recorder:
 
     def _keep(self, candidate: Candidate) -> bool:
         """Takes a candidate up; True if the front is another one now."""
-        changed = self.whole.add(candidate)
+        changed = self.whole.add(replace(candidate, hypotheses=()))
         for each in self.bins:
             if each.holds(candidate.bytes):
                 self.inside[each.name].add(replace(candidate, hypotheses=(), comet_segments=()))

@@ -136,7 +136,7 @@ class Space:
         return found
 
     def from_parameters(self, parameters: Mapping[str, str]) -> Choice:
-        columns = np.array([self.level_columns[parameters[f"level {unit}"]] for unit in self.units])
+        columns = np.array([self.level_columns[parameters[f"level {unit}"]] for unit in self.units], dtype=np.int16)
         dropped = np.array([parameters.get(f"drop {layer}") == DROP for layer in self.layers], dtype=bool)
         return Choice(columns, dropped, self.vocabularies.index(parameters.get(VOCABULARY, self.vocabularies[0])))
 
