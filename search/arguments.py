@@ -105,6 +105,12 @@ def parser() -> argparse.ArgumentParser:
         help="score the published recipes too (default: on for the embedded model)",
     )
     p.add_argument(
+        "--score-drops",
+        action="store_true",
+        help="score the original without each layer that may be dropped too, COMET and chrF: rows drop:LAYER (KL is"
+        " measured anyhow)",
+    )
+    p.add_argument(
         "--recover", type=int, default=0, metavar="N", help="train the N best of the bins afterwards (search.recover)"
     )
     p.add_argument("--runs", default="runs", metavar="DIR", help="folder of the runs (default runs/)")
@@ -180,6 +186,8 @@ def to_config(options: argparse.Namespace) -> Config:
     if not data:
         raise Refusal(f"--data is missing: model {options.model} needs acl6060:DIR or manifest:FILE.csv")
     rungs = check_rungs(options.rungs, options.sampler)
+    if options.score_drops and not options.drop:
+        raise Refusal("--score-drops and --no-drop: no layer may be dropped, so leave one of them out")
     check_groups(options.groups)
     check_regex(options.freeze)
     if options.condition not in CONDITIONS:
@@ -203,6 +211,7 @@ def to_config(options: argparse.Namespace) -> Config:
         store=options.store,
         seed=options.seed,
         baselines=embedded if options.baselines is None else options.baselines,
+        score_drops=options.score_drops,
         levels=tuple(filter(None, (options.levels or "").split(","))),
         vocabulary=vocabularies.parse(options.vocabulary, options.lang, options.vocabulary_texts),
         vocabulary_texts=options.vocabulary_texts,

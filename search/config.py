@@ -20,6 +20,7 @@ FREE_TO_CHANGE = (
     "threads",
     "device",
     "sensitivities",
+    "score_drops",
     "vocabulary_texts",  # what comes of them has a name of its own
 )
 
@@ -37,6 +38,7 @@ class Config:
     sampler: str = "house"
     seed: int = 0
     baselines: bool = True
+    score_drops: bool = False
     rungs: tuple[str, ...] = ("kl", "all")
     sensitivities: str = "quick"
     condition: str = "unconstrained"

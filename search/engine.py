@@ -167,7 +167,20 @@ class Engine:
                 tasks.append(self._score(policy) | {"name": name, "recipe": name})
         if tasks:
             self.progress.say(f"scoring {len(tasks)} recipes")
+        tasks += self._single_drops()
         self._phase("recipes", tasks, self._plan_pruning)
+
+    def _single_drops(self) -> list[Job]:
+        """The original without each layer that may go, scored in full, if asked for."""
+        if not self.config.score_drops:
+            return []
+        may_go = [n for n, allowed in zip(self._untied.layers, self._untied.droppable, strict=True) if allowed]
+        todo = [layer for layer in may_go if self.recorder.find(f"drop:{layer}") is None]
+        if todo:
+            self.progress.say(f"scoring the original without one layer: {len(todo)} candidates")
+        self.recipes |= {f"drop:{layer}": self._pruned([layer]) for layer in todo}
+        names = [f"drop:{layer}" for layer in todo]
+        return [self._score(self.recipes[name]) | {"name": name, "recipe": name} for name in names]
 
     def _score(self, policy: Policy) -> Job:
         """Every rung that needs no decision, in one job."""
@@ -187,6 +200,10 @@ class Engine:
             for candidate in self.recorder.candidates:
                 if candidate.recipe == PRUNING and candidate.status in (SCORED, FAILED):
                     self._tell_pruning(candidate)
+            for layer in self._pruning.candidates:  # what --score-drops scored is its first round
+                known = self.recorder.find(f"drop:{layer}")
+                if known is not None and known.status == SCORED:
+                    self._tell_pruning(known)
             if not self._pruning.done:
                 self.progress.say(f"{PRUNING}: {self._pruning.evaluations} evaluations to drop {rounds} layers")
         if self._pruning.done:

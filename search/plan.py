@@ -182,17 +182,18 @@ def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]
     layers = lm_layers(plan.anatomy) if any(layer.stack == "lm" for layer in plan.anatomy.layers) else ()
     rounds = len(layers) // 4 if config.baselines and config.drop else 0
     pruning = IterativePruning(layers, rounds=rounds).evaluations if rounds and len(layers) - 2 >= rounds else 0
+    singles = choices[1] if config.score_drops else 0
     full = round(config.trials * 0.3) if "kl" in config.rungs else config.trials
     segments = config.segments or 468
     pace = SECONDS_AN_UTTERANCE["full" if plan.original_bytes > 1e9 else "small"]
     score = segments * pace
     near = config.sense_segments * pace * KL_SECONDS
-    total = sensed * near + (recipes + pruning + full) * score + config.trials * near
+    total = sensed * near + (recipes + singles + pruning + full) * score + config.trials * near
     workers = max(config.workers, 1)
     return [
         f"to do     {len(plan.anatomy.units) * len(plan.levels)} encodings, {sensed} sensitivities (known ones are"
-        f" not measured again), {recipes} recipes at most, {pruning} evaluations of iterative pruning,"
-        f" {config.trials} candidates of which about {full} are scored in full",
+        f" not measured again), {recipes} recipes at most, {singles} single drops, {pruning} evaluations of"
+        f" iterative pruning, {config.trials} candidates of which about {full} are scored in full",
         f"time      about {total / 3600 / workers:.1f} h on {workers} workers without encoding, at {pace:g} s an"
         f" utterance (an assumption: `benchmarks.evaluate` measures yours) and {segments} segments",
     ]

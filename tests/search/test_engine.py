@@ -42,7 +42,7 @@ def table(runs: Path) -> list[Candidate]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     runs = tmp_path_factory.mktemp("runs")
-    return runs, run(runs, "--trials", "5")
+    return runs, run(runs, "--trials", "5", "--score-drops")
 
 
 def test_it_ends_with_the_front_and_says_where_it_lies(finished: tuple[Path, Any]) -> None:
@@ -70,6 +70,15 @@ def test_every_candidate_lies_in_the_bin_and_is_scored(finished: tuple[Path, Any
     original = next(c for c in found if c.candidate == "original")
     assert original.comet > 0.8, "the embedded model translates"
     assert all(c.comet_low <= c.comet <= c.comet_high for c in found if c.segments)
+
+
+def test_single_drops_are_scored_if_asked_for(finished: tuple[Path, Any]) -> None:
+    found = {c.candidate: c for c in table(finished[0]) if c.recipe.startswith("drop:")}
+    assert set(found) == {f"drop:audio.{n}" for n in range(1, 8)} | {f"drop:lm.{n}" for n in range(1, 12)}
+    assert all(c.status == "scored" and c.layers_dropped == 1 and c.recipe == name for name, c in found.items())
+    original = next(c for c in table(finished[0]) if c.candidate == "original")
+    assert all(0 <= c.chrf <= 100 and c.bytes < original.bytes for c in found.values())
+    assert min(c.chrf for c in found.values()) < original.chrf
 
 
 def test_the_csv_is_the_front_and_its_policies_are_there(finished: tuple[Path, Any]) -> None:
