@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import compress
 from compress import Policy
+from compress.anatomy import Anatomy
 from compress.errors import Refusal
+from search.space import Space
 
 
 def uniform(source: compress.Source, level: str) -> Policy:
@@ -28,3 +31,16 @@ def baselines(source: compress.Source, levels: Sequence[str]) -> dict[str, Polic
         if not level.startswith("raw:"):
             found.setdefault(f"uniform:{level}", uniform(source, level))
     return found
+
+
+def without(original: Policy, anatomy: Anatomy, dropped: Sequence[str]) -> Policy:
+    """The original without some of its layers."""
+    gone = {unit for layer in anatomy.layers if layer.name in dropped for unit in layer.units}
+    levels = {unit: level for unit, level in original.levels.items() if unit not in gone}
+    return replace(original, levels=levels, dropped=tuple(dropped))
+
+
+def single_drops(original: Policy, anatomy: Anatomy, space: Space) -> dict[str, Policy]:
+    """`drop:LAYER` → the original without that layer, of every layer that may go."""
+    may_go = [layer for layer, allowed in zip(space.layers, space.droppable, strict=True) if allowed]
+    return {f"drop:{layer}": without(original, anatomy, [layer]) for layer in may_go}

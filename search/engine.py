@@ -25,13 +25,14 @@ from compress.vocabulary import FULL
 from results.candidate import FAILED, SCORED, Candidate
 from search import sense
 from search.asking import SEARCH, Asking
+from search.baselines import single_drops, without
 from search.bins import Bin
 from search.config import Config
 from search.damage import Belief
 from search.fit import Fitter
 from search.folder import RunFolder
 from search.groups import tie, tie_sensitivities
-from search.iterative import IterativePruning, lm_layers
+from search.iterative import IterativePruning, dropped_last, lm_layers
 from search.progress import Progress
 from search.recorder import Recorder, Tried, parameters_left
 from search.sampler import HouseSampler
@@ -167,20 +168,18 @@ class Engine:
                 tasks.append(self._score(policy) | {"name": name, "recipe": name})
         if tasks:
             self.progress.say(f"scoring {len(tasks)} recipes")
-        tasks += self._single_drops()
+        if self.config.score_drops:
+            tasks += self._single_drops()
         self._phase("recipes", tasks, self._plan_pruning)
 
     def _single_drops(self) -> list[Job]:
-        """The original without each layer that may go, scored in full, if asked for."""
-        if not self.config.score_drops:
-            return []
-        may_go = [n for n, allowed in zip(self._untied.layers, self._untied.droppable, strict=True) if allowed]
-        todo = [layer for layer in may_go if self.recorder.find(f"drop:{layer}") is None]
+        """The original without each layer that may go, scored in full."""
+        found = single_drops(self._original, self.source.anatomy, self._untied)
+        todo = [name for name in found if self.recorder.find(name) is None]
+        self.recipes |= {name: found[name] for name in todo}
         if todo:
             self.progress.say(f"scoring the original without one layer: {len(todo)} candidates")
-        self.recipes |= {f"drop:{layer}": self._pruned([layer]) for layer in todo}
-        names = [f"drop:{layer}" for layer in todo]
-        return [self._score(self.recipes[name]) | {"name": name, "recipe": name} for name in names]
+        return [self._score(found[name]) | {"name": name, "recipe": name} for name in todo]
 
     def _score(self, policy: Policy) -> Job:
         """Every rung that needs no decision, in one job."""
@@ -211,16 +210,11 @@ class Engine:
             return self._plan_search()
         tasks = []
         for dropped in self._pruning.ask():
-            policy = self._pruned(dropped)
+            policy = without(self._original, self.source.anatomy, dropped)
             names = f"pruned-{len(dropped)}-{dropped_last(dropped, self._pruning.dropped)}"
             self.recipes[names] = policy
             tasks.append(self._score(policy) | {"name": names, "recipe": PRUNING})
         return self._phase(PRUNING, tasks, self._plan_pruning)
-
-    def _pruned(self, dropped: Sequence[str]) -> Policy:
-        gone = {unit for layer in self.source.anatomy.layers if layer.name in dropped for unit in layer.units}
-        levels = {unit: level for unit, level in self._original.levels.items() if unit not in gone}
-        return replace(self._original, levels=levels, dropped=tuple(dropped))
 
     def _tell_pruning(self, candidate: Candidate) -> None:
         assert self._pruning is not None
@@ -403,8 +397,3 @@ class Engine:
                             raise
                         found[unit, level] = math.inf
         return found
-
-
-def dropped_last(dropped: Sequence[str], before: Sequence[str]) -> str:
-    """The layer that a set has more than the one before it."""
-    return next(layer for layer in dropped if layer not in before)

@@ -127,6 +127,11 @@ def lm_layers(anatomy: Anatomy) -> Dropped:
     return found
 
 
+def dropped_last(dropped: Sequence[str], before: Sequence[str]) -> str:
+    """The layer that a set has more than the one before it."""
+    return next(layer for layer in dropped if layer not in before)
+
+
 def run(
     pruning: IterativePruning,
     measure: Callable[[Dropped, str], float],
