@@ -165,9 +165,10 @@ def _show(engine: object, prepared: Prepared, finished: bool) -> None:
     counts = f"{len(inside)} of {len(front)} on the whole front, {len(engine.recorder.candidates)} candidates"
     print(f"\nThe front in {names} ({counts}):")
     print(to_text(inside) if inside else "  no candidate inside yet")
-    if engine.asking is not None and (told := engine.asking.tally.told()):
+    if engine.asking is not None:
         engine.asking.save_tally()
-        print(f"\n{told[0].upper()}{told[1:]}")
+        if told := engine.asking.tally.told():
+            print(f"\n{told[0].upper()}{told[1:]}")
     print(f"\nPareto CSV  {folder.pareto}\nReport      {folder.path / 'report.html'}")
     if not finished:
         print(f"\nStopped before the end; nothing that was scored is lost. To go on: {again}")

@@ -130,7 +130,7 @@ def run_tune(engine: Engine, context: Context, gpus_per_worker: float) -> bool:
     )
     interrupted = False
     try:
-        # One thread for the belief's matrices: with more, BLAS's threads wait for each other (twice the driver's CPU).
+        # The belief's matrices take one thread: several wait for each other, ten times the CPU beside other work.
         with contextlib.redirect_stdout(engine.progress.stream), threadpool_limits(1, "blas"):
             tuner.fit()
     except KeyboardInterrupt:

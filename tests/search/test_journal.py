@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import optuna
@@ -40,7 +41,8 @@ def test_a_journal_that_is_gone_on_with_keeps_what_it_had(tmp_path: Path) -> Non
     assert [trial.values for trial in Journal(path).study.get_trials()] == [[0.5, 100.0], [0.6, 90.0]]
 
 
-def test_many_are_written_without_being_asked(tmp_path: Path) -> None:
+def test_many_are_written_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.journal.PATIENCE", math.inf)
     path = tmp_path / "study.journal"
     journal = Journal(path)
     for n in range(GATHERED + 1):
@@ -49,6 +51,9 @@ def test_many_are_written_without_being_asked(tmp_path: Path) -> None:
     journal.flush()
     journal.flush()
     assert len(Journal(path).known) == GATHERED + 1
+    monkeypatch.setattr("search.journal.PATIENCE", -1.0)
+    journal.add("late", "search", {"level a": "x"}, SPACE, None)
+    assert "late" in Journal(path).known, "what comes after a while is written at once"
 
 
 def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
