@@ -1,12 +1,13 @@
 """Recovery on the embedded model: what is lost by dropping layers and bits, and what each method gives back.
 
-    python -m benchmarks.recovery [--work DIR] [--lang en-de,en-zh] [--rows NAME,…] [--out FILE.md]
+    python -m benchmarks.recovery [--work DIR] [--lang en-de,en-zh] [--rows NAME,…] [--confirm TALKS] [--out FILE.md]
 
 Trained on talks that the embedded model has not heard (spoken by its recipe), scored on all of eval, which nothing is
 trained or chosen on. Every method gets the same speech and the same number of steps, begins with the embedded model and
 has it as its teacher. At equal bytes differences are small: there all begin with the embedded model fine-tuned on these
-talks, as published, and are scored on further talks as well. A row that is finished is kept in --work, so the command
-may be killed and given again.
+talks, as published, and are scored on further talks as well; with --confirm they are compared once more on talks that
+nothing was trained, chosen or scored on before. A row that is finished is kept in --work, so the command may be killed
+and given again.
 """
 
 from __future__ import annotations
@@ -117,6 +118,7 @@ class Bench:
         self.store = compress.Store(work / "store")
         self.train = f"manifest:{speak(work / 'speech', talks)}"
         self.unheard = f"manifest:{speak(work / 'unheard', unheard, after=talks)}"
+        self.fresh = (work / "fresh", talks + unheard)
         self._sources = {False: compress.Source.open(embedded.MODEL)}
         self._calibrations: dict[str, str] = {}
 
@@ -137,13 +139,11 @@ class Bench:
         began = time.perf_counter()
         source = self.source(row.tuned)
         policy = self.policy(row.policy, source)
-        task = self.task(row, source, policy)
         data = open_data("embedded", "eval", self.lang)
         if row.method:
-            outcome = recover(task, self.score, _tell)
-            made = compress.Recovered(source, compress.Recovery.read(task.out))
-        else:
-            made = compress.Recovered(source, compress.Recovery(policy))
+            outcome = recover(self.task(row, source, policy), self.score, _tell)
+        task, made = self.finished(row)
+        if not row.method:
             outcome = scored(task, made, self.store, data, self.score) | {"bytes": self.bytes(policy, source)}
         scores, stages = outcome["comet_segments"], outcome.get("stages", [])
         kept = {
@@ -162,6 +162,25 @@ class Bench:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(kept))
         return kept
+
+    def confirmed(self, row: Row, talks: int) -> list[float]:
+        """COMET of a finished row, segment by segment, on `talks` behind all that it was trained and scored on."""
+        path = self.work / "rows" / f"{self.lang}-{row.name}-confirm{talks}.json"
+        if not path.exists():
+            folder, after = self.fresh
+            fresh = open_data(f"manifest:{speak(folder, talks, after=after)}", "train", self.lang)
+            task, made = self.finished(row)
+            found = scored(task, made, self.store, fresh, self.score)["comet_segments"]
+            write_atomically(path, json.dumps(found))
+        kept: list[float] = json.loads(path.read_text(encoding="utf-8"))
+        return kept
+
+    def finished(self, row: Row) -> tuple[Task, compress.Recovered]:
+        source = self.source(row.tuned)
+        policy = self.policy(row.policy, source)
+        task = self.task(row, source, policy)
+        read = compress.Recovery.read(task.out) if row.method else compress.Recovery(policy)
+        return task, compress.Recovered(source, read)
 
     def bytes(self, policy: Policy, source: compress.Source) -> int:
         return size(compress.Recovered(source, compress.Recovery(policy)), self.store)
@@ -267,16 +286,16 @@ def _cells(found: Mapping[tuple[str, str], dict[str, Any]], row: Row, lang: str)
 
 
 def duel(found: Mapping[tuple[str, str], dict[str, Any]], langs: Sequence[str]) -> str:
-    """Markdown of what is compared at equal bytes: COMET on eval and on unheard talks together; by how much ours at no
-    more bytes is better, and p of the paired bootstrap: in each language, and over the segments of all."""
+    """Markdown of what is compared at equal bytes: COMET on the segments of a row; by how much ours at no more bytes is
+    better, and p of the paired bootstrap: in each language, and over the segments of all."""
     heads = [*(f"bytes {x} | COMET {x} | ours more by {x} | p {x}" for x in langs), "ours more by, all | p, all"]
     lines = ["| at equal bytes | against | " + " | ".join(heads) + " |", "|---|---|" + "---|" * (4 * len(langs) + 2)]
     for row in (row for row in ROWS if row.tuned):
         held = [found.get((lang, row.name)) for lang in langs]
         rivals = [found.get((lang, row.rival)) for lang in langs]
-        pairs = [(_all_scores(r), _all_scores(m)) if r and m else ([], []) for r, m in zip(rivals, held, strict=True)]
+        pairs = [(r["scores"], m["scores"]) if r and m else ([], []) for r, m in zip(rivals, held, strict=True)]
         cells = [
-            f"{m['bytes']:,} | {mean(_all_scores(m)):.4f} | {_apart(*pair)}" if m else " | | | "
+            f"{m['bytes']:,} | {mean(m['scores']):.4f} | {_apart(*pair)}" if m else " | | | "
             for m, pair in zip(held, pairs, strict=True)
         ]
         whole = all(pair[0] for pair in pairs)
@@ -293,8 +312,9 @@ def _apart(ours: Sequence[float], theirs: Sequence[float]) -> str:
     return f"{test.difference:+.4f} | {test.p:.4f}"
 
 
-def _all_scores(row: dict[str, Any]) -> list[float]:
-    return [*row["comet_segments"], *row["unheard_segments"]]
+def _together(row: dict[str, Any]) -> dict[str, Any]:
+    """Eval and the unheard talks as one."""
+    return row | {"scores": [*row["comet_segments"], *row.get("unheard_segments", [])]}
 
 
 def main() -> None:
@@ -304,6 +324,7 @@ def main() -> None:
     parser.add_argument("--rows", default=",".join(row.name for row in ROWS))
     parser.add_argument("--talks", type=int, default=230, help="to train on, 16 segments each")
     parser.add_argument("--unheard", type=int, default=192, help="further talks that rows at equal bytes are scored on")
+    parser.add_argument("--confirm", type=int, default=0, help="fresh talks to compare at equal bytes on again")
     parser.add_argument("--out", type=Path, help="the table as Markdown")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -314,12 +335,23 @@ def main() -> None:
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in (row for row in ROWS if row.name in given.rows.split(",")):
         for lang, bench in benches.items():
-            found[lang, row.name] = mine = bench.row(row)
+            found[lang, row.name] = mine = _together(bench.row(row))
             told = f"{lang} {row.name}: {mine['bytes']:,} bytes, COMET {mine['comet']:.4f}, {mine['seconds']:.0f} s"
             print(told, flush=True)
             if given.out:
                 write_atomically(given.out, f"{table(found, langs)}\n\n{duel(found, langs)}\n")
-    print(f"{table(found, langs)}\n\n{duel(found, langs)}")
+    told = f"{table(found, langs)}\n\n{duel(found, langs)}\n"
+    if given.confirm:
+        again = {}
+        for row in (row for row in ROWS if row.tuned and (langs[0], row.name) in found):
+            for lang, bench in benches.items():
+                scores = bench.confirmed(row, given.confirm)
+                again[lang, row.name] = found[lang, row.name] | {"scores": scores}
+                print(f"{lang} {row.name}: COMET {mean(scores):.4f} on fresh talks", flush=True)
+        told += f"\nOn {given.confirm} fresh talks:\n\n{duel(again, langs)}\n"
+        if given.out:
+            write_atomically(given.out, told)
+    print(told)
     print(f"minutes of all rows: {sum(row['seconds'] for row in found.values()) / 60:.0f}")
     comet.close()
 
