@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from compress.command import Parser, run
@@ -37,6 +38,9 @@ def parser() -> Parser:
     p.add_argument("--held-out", type=float, default=0.15, help="share held out, in whole talks (default 0.15)")
     p.add_argument("--comet", help="embedded, a checkpoint, or a hub name")
     p.add_argument("--drop", type=int, help="layers to prune (default: the published share)")
+    p.add_argument(
+        "--method", help="training after compression, as in search.recover (default: the published one; or none)"
+    )
     p.add_argument("--heal-every", type=int, default=0, help="train after every N pruned layers (default 0: never)")
     p.add_argument(
         "--prune-segments", type=int, default=100, help="held-out segments that pruning goes by (default 100)"
@@ -51,11 +55,15 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> None:
     given = parser().parse_args(arguments)
     from search.recover import settings
+    from search.recovery.methods import method
     from search.recovery.systems import SYSTEMS, Build
 
     if given.system not in SYSTEMS:
         raise Refusal(f"unknown system '{given.system}': known are {', '.join(SYSTEMS)}")
     told = settings(given.set)
+    system = SYSTEMS[given.system]
+    if given.method:
+        system = replace(system, method="" if given.method == "none" else method(given.method).name)
     if given.train is None:
         if given.data != "embedded":
             raise Refusal("--train is missing: name the data to train on, such as acl6060:DIR with --train-split dev")
@@ -64,7 +72,7 @@ def main(arguments: list[str]) -> None:
         given.train = f"manifest:{speak(given.out / 'speech').resolve()}"
     if given.data == "embedded":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    result = Build(SYSTEMS[given.system], given, told).run()
+    result = Build(system, given, told).run()
     print(
         f"{given.system}: {result['bytes']:,} bytes, COMET {result['comet']:.4f}, chrF {result['chrf']:.1f}"
         f" on {result['segments']} segments of {given.data} {given.split}\nartifact: {given.out / 'artifact'}"

@@ -38,4 +38,4 @@ def take_factors(model: Any, factors: dict[str, nn.Parameter]) -> dict[str, floa
     for name in factors:
         path, _, last = name.rpartition(".")
         parametrize.remove_parametrizations(model.get_submodule(path), last, leave_parametrized=False)
-    return {name: 1.0 + float(factor) for name, factor in factors.items()}
+    return {name: 1.0 + float(factor.detach()) for name, factor in factors.items()}

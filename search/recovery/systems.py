@@ -25,6 +25,7 @@ from search.recovery.task import Score, Task
 from search.recovery.work import original, recover, reporting, scored, size
 
 CALIBRATED_ON = 96  # segments
+SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Build:
 
     def run(self) -> dict[str, Any]:
         given = self.given
+        begun = refuse_other_settings(self.out / SETTINGS, given)
         path = self.out / "result.json"
         if path.is_file():
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -77,6 +79,9 @@ class Build:
         lessons = lessons_.open_lessons(given.train, given.train_split, given.lang, given.condition, given.held_out)
         reported, _ = reporting(self.task("", Policy("00000000", {})))
         refuse_kind(self.system, reported.is_text)
+        if not begun:
+            self.refuse_missing()
+            write_atomically(self.out / SETTINGS, json.dumps(settings_of(given), indent=1))
         model = self.start()
         source = compress.Source.open(model)
         if size_of(source) == EMBEDDED and given.train_batch is None:
@@ -114,6 +119,15 @@ class Build:
         }
         write_atomically(path, json.dumps(result, indent=1))
         return result
+
+    def refuse_missing(self) -> None:
+        """A model or a COMET that is not there is told before hours of work, not after."""
+        from cluster.worker import model_folder
+
+        if self.given.model != "embedded":
+            model_folder(self.given.model)
+        _, close = self.scorer()
+        close()
 
     def start(self) -> Path:
         """The fine-tuned model that everything begins with, and the teacher."""
@@ -240,6 +254,21 @@ def _tell(entry: dict[str, Any]) -> None:
             f"  {entry['stage']}, step {entry['step']} of {entry['steps']}: held out {entry['held_out']:.4f}",
             flush=True,
         )
+
+
+def settings_of(given: Any) -> dict[str, str]:
+    return {name: str(value) for name, value in vars(given).items() if name not in ("out", "device")}
+
+
+def refuse_other_settings(path: Path, given: Any) -> bool:
+    """What is kept in a folder belongs to one system, language and data. Returns whether something was begun there."""
+    if not path.is_file():
+        return False
+    before, now = json.loads(path.read_text(encoding="utf-8")), settings_of(given)
+    if other := [name for name in now if before.get(name) != now[name]]:
+        told = ", ".join(f"--{name.replace('_', '-')} {before.get(name)} (now {now[name]})" for name in other)
+        raise Refusal(f"{path.parent} was made with {told}: give another --out")
+    return True
 
 
 def refuse_kind(system: System, text: bool) -> None:
