@@ -81,6 +81,7 @@ class Build:
         refuse_kind(self.system, reported.is_text)
         if not begun:
             self.refuse_missing()
+            self.out.mkdir(parents=True, exist_ok=True)
             write_atomically(self.out / SETTINGS, json.dumps(settings_of(given), indent=1))
         model = self.start()
         source = compress.Source.open(model)
@@ -182,7 +183,6 @@ class Build:
             place = self.out / f"healed-without-{len(dropped)}"
             return healing.heal(task, source, self.store, dropped, model, place, _tell)
 
-        self.out.mkdir(parents=True, exist_ok=True)
         return iterative.run(pruning, measure, heal, self.out / "pruning.jsonl"), pruning.model
 
     def policy(self, source: compress.Source, dropped: tuple[str, ...], lessons: lessons_.Lessons) -> Policy:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import compress
+from compress.command import run
+from compress.errors import Refusal
 from search import published
 from search.recovery import systems
 from search.recovery.systems import SYSTEMS, Build
@@ -44,6 +46,13 @@ def text_model(folder: Path) -> Path:
     return folder
 
 
+def parallel(folder: Path, what: str, count: int) -> str:
+    source, reference = folder / f"{what}.en", folder / f"{what}.de"
+    source.write_text("".join(f"this is sentence {i} of the {what} data\n" for i in range(count)), encoding="utf-8")
+    reference.write_text("".join(f"{SENTENCES[i % 4]}\n" for i in range(count)), encoding="utf-8")
+    return f"text:{source},{reference}"
+
+
 def common(model: Path, out: Path) -> list[str]:
     base = ["--model", str(model), "--fine-tuned", "--lang", "en-de", "--out", str(out), "--device", "cpu"]
     return [*base, "--train-batch", "2", "--held-out", "0.25"]
@@ -65,18 +74,39 @@ def test_speech_systems(name: str, more: list[str], tmp_path: Path, monkeypatch:
         assert compress.inspect(art).adapter_bytes > 0
     monkeypatch.setattr(systems, "recover", None)  # nothing is done twice
     assert build(name, arguments, monkeypatch) == found
+    with pytest.raises(Refusal, match=r"was made with --drop .* \(now 3\): give another --out"):
+        build(name, [*arguments, "--drop", "3"], monkeypatch)
 
 
 def test_a_text_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = text_model(tmp_path / "text")
-    specs = []
-    for what, count in (("train", 8), ("dev", 4)):
-        source, reference = tmp_path / f"{what}.en", tmp_path / f"{what}.de"
-        source.write_text("".join(f"this is sentence {i} of the {what} data\n" for i in range(count)), encoding="utf-8")
-        reference.write_text("".join(f"{SENTENCES[i % 4]}\n" for i in range(count)), encoding="utf-8")
-        specs.append(f"text:{source},{reference}")
-    data = ["--train", specs[0], "--data", specs[1], "--drop", "1"]
+    data = ["--train", parallel(tmp_path, "train", 8), "--data", parallel(tmp_path, "dev", 4), "--drop", "1"]
     found = build("wmt25", [*common(model, tmp_path / "out"), *data], monkeypatch)
     assert len(found["dropped"]) == 1
     assert found["segments"] == 4
     assert found["bytes"] == compress.inspect(tmp_path / "out" / "artifact").total_bytes
+
+
+def test_pruned_and_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = text_model(tmp_path / "text")
+    monkeypatch.setattr(systems, "recover", None)
+    data = ["--train", parallel(tmp_path, "train", 8), "--data", parallel(tmp_path, "dev", 4), "--drop", "1"]
+    monkeypatch.setattr(Build, "scorer", lambda _: (score, lambda: None))
+    monkeypatch.setattr(Build, "tokens", lambda *_: 4)
+    published.main(["wmt25", *common(model, tmp_path / "out"), *data, "--method", "none"])
+    assert len(compress.verify(tmp_path / "out" / "artifact").dropped) == 1
+
+
+def test_what_is_missing_is_told_before_anything_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--train", parallel(tmp_path, "train", 8), "--data", parallel(tmp_path, "dev", 4)]
+    arguments = ["wmt25", *common(tmp_path / "text", tmp_path / "out"), *data]
+    assert run(published.main, arguments) == 2
+    assert "model" in capsys.readouterr().err
+    text_model(tmp_path / "text")
+    assert run(published.main, [*arguments, "--comet", str(tmp_path / "nowhere")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: COMET")
+    assert told.count("\n") == 1
+    assert run(published.main, [*arguments, "--method", "magic"]) == 2
+    assert "unknown method" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
