@@ -1,10 +1,10 @@
 """Every level on the embedded model: bits, entropy, damage, speed. One table and one picture.
 
-    python -m benchmarks.codecs [--segments 72] [--picture FILE.png] [--no-comet]
+    python -m benchmarks.codecs [--segments 144] [--picture FILE.png] [--no-comet]
 
-The whole model is written at one level. `grid` is shown without calibration, and with error feedback from
-the first segments of dev; damage (KL to the original's outputs, COMET) is that on the segments behind them,
-in both languages. Bits are those of the encoded matrices, all side information counted.
+The whole model is written at one level. `grid` is shown without calibration, with error feedback from dev, and with
+rates by unit (compress.rates) from the KL that each unit alone makes on dev. Damage (KL to the original's outputs,
+COMET) is that on eval, in both languages. Bits are those of the encoded matrices, all side information counted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from compress.codecs.grid import Grid
 from compress.codecs.rate import entropy
 from compress.ledger import Ledger
 from compress.policy import Policy
-from compress.recipes import recipe
+from compress.rates import by_unit
+from compress.recipes import HALF, recipe
 from compress.resident import Resident
 from compress.source import Source
 from compress.store import Store
@@ -45,6 +46,8 @@ from evaluate.translate import translate
 LANGUAGES = ("en-zh", "en-de")
 PUBLISHED = ("int8", "nf4", "digits:3", "digits:2", "rtn:8:g32", "rtn:4:g32", "rtn:3:g32", "rtn:2:g32")
 RATES = (6, 5, 4, 3.5, 3.1, 2.5, 2, 1.5, 1)
+MEANS, MEASURED = (4, 3.1, 2.5, 2, 1.5), (2.5, 3.25, 4)  # rates by unit; where each unit alone is measured for them
+BY_UNIT = "by unit"
 NEW_TOKENS = 60
 ROUNDS = 5  # of decoding
 
@@ -69,41 +72,62 @@ class Bench:
         self.store = Store(work)
         self.resident = Resident(self.source, self.store)
         self.comet = Comet(str(embedded.COMET)) if comet else None
-        self.taught: list[Taught] = []
         self.judged: list[tuple[Any, Any]] = []
-        inputs, places = [], []
-        for language in LANGUAGES:
-            data = open_data("embedded", "dev", language)
-            first = replace(data, segments=data.segments[:segments])
-            rest = replace(data, segments=data.segments[segments : 2 * segments])
-            for part in (first, rest):
-                batches = prepare(part, self.resident.processor, 24)
-                said = translate(self.resident.model, self.resident.processor, batches, NEW_TOKENS)
-                taught = teach(self.resident.model, self.resident.processor, batches, said)
-                if part is first:
-                    inputs += [batch.inputs for batch in taught]
-                    places += [batch.places for batch in taught]
-                else:
-                    self.taught += taught
-                    self.judged.append((rest, batches))
+        self.own, self.taught = (
+            [batch for language in LANGUAGES for batch in self._teach(split, language, segments)]
+            for split in ("dev", "eval")
+        )
         begin = time.monotonic()
+        inputs, places = [batch.inputs for batch in self.own], [batch.places for batch in self.own]
         self.calibration = calibrate(self.source, inputs, self.store, places=places, resident=self.resident)
         self.calibration_seconds = time.monotonic() - begin
+        self._damage: dict[str, dict[float, float]] = {}
+
+    def _teach(self, split: str, language: str, segments: int) -> list[Taught]:
+        """What the original says to a split, and what the outputs of others are compared with."""
+        data = open_data("embedded", split, language).first(segments)
+        batches = prepare(data, self.resident.processor, 24)
+        said = translate(self.resident.model, self.resident.processor, batches, NEW_TOKENS)
+        if split == "eval":
+            self.judged.append((data, batches))
+        return teach(self.resident.model, self.resident.processor, batches, said)
 
     def row(self, level: str, calibrated: bool) -> Row:
-        anatomy = self.source.anatomy
-        plain = recipe(f"uniform:{level}", anatomy, self.source.digest)
-        policy = replace(plain, calibration=self.calibration if calibrated else "")
+        plain = recipe(f"uniform:{level}", self.source.anatomy, self.source.digest)
+        return self._row(codec(level).level, replace(plain, calibration=self.calibration if calibrated else ""))
+
+    def by_unit(self, rate: float) -> Row:
+        """Calibrated `grid` at a mean rate; each unit's own from what it alone costs on dev."""
+        units = self.source.anatomy.units
+        rates = by_unit(self.damage(), {name: unit.weights for name, unit in units.items()}, rate)
+        levels = {name: f"grid@{found:g}" for name, found in rates.items()}
+        policy = Policy(model=self.source.digest, levels=levels, calibration=self.calibration)
+        return self._row(f"grid@{rate:g} {BY_UNIT}", policy)
+
+    def damage(self) -> dict[str, dict[float, float]]:
+        """KL on dev of each unit alone, at some rates."""
+        half = recipe("fp16", self.source.anatomy, self.source.digest)
+        for unit in self.source.anatomy.units:
+            if unit not in self._damage:
+                found = {}
+                for rate in MEASURED:
+                    levels = {**half.levels, unit: f"grid@{rate:g}"}
+                    self.resident.apply(replace(half, levels=levels, calibration=self.calibration))
+                    found[rate] = closeness(self.resident.model, self.own)
+                self._damage[unit] = found
+        return self._damage
+
+    def _row(self, name: str, policy: Policy) -> Row:
         begin = time.monotonic()
         self.resident.apply(policy)
         seconds = time.monotonic() - begin
-        ledger = Ledger(self.source, self.store, [level, "raw:fp16"], policy.calibration)
-        units = [unit for unit in anatomy.units.values() if policy.levels[unit.name] == codec(level).level]
-        bits = 8 * sum(ledger.size(u.name, level) for u in units) / sum(u.weights for u in units)
+        ledger = Ledger(self.source, self.store, sorted({*policy.levels.values(), HALF}), policy.calibration)
+        units = [unit for unit in self.source.anatomy.units.values() if policy.levels[unit.name] != HALF]
+        bits = 8 * sum(ledger.size(u.name, policy.levels[u.name]) for u in units) / sum(u.weights for u in units)
         kl = closeness(self.resident.model, self.taught)
         return Row(
-            codec(level).level,
-            calibrated,
+            name,
+            bool(policy.calibration),
             bits,
             ledger.predict(policy),
             self._entropy(policy),
@@ -236,6 +260,7 @@ def draw(rows: list[Row], file: Path) -> None:
     lines: dict[str, list[Row]] = {}
     for row in rows:
         name = row.level.partition(":")[0].partition("@")[0]
+        name += f", rates {BY_UNIT}" if row.level.endswith(BY_UNIT) else ""
         lines.setdefault(name + (", error feedback" if row.calibrated else ""), []).append(row)
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
     for name, points in lines.items():
@@ -254,7 +279,7 @@ def under_the_curve(rows: list[Row]) -> list[str]:
     """Points of other codecs that lie below the line of calibrated grid, log KL between its points."""
     import numpy as np
 
-    curve = sorted((row.bits, np.log(row.kl)) for row in rows if row.calibrated)
+    curve = sorted((row.bits, np.log(row.kl)) for row in rows if row.calibrated and not row.level.endswith(BY_UNIT))
     bits, damage = zip(*curve, strict=True)
     others = [row for row in rows if not row.level.startswith("grid") and row.bits <= max(bits)]
     return [row.level for row in others if np.log(row.kl) < np.interp(row.bits, bits, damage)]
@@ -262,7 +287,7 @@ def under_the_curve(rows: list[Row]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--segments", type=int, default=72, help="of each language, to calibrate and again to judge")
+    parser.add_argument("--segments", type=int, default=144, help="of each split and language (default all 144)")
     parser.add_argument("--picture", type=Path, default=Path("benchmarks/pictures/codecs.png"))
     parser.add_argument("--no-comet", action="store_true")
     given = parser.parse_args()
@@ -272,7 +297,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         bench = Bench(given.segments, not given.no_comet, Path(work))
         wanted = [(level, False) for level in PUBLISHED] + [(f"grid@{r}", c) for c in (False, True) for r in RATES]
-        rows = [bench.row(level, calibrated) for level, calibrated in wanted]
+        rows = [bench.row(level, calibrated) for level, calibrated in wanted] + [bench.by_unit(r) for r in MEANS]
         if bench.comet is not None:
             bench.comet.close()
     timed: list[Key] = [(level, False) for level in (*PUBLISHED, "grid@4", "grid@2")]
