@@ -3,10 +3,10 @@
     python -m benchmarks.codecs [--judge DATA] [--judge-segments 500] [--picture FILE.png] [--no-comet]
 
 The whole model is written at one level. `grid` is shown without calibration, with error feedback from dev, and with
-rates by unit (compress.rates) from the KL that each unit alone makes on dev. COMET is that on eval, KL to the original's
-outputs that on eval or on --judge, in both languages: a few tokens make most of a small KL, so that on 144 segments it
-scatters by a third (`--judge manifest:DIR/segments.csv` takes talks of `python -m search.recovery.speech --out DIR`).
-Bits are those of the encoded matrices, all side information counted.
+rates by unit (compress.rates) from the KL that each unit alone makes on dev. COMET is that on eval, KL to the
+original's outputs that on eval or on --judge, in both languages: a few tokens make most of a small KL, and that of nf4
+on dev is half again that on eval (`--judge manifest:DIR/segments.csv` takes talks of `python -m search.recovery.speech
+--out DIR`). Bits are those of the encoded matrices, all side information counted.
 """
 
 from __future__ import annotations
