@@ -3,13 +3,13 @@
     python -m benchmarks.full_size [--storage TABLE.csv] [--work DIR] [--rows NAME ...]
 
 Needs 35 GB of disk in --work (a folder for temporary files by default) and removes what it wrote there.
-Every row is packed by `python -m compress.pack` in a process of its own, whose peak memory is measured.
+Every row is packed by `python -m compress.pack` in a process of its own, whose peak memory is measured by a small
+process between: Linux counts to a child what its parent held when it was started.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -36,6 +36,14 @@ PUBLISHED = {
     "mlp-prune-q2": "8.020 (linears only)",
 }
 OURS = ("uniform:grid@3", "bin2")
+MEASURE = """
+import os, subprocess, sys
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(child.pid, 0)
+child.returncode = os.waitstatus_to_exitcode(status)
+print(usage.ru_maxrss)
+sys.exit(child.returncode)
+"""  # prints the peak in KiB
 
 
 @dataclass(frozen=True)
@@ -102,14 +110,12 @@ def packed(name: str, policy: Policy, work: Path) -> Row:
     if policy.vocabulary != "full":
         command += ["--store", str(work / "store")]
     begin = time.monotonic()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
+    found = subprocess.run([sys.executable, "-S", "-c", MEASURE, *command], stdout=subprocess.PIPE, text=True)
+    if found.returncode:
         sys.exit(f"error: packing {name} failed")
     nbytes = sum(file.stat().st_size for file in (work / "art").iterdir())
     shutil.rmtree(work / "art")
-    return Row(name, nbytes, time.monotonic() - begin, usage.ru_maxrss * 1024)
+    return Row(name, nbytes, time.monotonic() - begin, int(found.stdout) * 1024)
 
 
 def linears_size(row: Row, source: Source) -> None:
