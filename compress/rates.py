@@ -29,6 +29,8 @@ def by_unit(
         raise Refusal(f"a mean rate of {rate:g} bits: give {LOWEST:g} to {HIGHEST:g}")
     if missing := sorted(set(weights) - {unit for unit, found in damage.items() if found}):
         raise Refusal(f"no damage was measured for {', '.join(missing)}")
+    if not weights:
+        return {}
     total = sum(weights.values())
     wish = {unit: _strength(damage[unit]) - math.log2(weights[unit]) / 2 for unit in weights}
     low, high = rate - max(wish.values()), HIGHEST - min(wish.values())
