@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     given = parser().parse_args(arguments)
     from search.recover import settings
     from search.recovery.methods import method
-    from search.recovery.systems import SYSTEMS, Build
+    from search.recovery.systems import SYSTEMS, Build, refuse_kind
 
     if given.system not in SYSTEMS:
         raise Refusal(f"unknown system '{given.system}': known are {', '.join(SYSTEMS)}")
@@ -69,6 +69,9 @@ def main(arguments: list[str]) -> None:
             raise Refusal("--train is missing: name the data to train on, such as acl6060:DIR with --train-split dev")
         from search.recovery.speech import speak
 
+        refuse_kind(system, text=False)
+        if not given.out.exists():  # before minutes of speaking
+            Build(system, given, told).refuse_missing()
         given.train = f"manifest:{speak(given.out / 'speech').resolve()}"
     if given.data == "embedded":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -264,7 +264,10 @@ def refuse_other_settings(path: Path, given: Any) -> bool:
     """What is kept in a folder belongs to one system, language and data. Returns whether something was begun there."""
     if not path.is_file():
         return False
-    before, now = json.loads(path.read_text(encoding="utf-8")), settings_of(given)
+    try:
+        before, now = dict(json.loads(path.read_text(encoding="utf-8"))), settings_of(given)
+    except (ValueError, TypeError):
+        raise Refusal(f"{path} is damaged: give another --out") from None
     if other := [name for name in now if before.get(name) != now[name]]:
         told = ", ".join(f"--{name.replace('_', '-')} {before.get(name)} (now {now[name]})" for name in other)
         raise Refusal(f"{path.parent} was made with {told}: give another --out")

@@ -76,6 +76,9 @@ def test_speech_systems(name: str, more: list[str], tmp_path: Path, monkeypatch:
     assert build(name, arguments, monkeypatch) == found
     with pytest.raises(Refusal, match=r"was made with --drop .* \(now 3\): give another --out"):
         build(name, [*arguments, "--drop", "3"], monkeypatch)
+    (tmp_path / "out" / systems.SETTINGS).write_text("[1", encoding="utf-8")
+    with pytest.raises(Refusal, match="is damaged"):
+        build(name, arguments, monkeypatch)
 
 
 def test_a_text_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +104,12 @@ def test_what_is_missing_is_told_before_anything_is_done(tmp_path: Path, capsys:
     data = ["--train", parallel(tmp_path, "train", 8), "--data", parallel(tmp_path, "dev", 4)]
     arguments = ["wmt25", *common(tmp_path / "text", tmp_path / "out"), *data]
     assert run(published.main, arguments) == 2
-    assert "model" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("error: model '")
+    spoken = ["--lang", "en-de", "--out", str(tmp_path / "out")]
+    assert run(published.main, ["diet", *spoken, "--model", str(tmp_path / "text")]) == 2
+    assert capsys.readouterr().err.startswith("error: model '")
+    assert run(published.main, ["wmt25", *spoken]) == 2
+    assert "is trained on text" in capsys.readouterr().err
     text_model(tmp_path / "text")
     assert run(published.main, [*arguments, "--comet", str(tmp_path / "nowhere")]) == 2
     told = capsys.readouterr().err
