@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import time
@@ -21,7 +22,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -> int:
-    """Run a command; a Refusal becomes one line on stderr and exit code 2."""
+    """Run a command; a Refusal, or a place that cannot be written, becomes one line on stderr and exit code 2."""
     try:
         main(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
@@ -30,6 +31,12 @@ def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -
         return 2
     except BrokenPipeError:  # `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as problem:  # of the file system; anything else is a defect and keeps its traceback
+        if problem.filename is None and problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{problem.filename}: " if problem.filename is not None else ""
+        print(f"error: {where}{problem.strerror}; mend that or name another place, and give it again", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,23 @@ def test_bad_input_is_one_line(model: Path, tmp_path: Path, capsys: pytest.Captu
     out = ["--lang", "en-de", "--out", str(tmp_path / "s")]
     assert "unknown system" in refusal(published.main, ["palomino", *out], capsys)
     assert "--train is missing" in refusal(published.main, ["diet", "--data", spec, *out], capsys)
+
+
+def test_places_that_cannot_be_written_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    out = ["--lang", "en-de", "--out", str(tmp_path / "file" / "in")]
+    assert "Not a directory" in refusal(published.main, ["diet", *out], capsys)
+
+    def full(_: list[str]) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert "No space left" in refusal(full, [], capsys)
+
+    def defect(_: list[str]) -> None:
+        raise OSError("a defect of ours")
+
+    with pytest.raises(OSError, match="a defect"):
+        run(defect, [])
 
 
 def test_systems_are_for_speech_or_for_text() -> None:
