@@ -15,9 +15,16 @@ from torch import Tensor
 
 from compress.codecs.base import Shape, flat_shape
 from compress.codecs.frames import take_varint
-from compress.codecs.grid import CALIBRATED, HEAD, Read, read_payload
+from compress.codecs.grid import has_trellis
 from compress.codecs.layout import encode_streams
-from compress.codecs.parts import steps_of
+from compress.codecs.payload import CALIBRATED, HEAD, Read, read_payload
+from compress.codecs.steps import steps_of
+from compress.errors import Refusal
+
+
+def has_integers(level: str) -> bool:
+    """Whether a unit at this level has integers that can be moved one by one."""
+    return level.startswith("grid@") and not has_trellis(level)
 
 
 @dataclass(frozen=True)
@@ -37,21 +44,23 @@ class Lattice:
 def lattices(payload: bytes, shapes: Sequence[Shape]) -> list[Lattice]:
     """The matrices of a unit; `lattice.steps * lattice.values(lattice.integers)` is what decoding gives."""
     read = read_payload(payload, shapes)
+    if read.trellised:
+        raise Refusal("integers of a trellis cannot be moved one by one: each tells the signs of those after it")
     found: list[Lattice | None] = [None] * len(shapes)
     for group, block in enumerate(read.blocks):
         q = read.integers[group].astype(np.float32)
         steps = np.ones_like(q)
-        if read.calibrated:
+        if read.by_column:
             steps *= np.float32(read.step) * steps_of(block.codes)[:, None]
         if block.rows is not None:
             steps *= steps_of(block.rows)[None, :]
         for i, part in _members(read, group, shapes):
-            scale = read.scales[i] if read.calibrated else read.scales[i] * read.step
+            scale = read.scales[i] if read.by_column else read.scales[i] * read.step
             pair = [
-                torch.from_numpy(np.ascontiguousarray(a[:, part].T if read.calibrated else a[:, part]))
+                torch.from_numpy(np.ascontiguousarray(a[:, part].T if read.by_column else a[:, part]))
                 for a in (q, steps)
             ]
-            found[i] = Lattice(pair[0].reshape(shapes[i]), (pair[1] * scale).reshape(shapes[i]), read.shifts)
+            found[i] = Lattice(pair[0].reshape(shapes[i]), (pair[1] * scale).reshape(shapes[i]), read.shifts[:2])
     assert all(each is not None for each in found)
     return [each for each in found if each is not None]
 
@@ -64,12 +73,12 @@ def with_integers(payload: bytes, shapes: Sequence[Shape], integers: Sequence[Te
         array = np.zeros(read.integers[group].shape, np.int32)
         for i, part in _members(read, group, shapes):
             q = integers[i].detach().cpu().numpy().astype(np.int32)
-            array[:, part] = q.reshape(shapes[i][0], -1).T if read.calibrated else q.reshape(1, -1)
+            array[:, part] = q.reshape(shapes[i][0], -1).T if read.by_column else q.reshape(1, -1)
         arrays.append(array)
     small = all(np.abs(array).max(initial=0) < 1 << 15 for array in arrays)
     way, streams = encode_streams(read.blocks, [array.astype(np.int16 if small else np.int32) for array in arrays])
     _, *head = HEAD.unpack_from(payload)
-    flag = CALIBRATED if read.calibrated else 0
+    flag = CALIBRATED if read.by_column else 0
     return HEAD.pack(way | flag, *head) + payload[HEAD.size : _side_end(payload, read, len(shapes))] + streams
 
 
@@ -77,7 +86,7 @@ def _members(read: Read, group: int, shapes: Sequence[Shape]) -> list[tuple[int,
     """The matrices of a group and their outputs in its block."""
     found, begin = [], 0
     for i in (i for i in range(len(shapes)) if read.groups[i] == group):
-        width = flat_shape(shapes[i])[0] if read.calibrated else prod(shapes[i])
+        width = flat_shape(shapes[i])[0] if read.by_column else prod(shapes[i])
         found.append((i, slice(begin, begin + width)))
         begin += width
     return found
@@ -86,7 +95,7 @@ def _members(read: Read, group: int, shapes: Sequence[Shape]) -> list[tuple[int,
 def _side_end(payload: bytes, read: Read, matrices: int) -> int:
     """Where the streams begin."""
     at = HEAD.size + 2 * matrices
-    if read.calibrated:
+    if read.by_column:
         at += matrices
         for _ in range(2):  # codes of the columns, codes of the outputs
             length, at = take_varint(payload, at)

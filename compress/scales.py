@@ -9,7 +9,7 @@ import math
 import struct
 from collections.abc import Sequence
 
-from compress.codecs.grid import HEAD
+from compress.codecs.payload import HEAD
 from compress.errors import Refusal
 
 

@@ -3,6 +3,7 @@ one by one, the techniques that its policy says, the data condition."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 BLANK = "(to be filled in)"
+
+
+_GRID = "uniform grid with entropy-coded integers"
+_KINDS = (re.compile(r"grid@([\d.]+)"), re.compile(r"grid@([\d.]+):trellis"))
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,12 @@ def techniques(policy: Any, history: Mapping[str, Any]) -> tuple[str, ...]:
     if policy.dropped:
         lines.append(f"whole layers removed: {', '.join(policy.dropped)}")
     counts = Counter(policy.levels.values())
-    grids = sorted((float(level[5:]), level) for level in counts if level.startswith("grid@"))
-    if len(grids) > 1:
-        rates = ", ".join(f"{counts[level]} at {rate:g}" for rate, level in grids)
-        units = sum(counts.pop(level) for _, level in grids)
-        lines.append(f"{in_words('grid@', bool(policy.calibration))}: {units} units ({rates})")
+    for kind, name in zip(_KINDS, ("grid@", "grid@:trellis"), strict=True):
+        grids = sorted((float(found[1]), level) for level in counts if (found := kind.fullmatch(level)))
+        if len(grids) > 1:
+            rates = ", ".join(f"{counts[level]} at {rate:g}" for rate, level in grids)
+            units = sum(counts.pop(level) for _, level in grids)
+            lines.append(f"{in_words(name, bool(policy.calibration))}: {units} units ({rates})")
     lines += [f"{in_words(level, bool(policy.calibration))}: {n} units" for level, n in counts.most_common()]
     if policy.vocabulary != "full":
         lines.append(f"vocabulary reduced to {policy.vocabulary}")
@@ -86,9 +92,11 @@ def in_words(level: str, calibrated: bool) -> str:
         share, _, inner = setting.partition("+") if ":" in level else level.removeprefix("ffn").partition("+")
         return f"structured pruning of FFN neurons to {share.lstrip(':')} of them, then {in_words(inner, calibrated)}"
     if name == "grid":
+        setting, _, trellis = setting.partition(":")
+        coded = "uniform grid with trellis-coded, entropy-coded integers" if trellis else _GRID
         feedback = ", GPTQ-style error feedback" if calibrated else ""
         rate = f"{setting} bits a weight" if setting else "bits a weight chosen for each unit"
-        return f"uniform grid with entropy-coded integers{feedback}, {rate}"
+        return f"{coded}{feedback}, {rate}"
     if name == "digits":
         return f"uniform quantiser to {setting} digits + Zstandard ({level})"
     if name == "rtn":

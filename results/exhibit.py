@@ -21,7 +21,7 @@ MOST_POLICIES = 1500
 MOST_TRANSLATED = 30
 MOST_SEGMENTS = 40
 NOMINAL = (  # bits a weight by a level's name, where the run does not hold its sizes
-    (re.compile(r"grid@([\d.]+)"), lambda m: float(m[1])),
+    (re.compile(r"grid@([\d.]+)(?::trellis)?"), lambda m: float(m[1])),
     (re.compile(r"raw:(?:bf16|fp16)"), lambda _: 16.0),
     (re.compile(r"raw:fp32"), lambda _: 32.0),
     (re.compile(r"int8"), lambda _: 8.0),

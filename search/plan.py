@@ -47,8 +47,8 @@ def nominal_bits(level: str) -> float:
         return NOMINAL[level]
     if level.startswith("raw:"):
         return 32.0 if level.endswith("32") else 16.0
-    if level.startswith("grid@"):
-        return float(level.partition("@")[2])
+    if level.startswith("grid@") and (rate := compress.codecs.rate_of(level)):
+        return rate
     if found := re.fullmatch(r"rtn:(\d+):g(\d+)", level):
         return int(found[1]) + 32 / int(found[2])
     return 16.0

@@ -15,11 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compress.codecs.feedback import Factor, factor, quantise_columns
+from compress.codecs import trellis
+from compress.codecs.feedback import Factor, factor, quantise_columns, stepwise
 from compress.codecs.layout import Block
 from compress.codecs.statistics import Statistics
+from compress.codecs.steps import step_codes, steps_of
 
-FINEST = 96  # largest code of a column step: 2^-24 of the widest
 FLOOR = 2.0  # added to every importance, in shares of the mean: gradients on a little speech say only so much
 _SLAB = 1 << 24  # weights in float32 at once
 _SAMPLE = 1 << 16  # weights of each part that stand for all of them
@@ -71,18 +72,24 @@ class Part:
                 yield at + begin, (rows if steps is None else rows / steps[begin : begin + height]).T
             at += matrix.shape[0]
 
-    def integers(self, step: float, shifts: tuple[float, float], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    def integers(
+        self, step: float, shifts: trellis.Shifts, dtype: np.dtype[np.generic], trellised: bool
+    ) -> NDArray[np.generic]:
         """The unit on the grid, inputs × outputs. OverflowError when the integers are too wide for the dtype."""
         out = np.empty((self.block.codes.size, self.block.outputs), dtype)
         steps = torch.from_numpy(steps_of(self.block.codes) * np.float32(step)).to(self.device)
         limit = 2.0 ** (8 * out.itemsize - 1)
         for begin, columns in self.slabs():
             if self.factor is None:
-                q = torch.round(columns / steps[:, None])
+                scaled = columns / steps[:, None]
+                q = trellis.quantise(scaled) if trellised else torch.round(scaled)
             else:
                 order = self.factor.order.to(self.device)
                 upper = self.factor.upper.to(self.device)
-                ordered = quantise_columns(columns[order], upper, steps[order], shifts)
+                if trellised:
+                    ordered = trellis.quantise_columns(columns[order], upper, steps[order], shifts)
+                else:
+                    ordered = quantise_columns(columns[order], upper, steps[order], shifts[:2])
                 q = torch.empty_like(ordered)
                 q[order] = ordered
             if not float(q.abs().max()) < limit:
@@ -91,10 +98,13 @@ class Part:
         return out
 
 
-def split_parts(weights: Sequence[Tensor], known: Sequence[Statistics | None]) -> list[Part]:
-    """The parts of a unit, numbered as they come. With nothing known, each matrix is a part of its own."""
+def split_parts(weights: Sequence[Tensor], known: Sequence[Statistics | None], trellised: bool = False) -> list[Part]:
+    """The parts of a unit, numbered as they come. With nothing known, each matrix is a part of its own.
+
+    For a trellis matrices keep their columns, in an order that the codes of their steps tell.
+    """
     matrices = [weight.detach().reshape(weight.shape[0], -1) for weight in weights]
-    if all(statistics is None for statistics in known):
+    if all(statistics is None for statistics in known) and not trellised:
         one = np.zeros(1, np.int16)
         flat = [m.reshape(-1, 1) for m in matrices]
         return [Part((i,), (m,), (_bf16(_size(m)),), Block(one, m.shape[0]), None) for i, m in enumerate(flat)]
@@ -106,20 +116,22 @@ def split_parts(weights: Sequence[Tensor], known: Sequence[Statistics | None]) -
         else:
             groups.append([index])
     every = all(statistics is not None and statistics.importance is not None for statistics in known)
-    return [_part(group, [matrices[i] for i in group], [known[i] for i in group], every) for group in groups]
+    return [_part(group, [matrices[i] for i in group], [known[i] for i in group], every, trellised) for group in groups]
 
 
-def _part(members: list[int], matrices: list[Tensor], known: list[Statistics | None], every: bool) -> Part:
-    found = None if known[0] is None else factor(known[0].hessian)
+def _part(
+    members: list[int], matrices: list[Tensor], known: list[Statistics | None], every: bool, trellised: bool
+) -> Part:
+    found = None if known[0] is None else (stepwise if trellised else factor)(known[0].hessian)
     relative = torch.ones(matrices[0].shape[1]) if found is None else found.relative.cpu()
-    codes = _codes(relative)
+    codes = step_codes(relative)
     scales, rows = [], []
     for matrix, statistics in zip(matrices, known, strict=True):
         if every:
             assert statistics is not None
             assert found is not None
             mattering = importance_root(statistics)
-            rows.append(_codes(mattering.min() / mattering))
+            rows.append(step_codes(mattering.min() / mattering))
             scales.append(_bf16(found.widest / float(mattering.min())) if bool(matrix.any()) else 0.0)
         else:
             scales.append(_bf16(_output_size(matrix, found)))
@@ -133,11 +145,6 @@ def importance_root(statistics: Statistics) -> Tensor:
     value = statistics.importance.to(torch.float64).cpu().clamp(min=0)
     mean = float(value.mean())
     return (value + FLOOR * mean).sqrt() if mean > 0 else torch.ones_like(value)
-
-
-def _codes(relative: Tensor) -> NDArray[np.int16]:
-    """Steps relative to the widest, in quarters of a power of two."""
-    return (-4 * torch.log2(relative)).round().clamp(0, FINEST).to(torch.int16).numpy()
 
 
 def _share(a: Statistics | None, b: Statistics | None) -> bool:
@@ -168,10 +175,6 @@ def _output_size(matrix: Tensor, known: Factor | None) -> float:
 def _bf16(size: float) -> float:
     """The bfloat16 next to a value towards zero, which is what the payload will say."""
     return float(struct.unpack("<f", b"\0\0" + struct.pack("<f", size)[2:])[0])
-
-
-def steps_of(codes: NDArray[np.int16]) -> NDArray[np.float32]:
-    return np.exp2(codes.astype(np.float32) / -4).astype(np.float32)
 
 
 def sample(parts: Sequence[Part]) -> NDArray[np.float32]:

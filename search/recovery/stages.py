@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import compress
 from compress import Policy, Recovered, Recovery
 from compress.errors import Refusal
-from compress.lattice import Lattice, lattices, with_integers
+from compress.lattice import Lattice, has_integers, lattices, with_integers
 from compress.recovery import lora, rounding, scaling, shipping
 from compress.recovery.loop import Training
 from compress.recovery.matching import Match
@@ -224,7 +224,7 @@ class Codes:
         self.units = [
             unit
             for unit in policy.kept_units(now.anatomy)
-            if policy.levels[unit.name].startswith("grid@")
+            if has_integers(policy.levels[unit.name])
             and (policy.vocabulary == "full" or unit.kind not in {"embedding", "head"})
         ]
         found: dict[str, Lattice] = {}

@@ -18,6 +18,7 @@ import compress
 from compress import Policy, Recovered, Recovery
 from compress.codecs.raw import FORMATS
 from compress.errors import Refusal
+from compress.lattice import has_integers
 from compress.recovered import JSON
 from evaluate.batches import prepare
 from evaluate.cleanup import clean
@@ -118,13 +119,13 @@ def train(task: Task, source: compress.Source, store: compress.Store, policy: Po
 def needed(stages: Sequence[str], policy: Policy, other_teacher: bool) -> list[str]:
     """Without dropped layers the whole model is its own teacher, and has nothing to learn from it by token.
 
-    A policy without a `grid` level has no integers to train.
+    A policy without a plain `grid` level has no integers to train.
     """
     found = list(stages)
     only = len(found) == 1
     if WHOLE in found and not policy.dropped and not other_teacher and not only:
         found.remove(WHOLE)
-    if CODES in found and not any(level.startswith("grid@") for level in policy.levels.values()):
+    if CODES in found and not any(has_integers(level) for level in policy.levels.values()):
         found.remove(CODES)
     return found
 

@@ -35,6 +35,7 @@ from compress.source import Source
 from compress.store import Store, checksum
 
 LEVELS = ["raw:bf16", "int8", "nf4", "digits:2", "rtn:3:g16", "grid@0.5", "grid@2.5", "grid@8", "ffn:0.8+grid@3"]
+LEVELS += ["grid@3:trellis"]
 NASTY: list[Any] = [
     *(0, -1, 1, 2**31 - 1, 2**31, 2**62, 1e308, None, True, "", "x", [], {}, [[]], {"a": {}}, "../../etc/passwd"),
     *("/etc/passwd", "a" * 300, "\0", "full", "grid@9", "nf4", [0] * 50, "qwen2", "flash_attention_2", float("nan")),

@@ -23,7 +23,19 @@ from compress.unpacking import unpack
 from compress.variant import build
 from tests.compress.tiny import inputs, save_tiny
 
-LEVELS = ("raw:bf16", "raw:fp16", "int8", "nf4", "digits:2", "digits:3", "rtn:3:g16", "grid@4", "grid@2.5", "grid@1")
+LEVELS = (
+    "raw:bf16",
+    "raw:fp16",
+    "int8",
+    "nf4",
+    "digits:2",
+    "digits:3",
+    "rtn:3:g16",
+    "grid@4",
+    "grid@2.5",
+    "grid@1",
+    "grid@2:trellis",
+)
 
 
 @pytest.fixture(scope="module")

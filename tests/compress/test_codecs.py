@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.codecs import Encoded, codec, decode, encode, register
+from compress.codecs import Encoded, codec, decode, encode, rate_of, register, with_trellis
 from compress.codecs.base import EachAlone
 from compress.codecs.rate import entropy
 from compress.errors import Refusal
@@ -16,11 +16,12 @@ from compress.errors import Refusal
 LEVELS = [
     *("raw:bf16", "raw:fp16", "raw:fp32", "int8", "nf4", "digits:1", "digits:2", "digits:3"),
     *("rtn:2:g32", "rtn:3:g64", "rtn:8:g32", "grid@0.5", "grid@1", "grid@2.5", "grid@4", "grid@8"),
+    *("grid@1.5:trellis", "grid@4:trellis"),
 ]
 NONE = [
     *("", "grid", "grid@", "grid@0", "grid@9", "grid@nan", "grid@-1", "grid@1e400", "grid@1_0", "grid@2 ", "GRID@2"),
     *("nf4:2", "int8x", "digits:0", "digits:x", "rtn:4", "rtn:1:g64", "rtn:4:g1", "raw", "raw:fp8", "zip"),
-    "grid@" + "9" * 99,
+    *("grid@" + "9" * 99, "grid@1.4:trellis", "grid@3:", "grid@3:trelli", "grid@3:trellis:trellis", "grid:trellis@3"),
 ]
 
 
@@ -86,14 +87,16 @@ def test_raw_is_lossless_at_its_own_format(dtype: torch.dtype) -> None:
     seed=st.integers(0, 99),
     shape=st.sampled_from([(256, 256), (96, 384), (512, 96)]),
     calibrated=st.booleans(),
+    trellised=st.booleans(),
 )
 def test_grid_costs_what_it_may_and_not_much_less(
-    rate: float, tail: float, seed: int, shape: tuple[int, int], calibrated: bool
+    rate: float, tail: float, seed: int, shape: tuple[int, int], calibrated: bool, trellised: bool
 ) -> None:
     weight = weights(shape, seed, tail)
-    level = codec(f"grid@{rate}").level
+    level = with_trellis(f"grid@{rate}") if trellised else codec(f"grid@{rate}").level
     encoded = encode(weight, level, inputs_hessian(shape[1], seed) if calibrated else None)
-    asked = float(level.removeprefix("grid@"))
+    asked = rate_of(level)
+    assert asked is not None
     assert 0.98 * asked <= 8 * encoded.nbytes / weight.numel() <= asked
 
 
@@ -123,11 +126,13 @@ def test_three_bits_of_grid_damage_less_than_nf4() -> None:
     )
 
 
+@pytest.mark.parametrize("trellised", [False, True])
 @pytest.mark.parametrize("calibrated", [False, True])
-def test_more_bits_never_damage_more(calibrated: bool) -> None:
+def test_more_bits_never_damage_more(calibrated: bool, trellised: bool) -> None:
     weight, hessian = weights((128, 128)), inputs_hessian(128)
+    add = with_trellis if trellised else str
     errors = [
-        damage(weight, decode(encode(weight, f"grid@{rate}", hessian if calibrated else None)), hessian)
+        damage(weight, decode(encode(weight, add(f"grid@{rate}"), hessian if calibrated else None)), hessian)
         for rate in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
     ]
     assert errors == sorted(errors, reverse=True)
@@ -138,12 +143,13 @@ def test_singular_and_empty_hessians_are_no_trouble() -> None:
     one = torch.zeros(96, 96)
     one[3, 3] = 5.0
     for hessian in (torch.zeros(96, 96), one, torch.ones(96, 96)):
-        assert torch.isfinite(decode(encode(weight, "grid@3", hessian))).all()
+        for level in ("grid@3", "grid@3:trellis"):
+            assert torch.isfinite(decode(encode(weight, level, hessian))).all()
     with pytest.raises(Refusal, match="negative"):
         encode(weight, "grid@3", -torch.eye(96) + 2 * one)
 
 
-@pytest.mark.parametrize("level", ["grid@1", "grid@3", "digits:2", "int8", "nf4", "rtn:4:g32"])
+@pytest.mark.parametrize("level", ["grid@1", "grid@3", "grid@3:trellis", "digits:2", "int8", "nf4", "rtn:4:g32"])
 @pytest.mark.parametrize("value", [0.0, 0.25, -3.0])
 def test_constant_tensors(level: str, value: float) -> None:
     back = decode(encode(torch.full((64, 64), value), level))
@@ -182,7 +188,8 @@ def test_levels_that_are_none(level: str) -> None:
 def test_outliers_survive() -> None:
     weight = weights((128, 128))
     weight[0, 0] = 30.0
-    assert abs(float(decode(encode(weight, "grid@3"))[0, 0]) - 30.0) < 0.1
+    for level in ("grid@3", "grid@3:trellis"):
+        assert abs(float(decode(encode(weight, level))[0, 0]) - 30.0) < 0.1
 
 
 def test_integer_weights_are_refused() -> None:

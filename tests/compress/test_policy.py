@@ -17,7 +17,9 @@ from compress.recipes import names, recipe
 from compress.source import Source
 
 MODEL = "ab" * 16
-LEVELS = st.sampled_from(["raw:bf16", "int8", "nf4", "digits:2", "grid@2.5", "grid@0.75", "rtn:4:g64"])
+LEVELS = st.sampled_from(
+    ["raw:bf16", "int8", "nf4", "digits:2", "grid@2.5", "grid@0.75", "grid@2:trellis", "rtn:4:g64"]
+)
 UNITS = st.sampled_from(
     [f"{stack}.{i}.{part}" for stack in ("lm", "audio") for i in range(12) for part in ("attention", "mlp")]
 )

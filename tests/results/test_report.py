@@ -158,7 +158,15 @@ def test_progress_only_rises_and_ends_at_the_hypervolume() -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "bits"), [("grid@2.5", 2.5), ("raw:fp16", 16.0), ("nf4", 4.13), ("rtn:4:g64", 4.5), ("digits:2", None)]
+    ("level", "bits"),
+    [
+        ("grid@2.5", 2.5),
+        ("grid@2.5:trellis", 2.5),
+        ("raw:fp16", 16.0),
+        ("nf4", 4.13),
+        ("rtn:4:g64", 4.5),
+        ("digits:2", None),
+    ],
 )
 def test_nominal_bits(level: str, bits: float | None) -> None:
     assert nominal_bits(level) == bits

@@ -183,6 +183,10 @@ def test_lines_are_one_sentence_each() -> None:
     ("level", "words"),
     [
         ("grid@2.5", "uniform grid with entropy-coded integers, GPTQ-style error feedback, 2.5 bits a weight"),
+        (
+            "grid@2.5:trellis",
+            "uniform grid with trellis-coded, entropy-coded integers, GPTQ-style error feedback, 2.5 bits a weight",
+        ),
         ("nf4", "NF4 with double quantisation (nf4)"),
         ("digits:2", "uniform quantiser to 2 digits + Zstandard (digits:2)"),
         ("ffn:0.8+digits:2", "structured pruning of FFN neurons to 0.8 of them, then uniform quantiser to 2 digits"),
@@ -195,10 +199,12 @@ def test_levels_in_words(level: str, words: str) -> None:
 
 
 def test_rates_of_one_codec_are_one_technique() -> None:
-    levels = {"a": "grid@2", "b": "grid@1.5", "c": "grid@2", "d": "nf4"}
+    levels = {"a": "grid@2", "b": "grid@1.5", "c": "grid@2", "d": "nf4", "e": "grid@3:trellis", "f": "grid@2:trellis"}
     policy = compress.Policy(model="0" * 16, levels=levels, vocabulary="scripts:en,zh")
     assert techniques(policy, {"parent": "c1", "recipe": "distill"}) == (
         "uniform grid with entropy-coded integers, bits a weight chosen for each unit: 3 units (1 at 1.5, 2 at 2)",
+        "uniform grid with trellis-coded, entropy-coded integers, bits a weight chosen for each unit: 2 units"
+        " (1 at 2, 1 at 3)",
         "NF4 with double quantisation (nf4): 1 units",
         "vocabulary reduced to scripts:en,zh",
         "training after compression: distill",

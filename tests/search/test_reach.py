@@ -13,7 +13,7 @@ from compress.recipes import recipe
 from search.bins import Bin, all_bins
 from search.reach import bits, bounds, check, parts_of
 
-LEVELS = ("raw:bf16", "int8", "nf4", "digits:2", "rtn:4:g32", "grid@2", "ffn:0.5+digits:2")
+LEVELS = ("raw:bf16", "int8", "nf4", "digits:2", "rtn:4:g32", "grid@2:trellis", "ffn:0.5+digits:2")
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def source() -> compress.Source:
     return compress.Source.open(embedded.MODEL)
 
 
-@pytest.mark.parametrize("level", [*LEVELS, "grid@1", "digits:3", "raw:fp16", "raw:fp32", "ffn:0.8+grid@2"])
+@pytest.mark.parametrize("level", [*LEVELS, "grid@1", "digits:3", "raw:fp16", "raw:fp32", "ffn:0.8+grid@2", "grid@2"])
 def test_real_variants_lie_within_the_bits_of_their_level(level: str, source: compress.Source, tmp_path: Path) -> None:
     store = compress.Store(tmp_path)
     for name in ("lm.1.attention", "lm.5.mlp", "projector", "audio.2.mlp"):

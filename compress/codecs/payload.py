@@ -1,0 +1,138 @@
+"""What `grid` writes, taken apart and checked: head, scales, groups, codes of the steps, centroids, integers."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.codecs import trellis
+from compress.codecs.base import Shape, flat_shape
+from compress.codecs.frames import take_varint
+from compress.codecs.layout import Block, Codes, decode_streams
+from compress.codecs.lossless import check_ratio, integers_decode
+from compress.codecs.steps import FINEST
+from compress.errors import Refusal
+
+HEAD = struct.Struct("<BfBB")  # way of the streams, step, centroid shifts (of |q| = 1 and of |q| > 1; trellis.Shifts)
+CALIBRATED = 32  # flag in the first byte: inputs × outputs, inputs with steps of their own
+TRELLIS = 64  # flag beside it: the integers are a trellis's, and a third centroid shift comes right before them
+SHIFT = 512.0  # a centroid shift is stored in units of 1/512 of a step
+_CACHED = 1 << 15  # integers
+
+
+@dataclass(frozen=True)
+class Read:
+    """A payload taken apart and checked."""
+
+    step: float
+    shifts: trellis.Shifts  # without a trellis, the third says nothing
+    scales: list[float]
+    groups: Sequence[int]
+    blocks: list[Block]
+    integers: list[NDArray[np.generic]]
+    by_column: bool  # inputs × outputs, each input with a step of its own; else one long row
+    trellised: bool
+
+    def values(self, group: int) -> NDArray[np.float32]:
+        """The integers of a group as what they mean, in steps."""
+        integers, block = self.integers[group], self.blocks[group]
+        if not self.trellised:
+            return centroids(integers, *self.shifts[:2])
+        out = np.empty(integers.shape, np.float32)
+        out[block.column_order] = trellis.values(integers[block.column_order], self.shifts)
+        return out
+
+
+def read_payload(payload: bytes, shapes: Sequence[Shape]) -> Read:
+    if len(payload) < HEAD.size + 2 * len(shapes):
+        raise Refusal(f"damaged grid payload: only {len(payload)} bytes")
+    check_ratio(sum(prod(shape) for shape in shapes), len(payload))
+    flags, step, first, others = HEAD.unpack_from(payload)
+    at = HEAD.size
+    scales = [bf16_value(payload[at + 2 * i : at + 2 * i + 2]) for i in range(len(shapes))]
+    at += 2 * len(shapes)
+    if not 0 < step < math.inf or not all(0 <= scale < math.inf for scale in scales):
+        raise Refusal("damaged grid payload: a step or scale that is none")
+    groups: Sequence[int] = range(len(shapes))
+    by_column, trellised = bool(flags & CALIBRATED), bool(flags & TRELLIS)
+    if trellised and not by_column:
+        raise Refusal("damaged grid payload: a trellis without columns")
+    last = 0
+    if by_column:
+        flat = [flat_shape(shape) for shape in shapes]
+        groups, at = _checked(payload[at : at + len(shapes)], flat), at + len(shapes)
+        blocks, at = _read_codes(payload, at, groups, flat)
+    else:
+        blocks = [Block(np.zeros(1, np.int16), prod(shape)) for shape in shapes]
+    if trellised:
+        last, at = (payload[at : at + 1] or b"\0")[0], at + 1
+    integers = decode_streams(blocks, flags & ~(CALIBRATED | TRELLIS), payload[at:])
+    shifts = (first / SHIFT, others / SHIFT, last / SHIFT)
+    return Read(step, shifts, scales, groups, blocks, integers, by_column, trellised)
+
+
+def centroids(integers: NDArray[np.generic], first: float, others: float) -> NDArray[np.float32]:
+    """Integers as the centroids of their cells, in steps. In pieces that stay in a processor's cache."""
+    flat = integers.reshape(-1)
+    out = np.empty(flat.size, np.float32)
+    for begin in range(0, flat.size, _CACHED):
+        q, value = flat[begin : begin + _CACHED], out[begin : begin + _CACHED]
+        value[...] = q
+        if first or others:
+            sign = np.sign(q)
+            value -= sign * np.float32(others)
+            if first != others:
+                value -= (sign == q) * sign * np.float32(first - others)
+    return out.reshape(integers.shape)
+
+
+def _checked(groups: bytes, shapes: Sequence[tuple[int, int]]) -> list[int]:
+    """Groups as they were written, or a refusal: numbered as they come, one width in each."""
+    found: list[int] = []
+    if len(groups) != len(shapes):
+        raise Refusal("damaged grid payload: it ends inside its groups")
+    for group, shape in zip(groups, shapes, strict=True):
+        if group > len(found) or (group < len(found) and found[group] != shape[1]):
+            raise Refusal("damaged grid payload: impossible groups")
+        if group == len(found):
+            found.append(shape[1])
+    return list(groups)
+
+
+def _read_codes(
+    payload: bytes, at: int, groups: Sequence[int], shapes: Sequence[tuple[int, int]]
+) -> tuple[list[Block], int]:
+    count = max(groups) + 1
+    widths = [next(s[1] for g, s in zip(groups, shapes, strict=True) if g == group) for group in range(count)]
+    outputs = [sum(s[0] for g, s in zip(groups, shapes, strict=True) if g == group) for group in range(count)]
+    columns, at = _take_codes(payload, at, widths)
+    rows, at = _take_codes(payload, at, outputs)
+    if columns is None:
+        raise Refusal("damaged grid payload: no column steps")
+    return [Block(c, o, rows[i] if rows else None) for i, (c, o) in enumerate(zip(columns, outputs, strict=True))], at
+
+
+def _take_codes(payload: bytes, at: int, counts: Sequence[int]) -> tuple[list[Codes] | None, int]:
+    """Codes of so many places for each block; None where none were written."""
+    length, at = take_varint(payload, at)
+    if length == 0:
+        return None, at
+    codes = integers_decode(payload[at : at + length], sum(counts), "int16").astype(np.int16)
+    if codes.min() < 0 or codes.max() > FINEST:
+        raise Refusal("damaged grid payload: a step that is none")
+    return np.split(codes, np.cumsum(counts)[:-1]), at + length
+
+
+def bf16_bytes(value: float) -> bytes:
+    """A value that is a bfloat16 already."""
+    return struct.pack("<f", value)[2:]
+
+
+def bf16_value(data: bytes) -> float:
+    return float(struct.unpack("<f", b"\0\0" + data)[0])
