@@ -3,16 +3,15 @@
     python -m benchmarks.codecs [--judge DATA] [--judge-segments 500] [--picture FILE.png] [--no-comet]
 
 The whole model is written at one level. `grid` is shown without calibration, with error feedback from dev, and with
-rates by unit (compress.rates) from the KL that each unit alone makes on dev. COMET is that on eval, KL to the
-original's outputs that on eval or on --judge, in both languages: a few tokens make most of a small KL, and that of nf4
-on dev is half again that on eval (`--judge manifest:DIR/segments.csv` takes talks of `python -m search.recovery.speech
---out DIR`). Bits are those of the encoded matrices, all side information counted.
+rates by unit (compress.rates) from the KL that each unit alone makes on dev; each plain and with a trellis. COMET is
+that on eval, KL to the original's outputs that on eval or on --judge, in both languages: a few tokens make most of a
+small KL, and that of nf4 on dev is half again that on eval (`--judge manifest:DIR/segments.csv` takes talks of
+`python -m search.recovery.speech --out DIR`). Bits are those of the encoded matrices, all side information counted.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import tempfile
 import time
@@ -26,9 +25,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 
 import embedded
-from benchmarks.stand_in import MEAN_BITS, scales
 from compress.calibration import calibrate
-from compress.codecs import Encoded, codec, decode, encode
+from compress.codecs import Encoded, codec, decode, encode, has_trellis, with_trellis
 from compress.codecs.grid import Grid
 from compress.codecs.rate import entropy
 from compress.ledger import Ledger
@@ -48,6 +46,8 @@ from evaluate.translate import translate
 LANGUAGES = ("en-zh", "en-de")
 PUBLISHED = ("int8", "nf4", "digits:3", "digits:2", "rtn:8:g32", "rtn:4:g32", "rtn:3:g32", "rtn:2:g32")
 RATES = (6, 5, 4, 3.5, 3.1, 2.5, 2, 1.5, 1)
+TRELLIS_RATES = (5, 4, 3.5, 3.1, 2.5, 2, 1.5)
+DATA_FREE_TRELLIS = (4, 3.1, 2)
 MEANS, MEASURED = (4, 3.1, 2.5, 2, 1.5), (2.5, 3.25, 4)  # rates by unit; where each unit alone is measured for them
 BY_UNIT = "by unit"
 NEW_TOKENS = 60
@@ -62,6 +62,7 @@ class Row:
     nbytes: int  # of the whole artifact
     entropy: float | None
     kl: float
+    kls: tuple[float, ...]  # of each batch, a token
     comet: float | None
     seconds: float  # to encode the model
 
@@ -69,8 +70,8 @@ class Row:
 class Bench:
     """The embedded model, what it said, and how far a policy is from that."""
 
-    def __init__(self, judge: str, segments: int, comet: bool, work: Path) -> None:
-        self.source = Source.open(embedded.MODEL)
+    def __init__(self, model: Path, judge: str, segments: int, comet: bool, work: Path) -> None:
+        self.source = Source.open(model)
         self.store = Store(work)
         self.resident = Resident(self.source, self.store)
         self.comet = Comet(str(embedded.COMET)) if comet else None
@@ -99,13 +100,19 @@ class Bench:
         plain = recipe(f"uniform:{level}", self.source.anatomy, self.source.digest)
         return self._row(codec(level).level, replace(plain, calibration=self.calibration if calibrated else ""))
 
-    def by_unit(self, rate: float) -> Row:
+    def by_unit(self, rate: float, trellis: bool = False) -> Row:
         """Calibrated `grid` at a mean rate; each unit's own from what it alone costs on dev."""
+        add = with_trellis if trellis else str
         units = self.source.anatomy.units
         rates = by_unit(self.damage(), {name: unit.weights for name, unit in units.items()}, rate)
-        levels = {name: f"grid@{found:g}" for name, found in rates.items()}
+        levels = {name: add(f"grid@{found:g}") for name, found in rates.items()}
         policy = Policy(model=self.source.digest, levels=levels, calibration=self.calibration)
-        return self._row(f"grid@{rate:g} {BY_UNIT}", policy)
+        return self._row(f"{add(f'grid@{rate:g}')} {BY_UNIT}", policy)
+
+    @property
+    def tokens(self) -> list[int]:
+        """Of each batch that KL is measured on."""
+        return [int(batch.places.sum()) for batch in self.taught]
 
     def damage(self) -> dict[str, dict[float, float]]:
         """KL on dev of each unit alone, at some rates."""
@@ -127,7 +134,8 @@ class Bench:
         ledger = Ledger(self.source, self.store, sorted({*policy.levels.values(), HALF}), policy.calibration)
         units = [unit for unit in self.source.anatomy.units.values() if policy.levels[unit.name] != HALF]
         bits = 8 * sum(ledger.size(u.name, policy.levels[u.name]) for u in units) / sum(u.weights for u in units)
-        kl = closeness(self.resident.model, self.taught)
+        kls = tuple(closeness(self.resident.model, [batch]) for batch in self.taught)
+        kl = sum(a * b for a, b in zip(kls, self.tokens, strict=True)) / sum(self.tokens)
         return Row(
             name,
             bool(policy.calibration),
@@ -135,6 +143,7 @@ class Bench:
             ledger.predict(policy),
             self._entropy(policy),
             kl,
+            kls,
             self._comet(),
             seconds,
         )
@@ -202,38 +211,6 @@ def copying() -> float:
     return value.numel() / 1e6 / best
 
 
-def real_scale() -> str:
-    """`digits:2` on weights as large as the real Qwen2-Audio's beside its step: what it costs there, and grid.
-
-    Normal draws, one scale for each kind of matrix, as in benchmarks.stand_in; no calibration, so that the damage is
-    the error of the weights. The last column is the rate at which grid has the error of digits:2.
-    """
-    lines = [
-        "| kind | `digits:2`, bits | error, dB | `grid@4`, bits | error, dB | bits of grid at digits:2's error |",
-        "|" + "---|" * 6,
-    ]
-    scale_of = scales()
-    generator = torch.Generator().manual_seed(0)
-    for kind, bits in MEAN_BITS.items():
-        weight = (torch.randn(512, 2048, generator=generator) * scale_of(bits)).to(torch.bfloat16)
-        (cost, error), (ours, our_error) = (_weight_error(weight, level) for level in ("digits:2", "grid@4"))
-        low, high = 1.0, 6.0
-        for _ in range(6):
-            middle = round((low + high) / 2, 3)
-            low, high = (middle, high) if _weight_error(weight, f"grid@{middle}")[1] > error else (low, middle)
-        same = _weight_error(weight, f"grid@{high}")[0]
-        lines.append(f"| {kind} | {cost:.3f} | {error:.2f} | {ours:.3f} | {our_error:.2f} | {same:.2f} |")
-    return "\n".join(lines)
-
-
-def _weight_error(weight: torch.Tensor, level: str) -> tuple[float, float]:
-    """Bits a weight, and the squared error relative to the weights, dB."""
-    encoded = encode(weight, level)
-    wanted = weight.float()
-    share = float((decode(encoded) - wanted).square().sum() / wanted.square().sum())
-    return 8 * encoded.nbytes / weight.numel(), 10 * math.log10(share)
-
-
 def table(rows: list[Row], pace: dict[Key, tuple[float, float]]) -> str:
     lines = [
         "| level | feedback | bits a weight | entropy | artifact bytes | KL | COMET "
@@ -263,6 +240,7 @@ def draw(rows: list[Row], file: Path) -> None:
     lines: dict[str, list[Row]] = {}
     for row in rows:
         name = row.level.partition(":")[0].partition("@")[0]
+        name += ", trellis" if has_trellis(row.level.removesuffix(f" {BY_UNIT}")) else ""
         name += f", rates {BY_UNIT}" if row.level.endswith(BY_UNIT) else ""
         lines.setdefault(name + (", error feedback" if row.calibrated else ""), []).append(row)
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
@@ -278,37 +256,62 @@ def draw(rows: list[Row], file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
-def under_the_curve(rows: list[Row]) -> list[str]:
-    """Points of other codecs that lie below the line of calibrated grid, log KL between its points."""
+def less(ours: Row, other: Row, tokens: list[int]) -> str:
+    """Two KLs, and how often the first is not the lower one in batches drawn anew."""
     import numpy as np
 
-    curve = sorted((row.bits, np.log(row.kl)) for row in rows if row.calibrated and not row.level.endswith(BY_UNIT))
+    dice, weights = np.random.default_rng(0), np.array(tokens, float)
+    gained = (np.array(other.kls) - np.array(ours.kls)) * weights
+    drawn = dice.integers(len(weights), size=(10_000, len(weights)))
+    share = float((gained[drawn].sum(1) <= 0).mean())
+    return f"{ours.level} {ours.kl:.5f} against {other.level} {other.kl:.5f}: p = {share:.4f}, {len(weights)} batches."
+
+
+def under_the_curve(rows: list[Row]) -> list[str]:
+    """Points of other codecs that lie below the line of calibrated plain grid, log KL between its points."""
+    import numpy as np
+
+    plain = [row for row in rows if row.calibrated and not row.level.endswith(BY_UNIT) and not has_trellis(row.level)]
+    curve = sorted((row.bits, np.log(row.kl)) for row in plain)
     bits, damage = zip(*curve, strict=True)
     others = [row for row in rows if not row.level.startswith("grid") and row.bits <= max(bits)]
     return [row.level for row in others if np.log(row.kl) < np.interp(row.bits, bits, damage)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def judging(parser: argparse.ArgumentParser) -> None:
+    """What the damage is measured on."""
     parser.add_argument("--judge", default="embedded", help="data that KL is measured on (default embedded: its eval)")
     parser.add_argument("--judge-segments", type=int, default=500, help="of it, in each language (default 500)")
-    parser.add_argument("--picture", type=Path, default=Path("benchmarks/pictures/codecs.png"))
     parser.add_argument("--no-comet", action="store_true")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    judging(parser)
+    parser.add_argument("--picture", type=Path, default=Path("benchmarks/pictures/codecs.png"))
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as work:
-        bench = Bench(given.judge, given.judge_segments, not given.no_comet, Path(work))
+        bench = Bench(embedded.MODEL, given.judge, given.judge_segments, not given.no_comet, Path(work))
         wanted = [(level, False) for level in PUBLISHED] + [(f"grid@{r}", c) for c in (False, True) for r in RATES]
-        rows = [bench.row(level, calibrated) for level, calibrated in wanted] + [bench.by_unit(r) for r in MEANS]
+        wanted += [(f"grid@{r}:trellis", False) for r in DATA_FREE_TRELLIS]
+        wanted += [(f"grid@{r}:trellis", True) for r in TRELLIS_RATES]
+        rows = [bench.row(level, calibrated) for level, calibrated in wanted]
+        rows += [bench.by_unit(r, trellis) for trellis in (False, True) for r in MEANS]
         if bench.comet is not None:
             bench.comet.close()
-    timed: list[Key] = [(level, False) for level in (*PUBLISHED, "grid@4", "grid@2")]
-    print(table(rows, speeds([*timed, ("grid@4", True), ("grid@2", True)])))
-    print(f"\nMemory copies {copying():.0f} million float32 a second beside it.\n\n{real_scale()}")
+    timed: list[Key] = [(level, False) for level in (*PUBLISHED, "grid@4", "grid@2", "grid@4:trellis")]
+    timed += [("grid@4", True), ("grid@2", True), ("grid@4:trellis", True), ("grid@2:trellis", True)]
+    print(table(rows, speeds(timed)))
+    print(f"\nMemory copies {copying():.0f} million float32 a second beside it.")
     below = under_the_curve(rows)
-    print(f"\nPoints of other codecs under calibrated grid's curve: {', '.join(below) or 'none'}.")
+    print(f"\nPoints of other codecs under calibrated plain grid's curve: {', '.join(below) or 'none'}.")
+    other = next(row for row in rows if row.level == "nf4")
+    for row in rows:
+        if row.calibrated and row.level.startswith("grid@3.1"):
+            print(less(row, other, bench.tokens))
     print(f"Calibration {bench.calibration_seconds:.0f} s; in all {time.monotonic() - begin:.0f} s on one core.")
     draw(rows, given.picture)
 
