@@ -12,9 +12,10 @@ import pytest
 
 from compress import Policy
 from compress.errors import Refusal
-from search.arguments import parser, to_config
+from search.arguments import levels_of, parser, to_config
 from search.config import FREE_TO_CHANGE, Config, check_name
 from search.folder import RunFolder
+from search.space import DEFAULT_LEVELS
 
 
 def config(tmp_path: Path, **others: object) -> Config:
@@ -131,3 +132,14 @@ def test_defaults_of_the_embedded_run() -> None:
     )
     assert (full.comet, full.chat, full.baselines) == ("Unbabel/wmt22-comet-da", True, False)
     assert full.max_new_tokens == 256
+
+
+def test_trellis_is_a_ladder_of_other_levels() -> None:
+    assert levels_of(None, trellis=False) == ()
+    assert levels_of("grid@2,nf4,grid@1", trellis=True) == ("grid@2:trellis", "nf4", "grid@1")
+    assert levels_of("grid@2,grid@2:trellis", trellis=True) == ("grid@2:trellis",)
+    ladder = levels_of(None, trellis=True)
+    assert {"grid@1.5:trellis", "grid@1.25", "grid@6:trellis", "raw:bf16"} <= set(ladder)
+    assert len(ladder) == len(DEFAULT_LEVELS)
+    with pytest.raises(Refusal, match="unknown level"):
+        levels_of("grid@2,nonsense", trellis=True)
