@@ -46,7 +46,7 @@ from evaluate.translate import translate
 LANGUAGES = ("en-zh", "en-de")
 PUBLISHED = ("int8", "nf4", "digits:3", "digits:2", "rtn:8:g32", "rtn:4:g32", "rtn:3:g32", "rtn:2:g32")
 RATES = (6, 5, 4, 3.5, 3.1, 2.5, 2, 1.5, 1)
-TRELLIS_RATES = (5, 4, 3.5, 3.1, 2.5, 2, 1.5)
+TRELLIS_RATES = (5, 4, 3.5, 3.1, 2.5, 2, 1.5, 1)
 DATA_FREE_TRELLIS = (4, 3.1, 2)
 MEANS, MEASURED = (4, 3.1, 2.5, 2, 1.5), (2.5, 3.25, 4)  # rates by unit; where each unit alone is measured for them
 BY_UNIT = "by unit"

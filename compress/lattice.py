@@ -44,7 +44,7 @@ class Lattice:
 def lattices(payload: bytes, shapes: Sequence[Shape]) -> list[Lattice]:
     """The matrices of a unit; `lattice.steps * lattice.values(lattice.integers)` is what decoding gives."""
     read = read_payload(payload, shapes)
-    if read.trellised:
+    if read.plain is not None:
         raise Refusal("integers of a trellis cannot be moved one by one: each tells the signs of those after it")
     found: list[Lattice | None] = [None] * len(shapes)
     for group, block in enumerate(read.blocks):
@@ -60,7 +60,7 @@ def lattices(payload: bytes, shapes: Sequence[Shape]) -> list[Lattice]:
                 torch.from_numpy(np.ascontiguousarray(a[:, part].T if read.by_column else a[:, part]))
                 for a in (q, steps)
             ]
-            found[i] = Lattice(pair[0].reshape(shapes[i]), (pair[1] * scale).reshape(shapes[i]), read.shifts[:2])
+            found[i] = Lattice(pair[0].reshape(shapes[i]), (pair[1] * scale).reshape(shapes[i]), read.shifts.plain)
     assert all(each is not None for each in found)
     return [each for each in found if each is not None]
 

@@ -87,8 +87,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--trellis",
         action="store_true",
-        help="`grid` levels of 1.5 bits and more with a trellis: less damage at the same bytes, several times as long"
-        " to encode, and no integers that `codes` could train",
+        help="`grid` levels with a trellis: less damage at the same bytes, several times as long to encode, and no"
+        " integers that `codes` could train",
     )
     p.add_argument(
         "--vocabulary",

@@ -112,16 +112,20 @@ def _stepwise(found: Factor) -> Factor:
     return Factor(order.to(h.device), upper.float(), relative.float().to(h.device), widest, found.hessian)
 
 
-def quantise_columns(columns: Tensor, upper: Tensor, steps: Tensor, shifts: tuple[float, float]) -> Tensor:
-    """Integers for `columns` (inputs × outputs, which is used up), one step an input column.
+def quantise_columns(
+    columns: Tensor, upper: Tensor, steps: Tensor, shifts: tuple[float, float], stop: int | None = None
+) -> Tensor:
+    """Integers for the first `stop` of `columns` (inputs × outputs, which is used up), one step an input column.
 
-    `shifts` are how far the value of |q| = 1 and of |q| > 1 lies towards zero from its grid point, in steps.
+    What they get wrong is taken up by the columns behind them, `stop` or not. `shifts` are how far the value of
+    |q| = 1 and of |q| > 1 lies towards zero from its grid point, in steps.
     """
     first, others = shifts
     inputs = columns.shape[0]
-    integers = torch.empty_like(columns)
-    for begin in range(0, inputs, _BLOCK):
-        end = min(begin + _BLOCK, inputs)
+    stop = inputs if stop is None else stop
+    integers = torch.empty_like(columns[:stop])
+    for begin in range(0, stop, _BLOCK):
+        end = min(begin + _BLOCK, stop)
         block, errors = columns[begin:end], torch.empty_like(columns[begin:end])
         local = upper[begin:end, begin:end]
         for i in range(end - begin):

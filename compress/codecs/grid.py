@@ -23,13 +23,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compress.codecs import trellis
 from compress.codecs.base import Codec, Shape, flat_shape
+from compress.codecs.centroids import Shifts, joined, plain_shifts, trellis_shifts
 from compress.codecs.frames import put_varint
 from compress.codecs.layout import encode_streams
 from compress.codecs.lossless import integers_encode
-from compress.codecs.parts import Part, sample, split_parts
-from compress.codecs.payload import CALIBRATED, HEAD, SHIFT, TRELLIS, bf16_bytes, read_payload
+from compress.codecs.parts import Part, flat_sample, sample, split_parts
+from compress.codecs.payload import CALIBRATED, HEAD, TRELLIS, bf16_bytes, read_payload
 from compress.codecs.rate import first_guess, search
 from compress.codecs.registry import codec, register
 from compress.codecs.statistics import Statistics
@@ -37,9 +37,7 @@ from compress.codecs.steps import steps_of
 from compress.errors import Refusal
 
 LOWEST, HIGHEST = 0.25, 8.0
-TRELLIS_LOWEST = 1.5  # below it plain rounding is as good: where nearly all is zero, a quarter of a step is much
 _SUFFIX = ":trellis"
-_SEQUENCE = 64  # weights of a sample in one sequence of the trellis
 _MUCH = 1 << 22  # weights from which the step is searched on a share of the outputs
 
 
@@ -91,7 +89,7 @@ class Grid(Codec):
 
         if all(scale == 0 for part in parts for scale in part.scales):
             return attempt(parts, self.trellised)(0.0)
-        guess = first_guess(sample(parts), 8 * (budget - len(side)) / count)
+        guess = first_guess(flat_sample(parts), 8 * (budget - len(side)) / count)
         if count > _MUCH:  # find the step on a share of the outputs; all of them then cost the same a weight
             few = [part.thinned(-(-count // _MUCH)) for part in parts]
             few_count = sum(part.numel for part in few)
@@ -129,37 +127,29 @@ class Grid(Codec):
 def _payload(parts: Sequence[Part], step: float, side: bytes, flags: int) -> bytes:
     step = float(np.float32(step))
     trellised = bool(flags & TRELLIS)
-    first, others, last = _centroids(sample(parts) / np.float32(step), trellised)
-    shifts = (first / SHIFT, others / SHIFT, last / SHIFT)
+    plain = [part.plain_columns(step) if trellised else None for part in parts]
+    shifts = _shifts(parts, step, plain)
     try:
-        integers: list[NDArray[np.generic]] = [p.integers(step, shifts, np.dtype(np.int16), trellised) for p in parts]
+        integers = [p.integers(step, shifts, np.dtype(np.int16), n) for p, n in zip(parts, plain, strict=True)]
     except OverflowError:
-        integers = [part.integers(step, shifts, np.dtype(np.int32), trellised) for part in parts]
+        integers = [p.integers(step, shifts, np.dtype(np.int32), n) for p, n in zip(parts, plain, strict=True)]
     way, streams = encode_streams([part.block for part in parts], integers)
-    return HEAD.pack(way | flags, step, first, others) + side + (bytes((last,)) if trellised else b"") + streams
-
-
-def _centroids(scaled: NDArray[np.float32], trellised: bool) -> tuple[int, int, int]:
-    """How far the mean of a cell lies towards zero from its middle, in units of 1/512 step."""
     if trellised:
-        return _trellis_centroids(scaled)
-    size = np.rint(np.abs(scaled))
-    excess = size - np.abs(scaled)
-    return _shift(excess[size == 1]), _shift(excess[size > 1]), 0
+        side += bytes(shifts.codes[2:]) + b"".join(put_varint(n or 0) for n in plain)
+    return HEAD.pack(way | flags, step, *shifts.codes[:2]) + side + streams
 
 
-def _trellis_centroids(scaled: NDArray[np.float32]) -> tuple[int, int, int]:
-    """The same for the points nearest to zero, the next ones, and all others, by what the trellis makes of a sample."""
-    long = min(_SEQUENCE, scaled.size)
-    some = scaled[: scaled.size // long * long].reshape(long, -1)
-    k = trellis.quantise(torch.from_numpy(some)).numpy().astype(np.int32)
-    value = trellis.values(k, (0.0, 0.0, 0.0))
-    excess = np.abs(value) - some * np.sign(value)
-    return _shift(excess[k == 0]), _shift(excess[k == -1]), _shift(excess[(k != 0) & (k != -1)])
-
-
-def _shift(excess: NDArray[np.float32]) -> int:
-    return int(np.clip(round(float(excess.mean()) * SHIFT), 0, 255)) if excess.size else 0
+def _shifts(parts: Sequence[Part], step: float, plain: Sequence[int | None]) -> Shifts:
+    """By a sample of the weights; with a trellis, of the columns that have one and of the others apart."""
+    if None in plain:
+        return Shifts(plain_shifts(flat_sample(parts) / np.float32(step)))
+    wide, fine = [], []
+    for part, count in zip(parts, plain, strict=True):
+        order = part.block.column_order
+        for some in sample(part):
+            wide.append(some[:, order[:count]])
+            fine.append(some[:, order[count:]])
+    return Shifts(plain_shifts(joined(wide) / np.float32(step)) + trellis_shifts(joined(fine) / np.float32(step)))
 
 
 def rate_of(level: str) -> float | None:
@@ -173,9 +163,8 @@ def has_trellis(level: str) -> bool:
 
 
 def with_trellis(level: str) -> str:
-    """The level with a trellis where one pays; other levels as they are."""
-    rate = rate_of(level)
-    return level if rate is None or rate < TRELLIS_LOWEST or has_trellis(level) else level + _SUFFIX
+    """The level with a trellis if it is a `grid`; other levels as they are."""
+    return level if rate_of(level) is None or has_trellis(level) else level + _SUFFIX
 
 
 def _make(settings: str) -> Grid:
@@ -183,8 +172,6 @@ def _make(settings: str) -> Grid:
     rate = round(float(plain[1:]), 3) if re.fullmatch(r"@(\d{1,2}|\d{0,2}\.\d{1,20})", plain) else math.nan
     if not LOWEST <= rate <= HIGHEST:
         raise Refusal(f"unknown level 'grid{settings}'; write grid@RATE with {LOWEST} to {HIGHEST:g} bits a weight")
-    if plain != settings and rate < TRELLIS_LOWEST:
-        raise Refusal(f"unknown level 'grid{settings}'; a trellis needs {TRELLIS_LOWEST:g} bits, write 'grid{plain}'")
     return Grid(rate, trellised=plain != settings)
 
 

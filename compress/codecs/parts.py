@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compress.codecs import trellis
+from compress.codecs.centroids import Shifts
 from compress.codecs.feedback import Factor, factor, quantise_columns, stepwise
 from compress.codecs.layout import Block
 from compress.codecs.statistics import Statistics
 from compress.codecs.steps import step_codes, steps_of
 
 FLOOR = 2.0  # added to every importance, in shares of the mean: gradients on a little speech say only so much
+WIDE = 0.3  # columns whose weights are smaller than this share of a step are left to plain rounding
 _SLAB = 1 << 24  # weights in float32 at once
 _SAMPLE = 1 << 16  # weights of each part that stand for all of them
 
@@ -72,24 +74,37 @@ class Part:
                 yield at + begin, (rows if steps is None else rows / steps[begin : begin + height]).T
             at += matrix.shape[0]
 
+    def plain_columns(self, step: float) -> int:
+        """How many columns, those with the widest steps, a trellis leaves to plain rounding.
+
+        There nearly all integers are 0, and with a trellis that is a quarter of a step off.
+        """
+        sizes = (_size(m) / scale for m, scale in zip(self.matrices, self.scales, strict=True) if scale)
+        size = max(sizes, default=0.0)
+        return int((size < WIDE * step * steps_of(self.block.codes)).sum())
+
     def integers(
-        self, step: float, shifts: trellis.Shifts, dtype: np.dtype[np.generic], trellised: bool
+        self, step: float, shifts: Shifts, dtype: np.dtype[np.generic], plain: int | None = None
     ) -> NDArray[np.generic]:
-        """The unit on the grid, inputs × outputs. OverflowError when the integers are too wide for the dtype."""
+        """The unit on the grid, inputs × outputs. OverflowError when the integers are too wide for the dtype.
+
+        All but `plain` columns, those with the widest steps, with a trellis; None: no trellis.
+        """
         out = np.empty((self.block.codes.size, self.block.outputs), dtype)
         steps = torch.from_numpy(steps_of(self.block.codes) * np.float32(step)).to(self.device)
         limit = 2.0 ** (8 * out.itemsize - 1)
         for begin, columns in self.slabs():
             if self.factor is None:
-                scaled = columns / steps[:, None]
-                q = trellis.quantise(scaled) if trellised else torch.round(scaled)
+                scaled = columns / steps[:, None]  # all columns have one step
+                q = torch.round(scaled) if plain is None or plain else trellis.quantise(scaled)
             else:
                 order = self.factor.order.to(self.device)
                 upper = self.factor.upper.to(self.device)
-                if trellised:
-                    ordered = trellis.quantise_columns(columns[order], upper, steps[order], shifts)
-                else:
-                    ordered = quantise_columns(columns[order], upper, steps[order], shifts[:2])
+                left = columns[order]
+                ordered = quantise_columns(left, upper, steps[order], shifts.plain, plain)
+                if plain is not None:
+                    rest, fine = upper[plain:, plain:], steps[order][plain:]
+                    ordered = torch.cat([ordered, trellis.quantise_columns(left[plain:], rest, fine, shifts.trellis)])
                 q = torch.empty_like(ordered)
                 q[order] = ordered
             if not float(q.abs().max()) < limit:
@@ -177,13 +192,16 @@ def _bf16(size: float) -> float:
     return float(struct.unpack("<f", b"\0\0" + struct.pack("<f", size)[2:])[0])
 
 
-def sample(parts: Sequence[Part]) -> NDArray[np.float32]:
-    """Weights in units of their own step, up to a few ten thousand of each matrix."""
+def sample(part: Part) -> list[NDArray[np.float32]]:
+    """Weights in units of their own step, some outputs of each matrix × inputs: up to a few ten thousand weights."""
     out = []
-    for part in parts:
-        columns = torch.from_numpy(steps_of(part.block.codes)).to(part.device)
-        for matrix, scale, steps in zip(part.matrices, part.scales, part.row_steps(), strict=True):
-            every = max(1, matrix.numel() // _SAMPLE)
-            some = matrix[::every].to(torch.float32) / (scale or 1.0) / columns
-            out.append((some if steps is None else some / steps[::every]).reshape(-1).cpu().numpy())
-    return np.concatenate(out)
+    columns = torch.from_numpy(steps_of(part.block.codes)).to(part.device)
+    for matrix, scale, steps in zip(part.matrices, part.scales, part.row_steps(), strict=True):
+        every = max(1, matrix.numel() // _SAMPLE)
+        some = matrix[::every].to(torch.float32) / (scale or 1.0) / columns
+        out.append((some if steps is None else some / steps[::every]).cpu().numpy())
+    return out
+
+
+def flat_sample(parts: Sequence[Part]) -> NDArray[np.float32]:
+    return np.concatenate([some.reshape(-1) for part in parts for some in sample(part)])

@@ -11,19 +11,18 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.codecs import trellis
 from compress.codecs.base import Shape, flat_shape
+from compress.codecs.centroids import Shifts, centroids, trellis_centroids
 from compress.codecs.frames import take_varint
 from compress.codecs.layout import Block, Codes, decode_streams
 from compress.codecs.lossless import check_ratio, integers_decode
 from compress.codecs.steps import FINEST
 from compress.errors import Refusal
 
-HEAD = struct.Struct("<BfBB")  # way of the streams, step, centroid shifts (of |q| = 1 and of |q| > 1; trellis.Shifts)
+HEAD = struct.Struct("<BfBB")  # way of the streams, step, centroid shifts of plain rounding
 CALIBRATED = 32  # flag in the first byte: inputs × outputs, inputs with steps of their own
-TRELLIS = 64  # flag beside it: the integers are a trellis's, and a third centroid shift comes right before them
-SHIFT = 512.0  # a centroid shift is stored in units of 1/512 of a step
-_CACHED = 1 << 15  # integers
+TRELLIS = 64  # flag beside it: integers are a trellis's; three more shifts, and of each group how many columns are
+#                not, come right before the streams
 
 
 @dataclass(frozen=True)
@@ -31,21 +30,21 @@ class Read:
     """A payload taken apart and checked."""
 
     step: float
-    shifts: trellis.Shifts  # without a trellis, the third says nothing
+    shifts: Shifts
     scales: list[float]
     groups: Sequence[int]
     blocks: list[Block]
     integers: list[NDArray[np.generic]]
     by_column: bool  # inputs × outputs, each input with a step of its own; else one long row
-    trellised: bool
+    plain: list[int] | None  # how many columns of each group, those with the widest steps, have no trellis; None: all
 
     def values(self, group: int) -> NDArray[np.float32]:
         """The integers of a group as what they mean, in steps."""
         integers, block = self.integers[group], self.blocks[group]
-        if not self.trellised:
-            return centroids(integers, *self.shifts[:2])
+        if self.plain is None:
+            return centroids(integers, *self.shifts.plain)
         out = np.empty(integers.shape, np.float32)
-        out[block.column_order] = trellis.values(integers[block.column_order], self.shifts)
+        out[block.column_order] = trellis_centroids(integers[block.column_order], self.plain[group], self.shifts)
         return out
 
 
@@ -53,7 +52,7 @@ def read_payload(payload: bytes, shapes: Sequence[Shape]) -> Read:
     if len(payload) < HEAD.size + 2 * len(shapes):
         raise Refusal(f"damaged grid payload: only {len(payload)} bytes")
     check_ratio(sum(prod(shape) for shape in shapes), len(payload))
-    flags, step, first, others = HEAD.unpack_from(payload)
+    flags, step, *shifts = HEAD.unpack_from(payload)
     at = HEAD.size
     scales = [bf16_value(payload[at + 2 * i : at + 2 * i + 2]) for i in range(len(shapes))]
     at += 2 * len(shapes)
@@ -63,7 +62,7 @@ def read_payload(payload: bytes, shapes: Sequence[Shape]) -> Read:
     by_column, trellised = bool(flags & CALIBRATED), bool(flags & TRELLIS)
     if trellised and not by_column:
         raise Refusal("damaged grid payload: a trellis without columns")
-    last = 0
+    plain: list[int] | None = None
     if by_column:
         flat = [flat_shape(shape) for shape in shapes]
         groups, at = _checked(payload[at : at + len(shapes)], flat), at + len(shapes)
@@ -71,25 +70,14 @@ def read_payload(payload: bytes, shapes: Sequence[Shape]) -> Read:
     else:
         blocks = [Block(np.zeros(1, np.int16), prod(shape)) for shape in shapes]
     if trellised:
-        last, at = (payload[at : at + 1] or b"\0")[0], at + 1
+        shifts, at, plain = [*shifts, *payload[at : at + 3].ljust(3, b"\0")], at + 3, []
+        for block in blocks:
+            count, at = take_varint(payload, at)
+            if count > block.codes.size:
+                raise Refusal("damaged grid payload: more plain columns than columns")
+            plain.append(count)
     integers = decode_streams(blocks, flags & ~(CALIBRATED | TRELLIS), payload[at:])
-    shifts = (first / SHIFT, others / SHIFT, last / SHIFT)
-    return Read(step, shifts, scales, groups, blocks, integers, by_column, trellised)
-
-
-def centroids(integers: NDArray[np.generic], first: float, others: float) -> NDArray[np.float32]:
-    """Integers as the centroids of their cells, in steps. In pieces that stay in a processor's cache."""
-    flat = integers.reshape(-1)
-    out = np.empty(flat.size, np.float32)
-    for begin in range(0, flat.size, _CACHED):
-        q, value = flat[begin : begin + _CACHED], out[begin : begin + _CACHED]
-        value[...] = q
-        if first or others:
-            sign = np.sign(q)
-            value -= sign * np.float32(others)
-            if first != others:
-                value -= (sign == q) * sign * np.float32(first - others)
-    return out.reshape(integers.shape)
+    return Read(step, Shifts(tuple(shifts)), scales, groups, blocks, integers, by_column, plain)
 
 
 def _checked(groups: bytes, shapes: Sequence[tuple[int, int]]) -> list[int]:

@@ -16,12 +16,12 @@ from compress.errors import Refusal
 LEVELS = [
     *("raw:bf16", "raw:fp16", "raw:fp32", "int8", "nf4", "digits:1", "digits:2", "digits:3"),
     *("rtn:2:g32", "rtn:3:g64", "rtn:8:g32", "grid@0.5", "grid@1", "grid@2.5", "grid@4", "grid@8"),
-    *("grid@1.5:trellis", "grid@4:trellis"),
+    *("grid@0.75:trellis", "grid@1.5:trellis", "grid@4:trellis"),
 ]
 NONE = [
     *("", "grid", "grid@", "grid@0", "grid@9", "grid@nan", "grid@-1", "grid@1e400", "grid@1_0", "grid@2 ", "GRID@2"),
     *("nf4:2", "int8x", "digits:0", "digits:x", "rtn:4", "rtn:1:g64", "rtn:4:g1", "raw", "raw:fp8", "zip"),
-    *("grid@" + "9" * 99, "grid@1.4:trellis", "grid@3:", "grid@3:trelli", "grid@3:trellis:trellis", "grid:trellis@3"),
+    *("grid@" + "9" * 99, "grid@3:", "grid@3:trelli", "grid@3:trellis:trellis", "grid:trellis@3"),
 ]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from compress.codecs import codec, decode, encode, has_trellis, rate_of, trellis, with_trellis
 from compress.codecs.feedback import factor, stepwise
-from compress.codecs.payload import HEAD
+from compress.codecs.payload import HEAD, read_payload
 from compress.codecs.statistics import Statistics
 from compress.codecs.steps import step_codes
 from compress.errors import Refusal
@@ -88,10 +88,15 @@ def test_sequences_do_not_depend_on_those_beside_them(monkeypatch: pytest.Monkey
     assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(whole, both(), strict=True))
 
 
-@pytest.mark.parametrize("rate", [1.5, 2, 3.1, 4, 6])
+@pytest.mark.parametrize(
+    ("rate", "least"), [(0.5, -0.05), (0.75, 0.2), (1, 0.4), (1.5, 0.7), (2, 0.7), (3.1, 0.7), (4, 0.7), (6, 0.7)]
+)
 @pytest.mark.parametrize("calibrated", [False, True])
-def test_a_trellis_is_worth_most_of_a_decibel(rate: float, calibrated: bool) -> None:
-    """At equal bits, on normal weights; the best that any code could do is 1.53 dB."""
+def test_a_trellis_is_worth_most_of_a_decibel(rate: float, least: float, calibrated: bool) -> None:
+    """At equal bits, on normal weights; the best that any code could do at high rates is 1.53 dB.
+
+    At half a bit all columns may be left to plain rounding, and a few bytes of side information are lost.
+    """
     generator = torch.Generator().manual_seed(5)
     weight = torch.randn(384, 256, generator=generator) * 0.02
     hessian = inputs_hessian(256) if calibrated else None
@@ -101,7 +106,7 @@ def test_a_trellis_is_worth_most_of_a_decibel(rate: float, calibrated: bool) -> 
         encoded = encode(weight, level, hessian)
         bits = 8 * encoded.nbytes / weight.numel()
         found.append(10 * math.log10(damage(weight, decode(encoded), measure)) + 20 * math.log10(2) * bits)
-    assert 0.7 < found[0] - found[1] < 1.53
+    assert least < found[0] - found[1] < 1.53
 
 
 def test_it_reaches_half_a_decibel_from_what_is_possible() -> None:
@@ -158,13 +163,11 @@ def test_names() -> None:
     assert rate_of("grid@2.50:trellis") == rate_of("grid@2.5") == 2.5
     assert rate_of("nf4") is None
     assert with_trellis("grid@3") == with_trellis("grid@3:trellis") == "grid@3:trellis"
-    assert [with_trellis(level) for level in ("grid@1.25", "nf4")] == ["grid@1.25", "nf4"]
+    assert with_trellis("nf4") == "nf4"
     assert has_trellis("grid@3:trellis")
     assert not has_trellis("grid@3")
     assert has_integers("grid@3")
     assert not has_integers("grid@3:trellis")
-    with pytest.raises(Refusal, match=r"needs 1\.5 bits, write 'grid@1'"):
-        codec("grid@1:trellis")
 
 
 def test_integers_of_a_trellis_are_not_trained() -> None:
@@ -173,12 +176,32 @@ def test_integers_of_a_trellis_are_not_trained() -> None:
         lattices(payload, [(64, 64)])
 
 
+def test_columns_that_hardly_matter_are_left_to_plain_rounding() -> None:
+    """At one bit, with inputs of very different sizes: most columns are zeros, and those cost nothing more."""
+    width = 128
+    hessian = torch.diag(torch.logspace(0, -4, width))
+    weight = torch.randn(256, width, generator=torch.Generator().manual_seed(0))
+    payload = encode(weight, "grid@1:trellis", hessian).payload
+    read = read_payload(payload, [(256, width)])
+    assert read.plain is not None
+    plain = read.plain[0]
+    assert 0 < plain < width
+    order = read.blocks[0].column_order
+    values = read.values(0)
+    zeros = read.integers[0][order[:plain]] == 0
+    assert zeros.mean() > 0.8
+    assert not values[order[:plain]][zeros].any()
+    assert values[order[plain:]].all()  # a trellis has no point at zero
+
+
 def test_damaged_flags_are_refused() -> None:
     encoded = encode(weights((64, 64)), "grid@3:trellis")
     flags, *rest = HEAD.unpack_from(encoded.payload)
     without_columns = HEAD.pack(flags & ~32, *rest) + encoded.payload[HEAD.size :]
     with pytest.raises(Refusal, match="trellis without columns"):
         codec("grid@3:trellis").decode(without_columns, [(64, 64)], torch.float32)
+    count = len(encoded.payload) - len(encode(weights((64, 64)), "grid@3").payload)
+    assert abs(count) < 80
     for length in range(0, len(encoded.payload), 97):
         with pytest.raises(Refusal):
             codec("grid@3:trellis").decode(encoded.payload[:length], [(64, 64)], torch.float32)

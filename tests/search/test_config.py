@@ -136,10 +136,10 @@ def test_defaults_of_the_embedded_run() -> None:
 
 def test_trellis_is_a_ladder_of_other_levels() -> None:
     assert levels_of(None, trellis=False) == ()
-    assert levels_of("grid@2,nf4,grid@1", trellis=True) == ("grid@2:trellis", "nf4", "grid@1")
+    assert levels_of("grid@2,nf4,grid@1", trellis=True) == ("grid@2:trellis", "nf4", "grid@1:trellis")
     assert levels_of("grid@2,grid@2:trellis", trellis=True) == ("grid@2:trellis",)
     ladder = levels_of(None, trellis=True)
-    assert {"grid@1.5:trellis", "grid@1.25", "grid@6:trellis", "raw:bf16"} <= set(ladder)
+    assert {"grid@1:trellis", "grid@6:trellis", "raw:bf16"} <= set(ladder)
     assert len(ladder) == len(DEFAULT_LEVELS)
     with pytest.raises(Refusal, match="unknown level"):
         levels_of("grid@2,nonsense", trellis=True)
