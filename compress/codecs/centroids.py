@@ -47,7 +47,8 @@ def trellis_shifts(scaled: NDArray[np.float32]) -> tuple[int, int, int]:
     long = min(_SEQUENCE, scaled.size)
     some = scaled[: scaled.size // long * long].reshape(long, -1)
     k = trellis.quantise(torch.from_numpy(some)).numpy().astype(np.int32)
-    value = trellis.values(k, (0.0, 0.0, 0.0))
+    value = np.empty(k.shape, np.float32)
+    trellis.values(k, (0.0, 0.0, 0.0), np.arange(long), value)
     excess = np.abs(value) - some * np.sign(value)
     return _code(excess[k == 0]), _code(excess[k == -1]), _code(excess[(k != 0) & (k != -1)])
 
@@ -71,11 +72,14 @@ def centroids(integers: NDArray[np.generic], first: float, others: float) -> NDA
     return out.reshape(integers.shape)
 
 
-def trellis_centroids(integers: NDArray[np.generic], plain: int, shifts: Shifts) -> NDArray[np.float32]:
-    """Places × sequences: the first `plain` places by plain rounding, from there on a trellis."""
+def trellis_centroids(
+    integers: trellis.Integers, order: NDArray[np.int64], plain: int, shifts: Shifts
+) -> NDArray[np.float32]:
+    """Places × sequences: in order, the first `plain` places by plain rounding, from there on a trellis."""
     out = np.empty(integers.shape, np.float32)
-    out[:plain] = centroids(integers[:plain], *shifts.plain)
-    out[plain:] = trellis.values(integers[plain:], shifts.trellis)
+    for place in order[:plain]:
+        out[place] = centroids(integers[place], *shifts.plain)
+    trellis.values(integers, shifts.trellis, order[plain:], out)
     return out
 
 

@@ -5,7 +5,7 @@ rare large ones keep their full precision without scales for small groups. The s
 payload, side information included, costs at most R bits a weight and not less than 0.98 R. With Hessians
 the rounding is by error feedback with a step for each input column; without, it is plain. All matrices of
 a unit share one step relative to their own scale, and so their entropy model. `grid@R:trellis` chooses the
-integers together, down each output's inputs (trellis.py): slower to write, as fast to read, 1 dB better.
+integers together, down each output's inputs (trellis.py): slower to write, 1 dB better.
 
 Payload: head; for each matrix its scale (and, with Hessians, which of them share their inputs); the codes
 of the column steps; the integers.

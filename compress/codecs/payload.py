@@ -43,9 +43,7 @@ class Read:
         integers, block = self.integers[group], self.blocks[group]
         if self.plain is None:
             return centroids(integers, *self.shifts.plain)
-        out = np.empty(integers.shape, np.float32)
-        out[block.column_order] = trellis_centroids(integers[block.column_order], self.plain[group], self.shifts)
-        return out
+        return trellis_centroids(integers, block.column_order, self.plain[group], self.shifts)
 
 
 def read_payload(payload: bytes, shapes: Sequence[Shape]) -> Read:

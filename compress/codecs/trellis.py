@@ -3,7 +3,7 @@
 Values lie on a grid of half steps. At each place only every second point may be taken, those of an integer k at
 ±(k + 1/4) steps, so that an integer costs what one of plain rounding costs. Which of the two signs holds follows from
 the integers before it in the sequence, by a machine of three bits that hears only whether each was odd. The encoder
-looks for the best path through its eight states (Viterbi); the decoder needs three exclusive ors a place. This is
+looks for the best path through its eight states (Viterbi); the decoder needs two exclusive ors a place. This is
 entropy-coded trellis quantisation (Fischer and Wang, 1992) with Ungerboeck's eight states; the mirrored halves make
 one entropy model enough (Kasner, Marcellin and Hunt, 1999).
 
@@ -14,6 +14,7 @@ of a block the best one stays. Sequences run down the first axis, and all others
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ _STRIDE = 8  # places between two updates of a block's errors
 _BESIDE = 1 << 13  # sequences at once
 _FED_BESIDE = 1 << 11  # the same with feedback on a processor, so that eight survivors stay in its cache
 _FAR = 1e30
+_TABLE = 1 << 16  # different integers that are looked up
+_CACHED = 1 << 16  # integers decoded at once
+Integers = NDArray[Any]  # of 16 or 32 bits
 Shifts = tuple[float, float, float]  # how far values of 1/4, 3/4 and more lie nearer to zero, in steps
 
 
@@ -48,31 +52,44 @@ _WAYS = _ways_in()
 _TURNED = [state >> 2 for state in range(_STATES)]
 
 
-def turned(integers: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Where signs are turned, by the integers before in each sequence (places × sequences)."""
-    odd = integers.astype(np.int32) % 2 == 1
-    out = np.zeros(odd.shape, np.bool_)
-    x, y, z = (np.zeros(odd.shape[1:], np.bool_) for _ in range(3))
-    for i in range(len(odd)):
-        out[i] = x
-        x, y, z = x ^ y, z ^ odd[i], x
-    return out
+def values(integers: Integers, shifts: Shifts, order: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    """What integers mean, in steps (places × sequences): place after place as `order` says, each to where it was.
+
+    Whether signs are turned is, at a place, what it was at the one before, exclusive or what it was three before,
+    exclusive or whether the integer two before was odd: the machine, written out.
+    """
+    beside = integers.shape[1]
+    low, high = (int(integers.min()), int(integers.max())) if integers.size else (0, 0)
+    table = None
+    if high - low < _TABLE:
+        plain = points(np.arange(low, high + 1), shifts)
+        table = np.stack([plain, -plain], 1).reshape(-1)
+    height = max(1, _CACHED // max(1, beside))
+    turned, odd = np.zeros((height + 3, beside), np.int8), np.zeros((height + 2, beside), np.int8)
+    for begin in range(0, len(order), height):
+        places = order[begin : begin + height]
+        many, some = len(places), integers[places]
+        odd[2 : many + 2] = some & 1
+        for i in range(many):
+            np.bitwise_xor(turned[i + 2], turned[i], out=turned[i + 3])
+            np.bitwise_xor(turned[i + 3], odd[i], out=turned[i + 3])
+        if table is None:
+            out[places] = (1 - 2 * turned[3 : many + 3]) * points(some, shifts)
+        else:
+            at = some.astype(np.intp)
+            at -= low
+            at += at
+            at += turned[3 : many + 3]
+            out[places] = table.take(at)
+        turned[:3], odd[:2] = turned[many : many + 3].copy(), odd[many : many + 2].copy()
 
 
-def values(integers: NDArray[np.generic], shifts: Shifts) -> NDArray[np.float32]:
-    """What integers mean, in steps (places × sequences)."""
-    out = np.empty(integers.shape, np.float32)
-    for begin in range(0, integers.shape[1], _BESIDE):
-        mine = integers[:, begin : begin + _BESIDE]
-        value = _magnitudes(torch.from_numpy(mine.astype(np.float32)), shifts).numpy()
-        np.negative(value, where=turned(mine), out=value)
-        out[:, begin : begin + _BESIDE] = value
-    return out
-
-
-def _magnitudes(k: Tensor, shifts: Shifts) -> Tensor:
+def points(integers: Integers, shifts: Shifts) -> NDArray[np.float32]:
     """Values where signs are not turned."""
-    return k + 0.25 - _shift(k, shifts)
+    inner, middle, outer = shifts
+    found = integers.astype(np.float64) + 0.25
+    found -= np.select([integers == 0, integers == -1], [inner, -middle], np.sign(found) * outer)
+    return found.astype(np.float32)
 
 
 def _shift(k: Tensor, shifts: Shifts) -> Tensor:

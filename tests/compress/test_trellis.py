@@ -24,6 +24,12 @@ from tests.compress.test_codecs import damage, inputs_hessian, weights
 PLAIN = (0.0, 0.0, 0.0)
 
 
+def meant(integers: Any, shifts: trellis.Shifts = PLAIN) -> Any:
+    out = np.empty(integers.shape, np.float32)
+    trellis.values(integers, shifts, np.arange(len(integers)), out)
+    return out
+
+
 def meaning(integers: list[int]) -> list[float]:
     """What a sequence means, by the machine's rule and nothing else."""
     x = y = z = 0
@@ -37,8 +43,14 @@ def meaning(integers: list[int]) -> list[float]:
 @given(st.lists(st.integers(-300, 300), min_size=1, max_size=40))
 def test_decoder_follows_the_rule(integers: list[int]) -> None:
     column = np.array(integers, np.int16)[:, None]
-    assert trellis.values(column, PLAIN)[:, 0].tolist() == meaning(integers)
-    shifted = trellis.values(column, (0.1, 0.2, 0.3))[:, 0]
+    assert meant(column)[:, 0].tolist() == meaning(integers)
+    shifted = meant(column, (0.1, 0.2, 0.3))[:, 0]
+    wide = meant(np.array([[2**30], *([k] for k in integers)], np.int32))[1:, 0]  # too many to look up
+    assert wide.tolist() == meaning([2**30, *integers])[1:]
+    turned = np.empty((len(integers), 1), np.float32)
+    backwards = np.arange(len(integers))[::-1]
+    trellis.values(column[::-1], PLAIN, backwards, turned)
+    assert turned[::-1, 0].tolist() == meaning(integers)
     for k, value, plain in zip(integers, shifted, meaning(integers), strict=True):
         nearer = {0: 0.1, -1: 0.2}.get(k, 0.3)
         assert math.isclose(abs(value), abs(plain) - nearer, abs_tol=1e-4)
@@ -80,7 +92,7 @@ def test_sequences_do_not_depend_on_those_beside_them(monkeypatch: pytest.Monkey
 
     def both() -> tuple[torch.Tensor, torch.Tensor, Any]:
         fed = trellis.quantise_columns(values.clone(), upper, torch.full((40,), 0.5), PLAIN)
-        return trellis.quantise(values / 0.3), fed, trellis.values(fed.numpy().astype(np.int16), PLAIN)
+        return trellis.quantise(values / 0.3), fed, meant(fed.numpy().astype(np.int16))
 
     whole = both()
     monkeypatch.setattr(trellis, "_BESIDE", 5)
@@ -116,7 +128,7 @@ def test_it_reaches_half_a_decibel_from_what_is_possible() -> None:
     values = torch.randn(256, 400, generator=torch.Generator().manual_seed(3))
     for step in (1.6, 0.8, 0.4):
         k = trellis.quantise(values / step).numpy().astype(np.int16)
-        left = values.numpy() - trellis.values(k, PLAIN) * step
+        left = values.numpy() - meant(k) * step
         means = {v: left[k == v].mean() if (k == v).any() else 0.0 for v in (0,)}
         assert abs(means[0]) < 0.05
         over = 10 * math.log10(float((left**2).mean())) + 20 * math.log10(2) * entropy(k)
