@@ -14,7 +14,16 @@ from results.table import Table
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parent.parent.parent
-SMALL = ["--levels", "raw:bf16,grid@1,grid@2", "--segments", "6", "--no-baselines", "--max-new-tokens", "32"]
+SMALL = [
+    "--levels",
+    "raw:bf16,grid@1,grid@2",
+    "--trellis",
+    "--segments",
+    "6",
+    "--no-baselines",
+    "--max-new-tokens",
+    "32",
+]
 POISONED = '''
 """search.run with a worker that dies whenever it is given c00002, and whose model is NaN for c00003."""
 import os
