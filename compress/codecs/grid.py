@@ -95,7 +95,9 @@ class Grid(Codec):
             few_count = sum(part.numel for part in few)
             fewer = int((budget - len(side)) * few_count / count) + len(side)
             guess = search(attempt(few), fewer, few_count, guess)[1]
-        if self.trellised:  # at one step the trellis costs what plain rounding does, which takes a tenth of the time
+            if self.trellised:
+                guess = search(attempt(few, True), fewer, few_count, guess)[1]
+        elif self.trellised:  # at one step a trellis costs what plain rounding does, which takes a tenth of the time
             guess = search(attempt(parts), budget, count, guess)[1]
         return search(attempt(parts, self.trellised), budget, count, guess)[0]
 

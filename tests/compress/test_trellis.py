@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.codecs import codec, decode, encode, has_trellis, rate_of, trellis, with_trellis
+from compress.codecs import codec, decode, encode, grid, has_trellis, rate_of, trellis, with_trellis
 from compress.codecs.feedback import factor, stepwise
 from compress.codecs.payload import HEAD, read_payload
 from compress.codecs.statistics import Statistics
@@ -217,3 +217,21 @@ def test_damaged_flags_are_refused() -> None:
     for length in range(0, len(encoded.payload), 97):
         with pytest.raises(Refusal):
             codec("grid@3:trellis").decode(encoded.payload[:length], [(64, 64)], torch.float32)
+
+
+@pytest.mark.parametrize("level", ["grid@2.5", "grid@2.5:trellis"])
+def test_large_units_find_their_step_on_a_share_of_the_outputs(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid, "_MUCH", 1 << 13)
+    sizes: list[int] = []
+    whole = grid._payload
+
+    def counted(parts: Any, *rest: Any) -> bytes:
+        sizes.append(sum(part.numel for part in parts))
+        return whole(parts, *rest)
+
+    monkeypatch.setattr(grid, "_payload", counted)
+    weight = weights((512, 128))
+    encoded = encode(weight, level, inputs_hessian(128))
+    assert 0.98 * 2.5 <= 8 * encoded.nbytes / weight.numel() <= 2.5
+    assert sizes.count(weight.numel()) <= 3
+    assert min(sizes) <= 1 << 13
