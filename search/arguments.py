@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from datetime import datetime
+from pathlib import Path
 
 from compress.bins import BINS
 from compress.errors import Refusal
@@ -86,9 +87,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--levels", help="comma-separated levels to choose from (default: a ladder from raw to grid@1)")
     p.add_argument(
         "--trellis",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="`grid` levels with a trellis: less damage at the same bytes, several times as long to encode, and no"
-        " integers that `codes` could train",
+        " integers that `codes` and `distill` could train (default: yes, but not with --recover or --levels)",
     )
     p.add_argument(
         "--vocabulary",
@@ -165,8 +166,17 @@ def check_regex(told: str) -> None:
         raise Refusal(f"--freeze {told}: not a regular expression ({error})") from None
 
 
-def levels_of(told: str | None, trellis: bool) -> tuple[str, ...]:
-    """Levels to choose from; none where the default is meant as it is."""
+def ladder(options: argparse.Namespace) -> tuple[str, ...]:
+    """The default levels: those that a run to go on with was begun with; else with a trellis, unless integers may be
+    trained afterwards."""
+    begun = Path(options.runs) / (options.name or "") / "config.json"
+    if options.trellis is None and options.resume and begun.is_file():
+        return Config.from_json(begun.read_text(encoding="utf-8")).levels
+    return levels_of(None, not options.recover if options.trellis is None else options.trellis)
+
+
+def levels_of(told: str | None, trellis: bool | None) -> tuple[str, ...]:
+    """Levels to choose from; none where the plain default is meant."""
     given = tuple(filter(None, (told or "").split(",")))
     if not trellis:
         return given
@@ -198,6 +208,7 @@ def to_config(options: argparse.Namespace) -> Config:
         raise Refusal("--resume needs the --name of the run to go on with")
     if options.gpus_per_worker is not None and options.gpus_per_worker < 0:
         raise Refusal(f"--gpus-per-worker {options.gpus_per_worker}: at least 0")
+    levels = levels_of(options.levels, options.trellis) if options.levels else ladder(options)
     embedded = options.model == "embedded"
     data = options.data or ("embedded" if embedded else "")
     if not data:
@@ -229,7 +240,7 @@ def to_config(options: argparse.Namespace) -> Config:
         seed=options.seed,
         baselines=embedded if options.baselines is None else options.baselines,
         score_drops=options.score_drops,
-        levels=levels_of(options.levels, options.trellis),
+        levels=levels,
         vocabulary=vocabularies.parse(options.vocabulary, options.lang, options.vocabulary_texts),
         vocabulary_texts=options.vocabulary_texts,
         drop=options.drop,

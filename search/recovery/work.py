@@ -91,7 +91,8 @@ def train(task: Task, source: compress.Source, store: compress.Store, policy: Po
         stages.remove(WHOLE)  # that was done between the rounds
     if not stages:
         raise Refusal(
-            f"method {task.method} has nothing to train in {task.parent}: it drops no layer and keeps no grid"
+            f"method {task.method} has nothing to train in {task.parent}: it drops no layer and keeps no plain grid"
+            " (--no-trellis searches with that); cheap, lora and qlora can train it"
         )
     recovery = Recovery.read(task.begin) if task.begin else Recovery(policy)
     if recovery.policy != policy:

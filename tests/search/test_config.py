@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from compress import Policy
+from compress.codecs import has_trellis
 from compress.errors import Refusal
 from search.arguments import levels_of, parser, to_config
 from search.config import FREE_TO_CHANGE, Config, check_name
@@ -143,3 +144,28 @@ def test_trellis_is_a_ladder_of_other_levels() -> None:
     assert len(ladder) == len(DEFAULT_LEVELS)
     with pytest.raises(Refusal, match="unknown level"):
         levels_of("grid@2,nonsense", trellis=True)
+
+
+@pytest.mark.parametrize(
+    ("more", "trellised"),
+    [
+        ("", True),
+        ("--no-trellis", False),
+        ("--recover 2", False),
+        ("--recover 2 --trellis", True),
+        ("--levels grid@2", False),
+        ("--levels grid@2 --trellis", True),
+    ],
+)
+def test_a_trellis_is_the_default_where_nothing_trains_integers(more: str, trellised: bool) -> None:
+    options = parser().parse_args(["--bin", "Bin2", "--lang", "en-zh", *more.split()])
+    assert any(has_trellis(level) for level in to_config(options).levels) == trellised
+
+
+@pytest.mark.parametrize("begun", [(), ("grid@2:trellis", "nf4")])
+def test_a_run_goes_on_with_the_levels_it_was_begun_with(begun: tuple[str, ...], tmp_path: Path) -> None:
+    RunFolder(config(tmp_path, levels=begun), resume=False).release()
+    same = ["--bin", "Bin2", "--lang", "en-zh", "--runs", str(tmp_path), "--name", "one", "--resume"]
+    for more in ([], ["--recover", "2"]):
+        assert to_config(parser().parse_args([*same, *more])).levels == begun
+    assert to_config(parser().parse_args([*same, "--levels", "nf4"])).levels == ("nf4",)
