@@ -63,6 +63,8 @@ def processor_of(files: Mapping[str, bytes]) -> Any:
     names = set(files)
     if "preprocessor_config.json" in names:
         _check_features(_table(files, "preprocessor_config.json"))
+    if "tokenizer.json" in names:
+        _check_merges(_table(files, "tokenizer.json"))
     with tempfile.TemporaryDirectory() as folder:
         for name, data in files.items():
             (Path(folder) / name).write_bytes(data)
@@ -86,6 +88,20 @@ def _check_features(table: dict[str, Any]) -> None:
             raise Refusal(f"preprocessor_config.json gives {key} as {str(size)[:40]}; no model has that")
     if sizes["feature_size"] * sizes["n_fft"] > 1 << 24 or sizes["chunk_length"] * sizes["sampling_rate"] > 1 << 26:
         raise Refusal("preprocessor_config.json asks for features larger than any model's")
+
+
+def _check_merges(table: dict[str, Any]) -> None:
+    """Of each second half of a merge the prefix is cut off unseen; where there is none, `tokenizers` panics."""
+    model = table.get("model")
+    prefix = model.get("continuing_subword_prefix") if isinstance(model, dict) else None
+    merges = model.get("merges") if isinstance(model, dict) else None
+    if not isinstance(prefix, str) or not prefix or not isinstance(merges, list):
+        return
+    for merge in merges:
+        halves = merge.split(" ") if isinstance(merge, str) else merge
+        second = halves[1] if isinstance(halves, list) and len(halves) == 2 else None
+        if not isinstance(second, str) or not second.startswith(prefix):
+            raise Refusal("tokenizer.json has a continuing_subword_prefix that its merges do not begin with")
 
 
 def _table(files: Mapping[str, bytes], name: str) -> dict[str, Any]:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+
+import embedded
+from compress.assemble import processor_of
+from compress.errors import Refusal
 from compress.source import Source
 from tests.compress.fuzz import fuzz
 
@@ -13,3 +19,14 @@ def test_damage_is_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
     assert outcomes.total() == 500
     assert outcomes["tensor refused"] > 100
     assert sum(outcomes[f"{kind} refused"] for kind in ("plain", "lying", "payload", "files")) > 100
+
+
+def test_a_tokenizer_that_would_panic_is_refused_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
+    names = ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json", "config.json")
+    files = {name: (embedded.MODEL / name).read_bytes() for name in names}
+    table = json.loads(files["tokenizer.json"])
+    for prefix in ("a very long prefix", "\u00e4"):
+        table["model"]["continuing_subword_prefix"] = prefix
+        with pytest.raises(Refusal, match="continuing_subword_prefix"):
+            processor_of({**files, "tokenizer.json": json.dumps(table).encode()})
+    assert capfd.readouterr().err == ""
