@@ -34,7 +34,8 @@ def canvas(sizes: Sequence[int], bins: Sequence[BinRange], asked: Collection[str
     from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(figsize=(8.4, 4.8), layout="constrained")
-    low, high = min(sizes, default=1), max(sizes, default=10)
+    known = [size for size in sizes if size > 0]  # what failed before it was weighed has none
+    low, high = min(known, default=1), max(known, default=10)
     pad = (high / low) ** 0.05 if high > low else 1.3
     left, right = low / pad, high * pad
     for index, (name, start, end) in enumerate(bins):
