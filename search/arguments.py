@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
         "--trellis",
         action=argparse.BooleanOptionalAction,
         help="`grid` levels with a trellis: less damage at the same bytes, several times as long to encode, and no"
-        " integers that `codes` and `distill` could train (default: yes, but not with --recover or --levels)",
+        " integers for `codes` and `distill` to train, only scales (default: yes, but not with --recover or --levels)",
     )
     p.add_argument(
         "--vocabulary",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -93,21 +94,21 @@ def _stepwise(found: Factor) -> Factor:
     from scipy.optimize import isotonic_regression
 
     h = found.hessian.to(torch.float64)
-    codes = step_codes(found.relative)
-    for _ in range(2):  # the second time in the order that the held steps tell
+
+    def ordered(codes: NDArray[np.int16]) -> tuple[Tensor, Tensor]:
         order = torch.from_numpy(np.argsort(codes, kind="stable"))
         upper = _inverse_root(h, order.to(h.device))
         if upper is None:
             raise Refusal("the Hessian is not XᵀX of anything: it cannot be factorised twice")
+        return order, upper
+
+    order, upper = ordered(step_codes(found.relative))
+    for _ in range(2):  # the second time in the order that the held steps tell
         wish = upper.diagonal().log2().cpu().numpy()
         held = torch.from_numpy(isotonic_regression(wish, increasing=False).x.copy())
         relative = torch.empty_like(held)
         relative[order] = torch.exp2(held - held[0])
-        codes = step_codes(relative)
-    order = torch.from_numpy(np.argsort(codes, kind="stable"))
-    upper = _inverse_root(h, order.to(h.device))
-    if upper is None:
-        raise Refusal("the Hessian is not XᵀX of anything: it cannot be factorised twice")
+        order, upper = ordered(step_codes(relative))
     widest = found.widest * float(torch.exp2(held[0])) / float(found.upper.diagonal().max())
     return Factor(order.to(h.device), upper.float(), relative.float().to(h.device), widest, found.hessian)
 

@@ -98,7 +98,12 @@ METHODS: dict[str, Method] = {
             GOLD,
             {**_TOKENS, "beta": 0.5, "on_policy": 0.25},
             _FULL,
-            {**_EMBEDDED, WHOLE: {**_WHOLE, "max_new_tokens": 64}, CODES: {**_FINE, "max_new_tokens": 64}},
+            {
+                **_EMBEDDED,
+                WHOLE: {**_WHOLE, "max_new_tokens": 64},
+                CODES: {**_FINE, "max_new_tokens": 64},
+                CHEAP: {**_FINE, "max_new_tokens": 64},
+            },
         ),
         Method(
             "qlora",

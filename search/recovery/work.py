@@ -20,6 +20,7 @@ from compress.codecs.raw import FORMATS
 from compress.errors import Refusal
 from compress.lattice import has_integers
 from compress.recovered import JSON
+from compress.scales import can_rescale
 from evaluate.batches import prepare
 from evaluate.cleanup import clean
 from evaluate.dataset import DataSet, open_data
@@ -27,7 +28,7 @@ from evaluate.metrics import bleu, chrf
 from evaluate.translate import translate
 from results.files import write_atomically
 from search.recovery import data as lessons_
-from search.recovery.methods import CODES, UNION, WHOLE, method, size_of
+from search.recovery.methods import CHEAP, CODES, UNION, WHOLE, method, size_of
 from search.recovery.stages import Stage, do_stage
 from search.recovery.task import Say, Score, Task
 
@@ -92,7 +93,7 @@ def train(task: Task, source: compress.Source, store: compress.Store, policy: Po
     if not stages:
         raise Refusal(
             f"method {task.method} has nothing to train in {task.parent}: it drops no layer and keeps no plain grid"
-            " (--no-trellis searches with that); cheap, lora and qlora can train it"
+            " (--no-trellis searches with that); distill, cheap, lora and qlora can train a trellis"
         )
     recovery = Recovery.read(task.begin) if task.begin else Recovery(policy)
     if recovery.policy != policy:
@@ -120,14 +121,16 @@ def train(task: Task, source: compress.Source, store: compress.Store, policy: Po
 def needed(stages: Sequence[str], policy: Policy, other_teacher: bool) -> list[str]:
     """Without dropped layers the whole model is its own teacher, and has nothing to learn from it by token.
 
-    A policy without a plain `grid` level has no integers to train.
+    A policy without a plain `grid` level has no integers to train; with a trellis, scales stand in for them in methods
+    of several stages.
     """
     found = list(stages)
     only = len(found) == 1
     if WHOLE in found and not policy.dropped and not other_teacher and not only:
         found.remove(WHOLE)
     if CODES in found and not any(has_integers(level) for level in policy.levels.values()):
-        found.remove(CODES)
+        scales = not only and any(can_rescale(level) for level in policy.levels.values())
+        found[found.index(CODES) :] = [CHEAP] if scales else []
     return found
 
 

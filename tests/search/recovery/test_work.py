@@ -222,3 +222,21 @@ def test_methods_are_known_by_name() -> None:
     for wrong in ("", "magic", "cheap:4", "lora:0", "lora:2:nope"):
         with pytest.raises(Refusal):
             parse(wrong)
+
+
+@pytest.mark.parametrize(
+    ("levels", "dropped", "stages", "left"),
+    [
+        (["grid@2", "grid@2:trellis"], (), ("whole", "codes"), ["codes"]),
+        (["grid@2:trellis", "nf4"], (), ("whole", "codes"), ["cheap"]),
+        (["grid@2:trellis", "nf4"], ("lm.1",), ("whole", "codes"), ["whole", "cheap"]),
+        (["grid@2:trellis"], (), ("codes",), []),
+        (["nf4"], (), ("whole", "codes"), []),
+        (["nf4"], ("lm.1",), ("whole", "codes"), ["whole"]),
+    ],
+)
+def test_scales_stand_in_for_the_integers_of_a_trellis(
+    levels: list[str], dropped: tuple[str, ...], stages: tuple[str, ...], left: list[str]
+) -> None:
+    policy = compress.Policy("ab" * 16, {f"lm.{n}.mlp": level for n, level in enumerate(levels, 2)}, dropped=dropped)
+    assert work.needed(stages, policy, other_teacher=False) == left
