@@ -171,7 +171,7 @@ def ladder(options: argparse.Namespace) -> tuple[str, ...]:
     trained afterwards."""
     begun = Path(options.runs) / (options.name or "") / "config.json"
     if options.trellis is None and options.resume and begun.is_file():
-        return Config.from_json(begun.read_text(encoding="utf-8")).levels
+        return Config.read(begun).levels
     return levels_of(None, not options.recover if options.trellis is None else options.trellis)
 
 

@@ -79,6 +79,13 @@ class Config:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     @staticmethod
+    def read(path: Path) -> Config:
+        try:
+            return Config.from_json(path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise Refusal(f"config.json of the run is damaged ({error})") from None
+
+    @staticmethod
     def from_json(text: str) -> Config:
         """Refuses what is not a configuration of this program."""
         try:

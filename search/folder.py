@@ -30,7 +30,7 @@ class RunFolder:
                 f"--resume: there is no run '{config.name}' in {config.runs} (looked for {self.path}/config.json)"
             )
         if exists:
-            config.check_same(Config.from_json((self.path / "config.json").read_text(encoding="utf-8")))
+            config.check_same(Config.read(self.path / "config.json"))
         try:
             (self.path / "policies").mkdir(parents=True, exist_ok=True)
         except OSError as error:

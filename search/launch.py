@@ -45,7 +45,7 @@ def settle(config: Config, source: compress.Source, bins: tuple[Bin, ...]) -> tu
     nothing: there is no run yet."""
     earlier = config.folder / "config.json"
     if not config.vocabulary and earlier.exists():  # nothing said on --resume: those of the run
-        config = replace(config, vocabulary=Config.from_json(earlier.read_text(encoding="utf-8")).vocabulary)
+        config = replace(config, vocabulary=Config.read(earlier).vocabulary)
     frozen = {
         unit: f"raw:{FORMATS[source.dtype]}"
         for unit in source.anatomy.units

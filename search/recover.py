@@ -141,7 +141,7 @@ def main(arguments: list[str]) -> None:
     told = settings(given.set)
     path = Path(given.run)
     picked = chosen(path, given.select, given.candidates, given.top, given.bin)
-    config = Config.from_json((path / "config.json").read_text(encoding="utf-8"))
+    config = Config.read(path / "config.json")
     condition = given.condition or getattr(config, "condition", "") or CONDITIONS[1]
     spec, split = lessons(given, config, path.resolve().parent)
     open_lessons(spec, split, config.lang, condition, given.held_out)  # what cannot be trained on is refused here

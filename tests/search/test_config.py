@@ -35,6 +35,16 @@ def test_a_damaged_config_is_refused(text: str) -> None:
         Config.from_json(text)
 
 
+def test_a_config_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "config.json").write_bytes(b"\xff\xfe\x00")
+    same = ["--bin", "Bin2", "--lang", "en-zh", "--runs", str(tmp_path), "--name", "one", "--resume"]
+    with pytest.raises(Refusal, match="damaged"):
+        to_config(parser().parse_args(same))
+    with pytest.raises(Refusal, match="damaged"):
+        RunFolder(config(tmp_path), resume=True)
+
+
 def test_a_config_of_a_newer_program_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="novelty"):
         Config.from_json(config(tmp_path).to_json().replace('"seed"', '"novelty": 1,\n  "seed"'))
