@@ -3,7 +3,7 @@
     python -m benchmarks.codecs [--judge DATA] [--judge-segments 500] [--picture FILE.png] [--no-comet]
 
 The whole model is written at one level. `grid` is shown without calibration, with error feedback from dev, and with
-rates by unit (compress.rates) from the KL that each unit alone makes on dev; each plain and with a trellis. COMET is
+rates by unit (benchmarks.rates) from the KL that each unit alone makes on dev; each plain and with a trellis. COMET is
 that on eval, KL to the original's outputs that on eval or on --judge, in both languages: a few tokens make most of a
 small KL, and that of nf4 on dev is half again that on eval (`--judge manifest:DIR/segments.csv` takes talks of
 `python -m search.recovery.speech --out DIR`). Bits are those of the encoded matrices, all side information counted.
@@ -25,23 +25,23 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 
 import embedded
-from compress.calibration import calibrate
+from benchmarks.rates import by_unit
+from compress.calibration.calibrate import calibrate
 from compress.codecs import Encoded, codec, decode, encode, has_trellis, with_trellis
-from compress.codecs.grid import Grid
-from compress.codecs.rate import entropy
-from compress.ledger import Ledger
-from compress.policy import Policy
-from compress.rates import by_unit
-from compress.recipes import HALF, recipe
+from compress.codecs.grid.grid import Grid
+from compress.codecs.grid.rate import entropy
+from compress.model.source import Source
+from compress.policy.ledger import Ledger
+from compress.policy.policy import Policy
+from compress.policy.recipes import HALF, recipe
+from compress.policy.store import Store
+from compress.policy.variant import Wanted, variant_key
 from compress.resident import Resident
-from compress.source import Source
-from compress.store import Store
-from compress.variant import Wanted, variant_key
-from evaluate.batches import prepare
-from evaluate.closeness import Taught, closeness, teach
-from evaluate.comet import Comet
-from evaluate.dataset import DataSet, open_data
-from evaluate.translate import translate
+from evaluate.data.dataset import DataSet, open_data
+from evaluate.decoding.batches import prepare
+from evaluate.decoding.generate import translate
+from evaluate.metrics.comet import Comet
+from evaluate.metrics.divergence import Taught, closeness, teach
 
 LANGUAGES = ("en-zh", "en-de")
 PUBLISHED = ("int8", "nf4", "digits:3", "digits:2", "rtn:8:g32", "rtn:4:g32", "rtn:3:g32", "rtn:2:g32")

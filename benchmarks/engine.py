@@ -140,8 +140,8 @@ def make_engine(source: Any, store: Any, runs: Path, name: str, trials: int, wor
     from search.bins import parse_bins
     from search.config import Config
     from search.engine import Engine
-    from search.folder import RunFolder
     from search.progress import Progress
+    from search.run_dir import RunFolder
 
     config = Config(
         bins=("Bin1", "Bin2", "Bin3"),
@@ -228,7 +228,7 @@ def dry(engine: Any, trials: int, parallel: int, every: int, profiled: int = 0) 
     from ray.tune.search import Searcher
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(1, "blas")  # as search.tuning
+    threadpool_limits(1, "blas")  # as search.tuning.tuner
     probe = Probe(every, trials - profiled if profiled else -1)
     searcher = engine.searcher
     probe.watch(searcher)
@@ -261,7 +261,7 @@ def under_ray(engine: Any, workers: int, seconds: float, every: int, profile_fro
 
     import cluster.trainable
     from cluster.session import QUIET, hush
-    from search.tuning import run_tune
+    from search.tuning.tuner import run_tune
 
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -318,7 +318,7 @@ def embedded_workers(trials: int) -> str:
         began = time.monotonic()
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         whole = time.monotonic() - began
-        from results.table import Table
+        from results.table.storage import Table
 
         found = sorted(c.seconds for c in Table(runs / "w" / "candidates.parquet").read() if c.recipe == "search")
         shutil.rmtree(runs, ignore_errors=True)
@@ -342,7 +342,7 @@ def main() -> None:
     if given.embedded:
         print(embedded_workers(min(given.trials, 48)))
         return
-    from search.space import DEFAULT_LEVELS
+    from search.space.space import DEFAULT_LEVELS
 
     scratch = Path(tempfile.mkdtemp(prefix="engine-"))
     try:

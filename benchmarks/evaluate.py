@@ -29,15 +29,15 @@ from scipy.stats import spearmanr
 
 import compress
 import embedded
-from compress.ledger import Ledger
-from evaluate.batches import prepare
-from evaluate.cleanup import clean
-from evaluate.closeness import closeness, teach
-from evaluate.comet import Comet
-from evaluate.dataset import DataSet, open_data
-from evaluate.drafts import Drafts
-from evaluate.tower import TowerCache, tower_key
-from evaluate.translate import translate
+from compress.policy.ledger import Ledger
+from evaluate.data.dataset import DataSet, open_data
+from evaluate.decoding.batches import prepare
+from evaluate.decoding.cleanup import clean
+from evaluate.decoding.drafts import Drafts
+from evaluate.decoding.encoder_cache import TowerCache, tower_key
+from evaluate.decoding.generate import translate
+from evaluate.metrics.comet import Comet
+from evaluate.metrics.divergence import closeness, teach
 
 LANG, LONGEST = "en-zh", 64
 SECTIONS = ("caches", "anywhere", "comet", "batches", "closeness")

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from benchmarks.stand_in import make
 from compress.codecs import codec
-from compress.policy import Policy
-from compress.recipes import recipe
-from compress.source import Source
-from compress.store import Store
-from compress.vocabulary import most_used
+from compress.model.source import Source
+from compress.model.vocabulary import most_used
+from compress.policy.policy import Policy
+from compress.policy.recipes import recipe
+from compress.policy.store import Store
 
 # What the paper's "Comp GB" column says, in GiB, and of what.
 PUBLISHED = {

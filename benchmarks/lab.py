@@ -19,11 +19,11 @@ import embedded
 from cluster.jobs import DROP, KL, LEVEL, Context, keep_said
 from cluster.worker import Worker
 from compress.codecs import codec
-from evaluate.comet import Comet
+from evaluate.metrics.comet import Comet
 from search.bins import all_bins
-from search.damage import Sensitivities
-from search.fit import Fitter
-from search.space import DEFAULT_LEVELS, Choice, Space, make_space
+from search.sampling.quality_model import Sensitivities
+from search.space.constraint import Fitter
+from search.space.space import DEFAULT_LEVELS, Choice, Space, make_space
 
 
 class Kept:

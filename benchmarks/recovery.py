@@ -30,18 +30,18 @@ import torch
 import compress
 import embedded
 from compress import Policy
-from compress.calibration import calibrate
-from compress.recipes import recipe
-from evaluate.batches import prepare
-from evaluate.closeness import append_translations
-from evaluate.comet import Comet
-from evaluate.dataset import open_data
-from evaluate.significance import paired
-from results.files import write_atomically
+from compress.calibration.calibrate import calibrate
+from compress.policy.recipes import recipe
+from evaluate.data.dataset import open_data
+from evaluate.decoding.batches import prepare
+from evaluate.metrics.comet import Comet
+from evaluate.metrics.divergence import append_translations
+from evaluate.metrics.significance import paired
+from results.atomic_write import write_atomically
 from search.recovery.data import PREPARED, open_lessons
-from search.recovery.speech import speak
+from search.recovery.job import original, recover, scored, size
+from search.recovery.synthetic_speech import speak
 from search.recovery.task import Score, Task
-from search.recovery.work import original, recover, scored, size
 from search.teach import teach
 
 LANGUAGES = ("en-de", "en-zh")

@@ -54,7 +54,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def append(folder: Path, count: int) -> dict[str, Any]:
     """Milliseconds for each of SINGLE appends at each mark, merges of parts included; and for all rows together."""
-    from results.table import Table
+    from results.table.storage import Table
 
     table, waiting, singles, total = Table(folder / "candidates.parquet"), [], {}, 0.0
     marks = {min(mark, count) for mark in MARKS}
@@ -97,7 +97,7 @@ def append_pandas(folder: Path, count: int) -> dict[str, Any]:
 
 
 def read(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
-    from results.table import Table
+    from results.table.storage import Table
 
     seconds, found = timed(lambda: Table(folder / "candidates.parquet", make=False).read(texts=False))
     return {"seconds": round(seconds, 2), "rows": len(found)}
@@ -117,9 +117,9 @@ def front(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
     from optuna._hypervolume import compute_hypervolume
     from optuna.study._multi_objective import _is_pareto_front
 
-    from results.front import Front, hypervolume
-    from results.front import front as front_of
-    from results.table import Table
+    from results.pareto import Front, hypervolume
+    from results.pareto import front as front_of
+    from results.table.storage import Table
 
     rows = Table(folder / "candidates.parquet", make=False).read(texts=False)
     at_once, members = timed(lambda: front_of(rows))

@@ -25,15 +25,15 @@ import optuna
 import compress
 from benchmarks.lab import Lab
 from compress.codecs import codec
-from results.front import hypervolume
+from results.pareto import hypervolume
 from search.baselines import baselines
 from search.bins import Bin
-from search.damage import Belief
-from search.evolution import Evolution
-from search.iterative import IterativePruning, lm_layers
-from search.sampler import HouseSampler
-from search.space import DEFAULT_LEVELS, Choice
-from search.stock import make_sampler
+from search.iterative_pruning import IterativePruning, lm_layers
+from search.sampling.bayesian import HouseSampler
+from search.sampling.evolution import Evolution
+from search.sampling.optuna_samplers import make_sampler
+from search.sampling.quality_model import Belief
+from search.space.space import DEFAULT_LEVELS, Choice
 
 METHODS = ("ours", "evolution-kl", "evolution", "nsga2", "tpe", "random", "iterative-pruning")
 PROBES = 4  # KLs for each score

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from compress.codecs import encode
-from compress.skeleton import build_skeleton
+from compress.model.meta_model import build_skeleton
 
 # Bits a weight of the real model's linears under digits:2, mean of each kind (Palomino 2026, storage table).
 MEAN_BITS = {
@@ -117,7 +117,7 @@ def draw(
         around = 1.0 if "norm" in name and name.endswith("weight") else 0.0
         return (around + 0.05 * torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))).to(torch.bfloat16)
     if "embed_positions" in name:
-        from compress.kept import sinusoids
+        from compress.artifact.unquantized import sinusoids
 
         return sinusoids(shape[0], shape[1], torch.bfloat16)
     out = torch.empty(shape, dtype=torch.bfloat16).reshape(-1)

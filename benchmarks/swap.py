@@ -17,14 +17,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 
 import embedded
-from compress.artifact import load
-from compress.packing import pack
-from compress.policy import Policy
-from compress.recipes import recipe
+from compress.artifact.artifact import load
+from compress.model.source import Source
+from compress.pack import pack
+from compress.policy.policy import Policy
+from compress.policy.recipes import recipe
+from compress.policy.store import Store
+from compress.policy.variant import build
 from compress.resident import Resident
-from compress.source import Source
-from compress.store import Store
-from compress.variant import build
 
 
 def milliseconds(work: Callable[[], object], times: int = 5) -> float:

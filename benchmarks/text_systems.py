@@ -25,13 +25,13 @@ import torch
 
 import compress
 import embedded
-from evaluate.comet import Comet
-from evaluate.dataset import open_data
-from results.files import write_atomically
+from evaluate.data.dataset import open_data
+from evaluate.metrics.comet import Comet
+from results.atomic_write import write_atomically
 from search import published
+from search.recovery.job import original, scored, size
 from search.recovery.systems import SYSTEMS, Build
 from search.recovery.task import Score
-from search.recovery.work import original, scored, size
 from search.teach import teach
 
 METHODS = ("none", "sft", "seqkd")

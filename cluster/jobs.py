@@ -10,7 +10,7 @@ from typing import Any
 
 from compress import Store
 from compress.errors import Refusal
-from compress.vocabulary import FULL
+from compress.model.vocabulary import FULL
 
 CALIBRATE, BUILD, SCORE, SENSE = "calibrate", "build", "score", "sense"
 KL, PART, ALL = "kl", "part", "all"  # rungs of a score

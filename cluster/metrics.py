@@ -44,7 +44,7 @@ METRICS: dict[str, Declared] = {
     "driver_milliseconds": Declared(GAUGE, (), "Driver milliseconds a candidate: asking, summing and recording"),
 }
 
-# Told by the workers that train, not by the driver (search.recovery.board).
+# Told by the workers that train, not by the driver (search.recovery.runner).
 RECOVERY: dict[str, Declared] = {
     "recovery_loss": Declared(GAUGE, ("task", "stage"), "Loss of a recovery in training, at its last step"),
     "recovery_held_out": Declared(GAUGE, ("task", "stage"), "Held-out loss of a recovery at its last checkpoint"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.errors import Refusal
-from evaluate.comet import Comet, Identity
+from evaluate.metrics.comet import Comet, Identity
 
 WORKERS_PER_SCORER = 8
 

@@ -11,20 +11,20 @@ from typing import Any
 
 import compress
 from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, TRIM, Context, read_said
-from compress.assemble import processor_of
+from compress.artifact.assemble import processor_of
+from compress.calibration.hessians import statistics
 from compress.codecs.raw import FORMATS
 from compress.codecs.statistics import Statistics
-from compress.hessians import statistics
-from compress.variant import decode_unit
-from compress.vocabulary import FULL, trim
-from evaluate.batches import FEATURES, Batch, prepare
-from evaluate.cleanup import clean
-from evaluate.closeness import Smaller, Taught, append_translations, closeness, teach
-from evaluate.dataset import DataSet, open_data
-from evaluate.drafts import Drafts
-from evaluate.metrics import bleu, chrf
-from evaluate.tower import TowerCache, tower_key
-from evaluate.translate import translate
+from compress.model.vocabulary import FULL, trim
+from compress.policy.variant import decode_unit
+from evaluate.data.dataset import DataSet, open_data
+from evaluate.decoding.batches import FEATURES, Batch, prepare
+from evaluate.decoding.cleanup import clean
+from evaluate.decoding.drafts import Drafts
+from evaluate.decoding.encoder_cache import TowerCache, tower_key
+from evaluate.decoding.generate import translate
+from evaluate.metrics.divergence import Smaller, Taught, append_translations, closeness, teach
+from evaluate.metrics.mt import bleu, chrf
 
 REST = "rest"  # the segments that are not the rung "part"
 TOWER_BYTES = 2_000_000_000  # of main memory that a worker keeps of what the audio tower heard

@@ -11,47 +11,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compress.anatomy import Anatomy, Layer, Unit, read_anatomy
-    from compress.artifact import Artifact, load
-    from compress.calibration import calibrate
+    from compress.artifact.artifact import Artifact, load
+    from compress.artifact.recovered import Recovered, Recovery
+    from compress.calibration.calibrate import calibrate
     from compress.errors import Refusal
-    from compress.ledger import Ledger
-    from compress.packing import pack
-    from compress.policy import Policy, read_policy
-    from compress.recovered import Recovered, Recovery
-    from compress.reports import inspect, verify
+    from compress.inspect import inspect
+    from compress.model.source import Source
+    from compress.model.structure import Anatomy, Layer, Unit, read_anatomy
+    from compress.pack import pack
+    from compress.policy.ledger import Ledger
+    from compress.policy.policy import Policy, read_policy
+    from compress.policy.store import Store
+    from compress.policy.variant import Variant, Wanted, build
     from compress.resident import Resident
-    from compress.source import Source
-    from compress.store import Store
-    from compress.unpacking import unpack
-    from compress.variant import Variant, Wanted, build
+    from compress.unpack import unpack
+    from compress.verify import verify
 
-_WHERE = {
-    "Anatomy": "anatomy",
-    "Artifact": "artifact",
-    "Layer": "anatomy",
-    "Ledger": "ledger",
-    "Policy": "policy",
-    "Recovered": "recovered",
-    "Recovery": "recovered",
+_MODULE_OF = {
+    "Anatomy": "model.structure",
+    "Artifact": "artifact.artifact",
+    "Layer": "model.structure",
+    "Ledger": "policy.ledger",
+    "Policy": "policy.policy",
+    "Recovered": "artifact.recovered",
+    "Recovery": "artifact.recovered",
     "Refusal": "errors",
     "Resident": "resident",
-    "Source": "source",
-    "Store": "store",
-    "Unit": "anatomy",
-    "Variant": "variant",
-    "Wanted": "variant",
-    "build": "variant",
-    "calibrate": "calibration",
-    "inspect": "reports",
-    "load": "artifact",
-    "pack": "packing",
-    "read_anatomy": "anatomy",
-    "read_policy": "policy",
-    "unpack": "unpacking",
-    "verify": "reports",
+    "Source": "model.source",
+    "Store": "policy.store",
+    "Unit": "model.structure",
+    "Variant": "policy.variant",
+    "Wanted": "policy.variant",
+    "build": "policy.variant",
+    "calibrate": "calibration.calibrate",
+    "load": "artifact.artifact",
+    "read_anatomy": "model.structure",
+    "read_policy": "policy.policy",
 }
-_MODULES = ("codecs", "errors", "recipes")
+_MODULES = {name: name for name in ("codecs", "errors", "inspect", "pack", "unpack", "verify")}
+_MODULES["recipes"] = "policy.recipes"
 
 __all__ = [
     "Anatomy",
@@ -82,7 +80,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return import_module(f"compress.{name}")
-    if name in _WHERE:
-        return getattr(import_module(f"compress.{_WHERE[name]}"), name)
+        return import_module(f"compress.{_MODULES[name]}")
+    if name in _MODULE_OF:
+        return getattr(import_module(f"compress.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module 'compress' has no attribute {name!r}")

@@ -1,25 +1,125 @@
-"""Command line: what is in an artifact. `python -m compress.inspect ART [--json]`"""
+"""What is in an artifact, for people and for programs. `python -m compress.inspect ART [--json]`"""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from compress.artifact.artifact import Artifact
+from compress.cli import Parser, make_callable, run
+from compress.sizes import bin_of
+
+
+@dataclass(frozen=True)
+class Line:
+    """One unit of an artifact."""
+
+    unit: str
+    level: str
+    parameters: int
+    nbytes: int
+    bits: float  # a weight, all side information of the unit included
+
+
+@dataclass(frozen=True)
+class Report:
+    """An artifact in figures. Sizes in bytes; `bin` by the boundaries of 2025, for full-size models."""
+
+    artifact: str
+    model: str
+    policy: str
+    dtype: str
+    units: tuple[Line, ...]
+    dropped: tuple[str, ...]
+    vocabulary: str
+    calibration: str
+    parameters: int
+    kept_bytes: int
+    unit_bytes: int
+    adapter_bytes: int
+    files_bytes: int
+    manifest_bytes: int
+    total_bytes: int
+    original_bytes: int
+    bin: str
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def inspect(artifact: str | Path) -> Report:
+    """Sizes by unit and in all, without decoding anything."""
+    opened = Artifact.open(artifact)
+    manifest, policy, anatomy = opened.manifest, opened.policy, opened.anatomy
+    lines = tuple(
+        Line(unit.name, policy.levels[unit.name], unit.parameters, part.nbytes, 8 * part.nbytes / unit.weights)
+        for unit, part in zip(opened.units, manifest.units, strict=True)
+    )
+    gone = sum(anatomy.layer(name).parameters for name in policy.dropped)
+    return Report(
+        artifact=str(artifact),
+        model=policy.model,
+        policy=policy.digest,
+        dtype=manifest.dtype,
+        units=lines,
+        dropped=policy.dropped,
+        vocabulary=policy.vocabulary,
+        calibration=policy.calibration,
+        parameters=anatomy.parameters - gone,
+        kept_bytes=sum(part.nbytes for part in manifest.kept),
+        unit_bytes=sum(part.nbytes for part in manifest.units),
+        adapter_bytes=sum(told.part.nbytes for told in manifest.adapters),
+        files_bytes=manifest.files.nbytes,
+        manifest_bytes=opened.manifest_bytes,
+        total_bytes=opened.nbytes,
+        original_bytes=manifest.original_bytes,
+        bin=bin_of(opened.nbytes),
+    )
+
+
+def table(report: Report) -> str:
+    """The report as text."""
+    width = max([len("unit"), *(len(line.unit) for line in report.units)])
+    deep = max([len("level"), *(len(line.level) for line in report.units)])
+    rows = [f"{'unit':<{width}}  {'level':<{deep}}  {'parameters':>13}  {'bytes':>13}  bits/weight"]
+    for line in report.units:
+        rows.append(
+            f"{line.unit:<{width}}  {line.level:<{deep}}  {line.parameters:>13,}  {line.nbytes:>13,}  "
+            f"{line.bits:>11.3f}"
+        )
+    size = report.total_bytes
+    rows += [
+        "",
+        f"model       {report.model}",
+        f"policy      {report.policy}",
+        f"dropped     {', '.join(report.dropped) or 'nothing'}",
+        f"vocabulary  {report.vocabulary}",
+        f"calibration {report.calibration or 'none'}",
+        f"parameters  {report.parameters:,}",
+        f"units       {report.unit_bytes:,} bytes",
+        *([f"adapters    {report.adapter_bytes:,} bytes (from training)"] if report.adapter_bytes else []),
+        f"kept        {report.kept_bytes:,} bytes (norms, biases, positions)",
+        f"files       {report.files_bytes:,} bytes (config, tokenizer, processor)",
+        f"manifest    {report.manifest_bytes:,} bytes",
+        f"total       {size:,} bytes = {size / 1e9:.6f} GB = {size / 2**30:.6f} GiB "
+        f"({size / max(1, report.original_bytes):.2%} of the original weight files)",
+        f"bin         {report.bin}",
+    ]
+    return "\n".join(rows)
 
 
 def main(arguments: list[str]) -> None:
-    from compress.command import Parser
-    from compress.reports import inspect, table
-
     parser = Parser(prog="python -m compress.inspect", description="Units, levels and bytes of an artifact.")
     parser.add_argument("artifact", type=Path)
     parser.add_argument("--json", action="store_true", help="for programs")
-    given = parser.parse_args(arguments)
-    report = inspect(given.artifact)
-    print(json.dumps(report.to_dict(), indent=1) if given.json else table(report))
+    options = parser.parse_args(arguments)
+    report = inspect(options.artifact)
+    print(json.dumps(report.to_dict(), indent=1) if options.json else table(report))
 
+
+make_callable(__name__, inspect)
 
 if __name__ == "__main__":
-    from compress.command import run
-
     sys.exit(run(main))

@@ -1,4 +1,4 @@
-"""Command line: write the artifact of a policy.
+"""Packing: a model and a policy become an artifact, one unit at a time, under its final name only when it is whole.
 
 python -m compress.pack --model DIR|embedded --policy P.json --out ART
 python -m compress.pack --model DIR|embedded --recipe NAME --out ART
@@ -8,26 +8,104 @@ python -m compress.pack --model DIR|embedded --level LEVEL --out ART
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from compress.source import Source
-    from compress.store import Store
+from compress.artifact.artifact import Artifact
+from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Part, adapter_parts, kept_order, unit_order
+from compress.cli import Parser, make_callable, model_folder, progress_line, run
+from compress.codecs.raw import FORMATS
+from compress.errors import Refusal
+from compress.inspect import inspect
+from compress.model.aux_files import pack_files
+from compress.model.source import Source
+from compress.model.vocabulary import files_of, most_used, trim
+from compress.policy.policy import Policy, read_policy
+from compress.policy.recipes import names, recipe
+from compress.policy.store import Store, checksum
+from compress.policy.variant import Wanted, build, encode_unit, variant_key
+
+Progress = Callable[[int, int], None]  # units written, and in all
+
+
+def pack(source: Source, policy: Policy, store: Store | None, out: str | Path, progress: Progress | None = None) -> int:
+    """Write the artifact of a policy and return its bytes: those that the ledger predicts.
+
+    Variants come from the store, and are added to it where it lacks them; without a store nothing but the
+    artifact is written.
+    """
+    policy.check(source.anatomy, source.digest)
+    out = Path(out)
+    if out.exists() or out.is_symlink():
+        raise Refusal(f"{out} exists already; give another name or remove it")
+    partial: Path | None = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+        partial.chmod(0o755)
+        _write(source, policy, store, partial, progress)
+        os.rename(partial, out)
+        partial = None
+    except OSError as error:
+        raise Refusal(f"cannot write {out}: {error.strerror or error}; nothing was left behind") from None
+    finally:
+        if partial is not None:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(partial)
+    return Artifact.open(out).nbytes
+
+
+def _write(source: Source, policy: Policy, store: Store | None, folder: Path, progress: Progress | None) -> None:
+    wanted = Wanted(policy.vocabulary, policy.calibration)
+    kept, units = [], []
+    with open(folder / WEIGHTS, "wb") as weights:
+        for group in kept_order(source.anatomy, policy):
+            blob = source.kept_blob(group)
+            weights.write(blob)
+            kept.append(Part(len(blob), checksum(blob)))
+        order = unit_order(source.anatomy, policy)
+        for done, unit in enumerate(order):
+            if progress is not None:
+                progress(done, len(order))
+            level = policy.levels[unit.name]
+            if store is None:
+                payload = encode_unit(source, unit, level, None, wanted)
+            else:
+                build(source, unit.name, level, store, wanted=wanted)
+                payload = store.get(variant_key(source, unit, level, wanted, store)) or b""
+            weights.write(payload)
+            units.append(Part(len(payload), checksum(payload)))
+            del payload
+        adapters = adapter_parts(source.adapters, order)
+        for part in adapters:
+            weights.write(source.adapters[part.unit].payload)
+        _to_disk(weights.fileno())
+    files = pack_files(files_of(source, policy.vocabulary, store))
+    (folder / FILES).write_bytes(files)
+    manifest = Manifest(
+        policy=policy,
+        dtype=FORMATS[source.dtype],
+        original_bytes=source.original_bytes,
+        kept=tuple(kept),
+        units=tuple(units),
+        files=Part(len(files), checksum(files)),
+        adapters=adapters,
+    )
+    (folder / MANIFEST).write_bytes(manifest.to_bytes())
+
+
+def _to_disk(descriptor: int) -> None:
+    """A disk that fills up late says so now."""
+    os.fsync(descriptor)
 
 
 def main(arguments: list[str]) -> None:
-    from compress.command import Parser, model_folder, progress_line
-    from compress.packing import pack
-    from compress.policy import read_policy
-    from compress.recipes import names, recipe
-    from compress.reports import inspect
-    from compress.source import Source
-    from compress.store import Store
-
     parser = Parser(prog="python -m compress.pack", description="Write the artifact of a policy.")
     parser.add_argument("--model", required=True, help="folder of a transformers model, or 'embedded'")
     what = parser.add_mutually_exclusive_group(required=True)
@@ -40,28 +118,26 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--texts", type=Path, help="with --vocabulary top:N: text whose N most used tokens stay; put the prompt in"
     )
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
-    source = Source.open(model_folder(given.model))
-    if given.policy is not None:
-        policy = read_policy(given.policy)
+    source = Source.open(model_folder(options.model))
+    if options.policy is not None:
+        policy = read_policy(options.policy)
     else:
-        policy = recipe(given.recipe or f"uniform:{given.level}", source.anatomy, source.digest)
-    store = Store(given.store) if given.store else None
-    if given.texts is not None and given.vocabulary is None:
+        policy = recipe(options.recipe or f"uniform:{options.level}", source.anatomy, source.digest)
+    store = Store(options.store) if options.store else None
+    if options.texts is not None and options.vocabulary is None:
         parser.error("--texts goes with --vocabulary top:N")
-    if given.vocabulary is not None:
-        policy = replace(policy, vocabulary=_vocabulary(source, given.vocabulary, given.texts, store))
-    nbytes = pack(source, policy, store, given.out, progress_line("units"))
-    print(f"{given.out}: {nbytes:,} bytes = {nbytes / 1e9:.6f} GB, {inspect(given.out).bin}, policy {policy.digest}")
+    if options.vocabulary is not None:
+        policy = replace(policy, vocabulary=_vocabulary(source, options.vocabulary, options.texts, store))
+    nbytes = pack(source, policy, store, options.out, progress_line("units"))
+    print(
+        f"{options.out}: {nbytes:,} bytes = {nbytes / 1e9:.6f} GB, {inspect(options.out).bin}, policy {policy.digest}"
+    )
 
 
 def _vocabulary(source: Source, name: str, texts: Path | None, store: Store | None) -> str:
     """The name a policy knows a vocabulary by; `top:N` is counted in the texts, and kept in a store if there is one."""
-    from compress.errors import Refusal
-    from compress.store import Store
-    from compress.vocabulary import most_used, trim
-
     if texts is None:
         return name
     count = name.removeprefix("top:")
@@ -73,12 +149,12 @@ def _vocabulary(source: Source, name: str, texts: Path | None, store: Store | No
         raise Refusal(f"cannot read {texts} as text: {error}") from None
     with tempfile.TemporaryDirectory() as work:
         kept = store if store is not None else Store(work)
-        found = most_used(source, lines, int(count), kept)
-        trim(source, found, kept)  # the source keeps it while this process packs
-    return found
+        counted = most_used(source, lines, int(count), kept)
+        trim(source, counted, kept)  # the source keeps it while this process packs
+    return counted
 
+
+make_callable(__name__, pack)
 
 if __name__ == "__main__":
-    from compress.command import run
-
     sys.exit(run(main))

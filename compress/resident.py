@@ -11,18 +11,18 @@ from typing import Any
 
 import torch
 
-from compress.adapters import merged
-from compress.anatomy import Unit
-from compress.artifact import working_dtype
-from compress.assemble import finish, processor_of
+from compress.artifact.adapters import merged
+from compress.artifact.artifact import working_dtype
+from compress.artifact.assemble import finish, processor_of
 from compress.errors import Refusal
-from compress.policy import Policy
-from compress.skeleton import build_skeleton, config_from_dict
-from compress.source import Source
-from compress.store import Store
-from compress.surgery import Stacks, set_tensor
-from compress.variant import Wanted, build, decode_unit, trimmed, variant_key
-from compress.vocabulary import FULL, files_of
+from compress.model.layers import Stacks, set_tensor
+from compress.model.meta_model import build_skeleton, config_from_dict
+from compress.model.source import Source
+from compress.model.structure import Unit
+from compress.model.vocabulary import FULL, files_of
+from compress.policy.policy import Policy
+from compress.policy.store import Store
+from compress.policy.variant import Wanted, build, decode_unit, trimmed, variant_key
 
 _ORIGINAL, _BETWEEN = "original", "in between"
 

@@ -1,23 +1,33 @@
-"""Command line: is an artifact whole? `python -m compress.verify ART`"""
+"""Whether an artifact is whole: every checksum compared, every tensor decoded. `python -m compress.verify ART`"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+from compress.artifact.artifact import Artifact
+from compress.cli import Parser, make_callable, run
+from compress.inspect import Report, inspect
+
+
+def verify(artifact: str | Path) -> Report:
+    """Read all of an artifact, compare every checksum, decode every tensor. Refuses what is damaged."""
+    opened = Artifact.open(artifact)
+    opened.check()
+    for _ in opened.tensors():
+        pass
+    return inspect(artifact)
+
 
 def main(arguments: list[str]) -> None:
-    from compress.command import Parser
-    from compress.reports import verify
-
     parser = Parser(prog="python -m compress.verify", description="Compare every checksum and decode every tensor.")
     parser.add_argument("artifact", type=Path)
-    given = parser.parse_args(arguments)
-    report = verify(given.artifact)
-    print(f"{given.artifact}: whole, {len(report.units)} units, {report.total_bytes:,} bytes")
+    options = parser.parse_args(arguments)
+    report = verify(options.artifact)
+    print(f"{options.artifact}: whole, {len(report.units)} units, {report.total_bytes:,} bytes")
 
+
+make_callable(__name__, verify)
 
 if __name__ == "__main__":
-    from compress.command import run
-
     sys.exit(run(main))

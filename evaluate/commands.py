@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compress.command import Parser, progress_line
+from compress.cli import Parser, progress_line
 from compress.errors import Refusal
-from evaluate.cleanup import Cleaned, clean_all
-from evaluate.dataset import FORMS, SPLITS, DataSet, open_data
-from evaluate.lines import empty_lines, read_lines, write_lines
+from evaluate.data.dataset import FORMS, SPLITS, DataSet, open_data
+from evaluate.data.lines import empty_lines, read_lines, write_lines
+from evaluate.decoding.cleanup import Cleaned, clean_all
 
 DATA = f"one of {'  '.join(FORMS)}; options behind a comma: origin=acl6060, split=dev"
 
@@ -74,9 +74,9 @@ def translate_command(arguments: list[str]) -> None:
     folder = find_model(options.model)
     import torch
 
-    from evaluate.batches import is_chat, prepare
+    from evaluate.decoding.batches import is_chat, prepare
+    from evaluate.decoding.generate import translate
     from evaluate.models import load_model
-    from evaluate.translate import translate
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -111,7 +111,7 @@ def score_command(arguments: list[str]) -> None:
     parser.add_argument("--allow-empty", action="store_true", help="score a translation that says nothing as it is")
     options = parser.parse_args(arguments)
     data = _open(options)
-    from evaluate.score import Score, score, versus
+    from evaluate.metrics.scores import Score, score, versus
 
     files = [options.hyp, *([options.versus] if options.versus else [])]
     systems = [_hypotheses(file, data, options) for file in files]
@@ -151,8 +151,8 @@ def score_command(arguments: list[str]) -> None:
 
 def _hypotheses(file: Path, data: DataSet, options: argparse.Namespace) -> tuple[list[str], dict[str, int]]:
     """Read, cut like the references if need be, cleaned; with the counts of what clean-up did."""
-    from evaluate.resegment import resegment
-    from evaluate.score import check_hypotheses
+    from evaluate.data.resegment import resegment
+    from evaluate.metrics.scores import check_hypotheses
 
     lines = read_lines(file)
     if options.resegment or data.gold is not None:
@@ -174,8 +174,8 @@ def _hypotheses(file: Path, data: DataSet, options: argparse.Namespace) -> tuple
 
 
 def _comet(options: argparse.Namespace, data: DataSet) -> Any:
-    from evaluate.comet import DEFAULT, Comet, check_comet
-    from evaluate.score_cache import default_cache
+    from evaluate.metrics.comet import DEFAULT, Comet, check_comet
+    from evaluate.metrics.score_cache import default_cache
 
     name = options.comet or ("embedded" if data.origin == "embedded" else DEFAULT)
     if name == "none":

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import compress
+from compress.artifact.manifest import MANIFEST
 from compress.errors import Refusal
-from compress.manifest import MANIFEST
 
 
 def find_model(name: str) -> Path:
@@ -46,8 +46,8 @@ def load_model(name: str, device: str | None = None, dtype: Any = None) -> tuple
         return compress.load(folder, dtype, device)
     if not (folder / "config.json").is_file():
         raise Refusal(f"{folder} is neither an artifact nor a transformers model: there is no config.json in it")
-    from compress.artifact import working_dtype
-    from compress.assemble import as_model, processor_of
+    from compress.artifact.artifact import working_dtype
+    from compress.artifact.assemble import as_model, processor_of
 
     source = compress.Source.open(folder)
     names = [*source.anatomy.kept, *(tensor for unit in source.anatomy.units.values() for tensor in unit.tensors)]

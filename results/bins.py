@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-from compress.bins import BINS
 from compress.errors import Refusal
+from compress.sizes import BINS
 
 BinRange = tuple[str, int, int]  # name, bytes from, bytes below
 FULL_SIZE = 16_794_189_824  # Qwen2-Audio-7B in bf16, the model the bins were made for

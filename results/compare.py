@@ -12,13 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compress.command import Parser
+from compress.cli import Parser
 from compress.errors import Refusal
+from results.atomic_write import write_atomically
 from results.candidate import Candidate
-from results.comparing import Compared, compare
-from results.files import write_atomically
-from results.front import comparable
-from results.mixing import check_metric, labels, model_of
+from results.comparison import Compared, compare
+from results.compatibility import check_metric, labels, model_of
+from results.pareto import comparable
 from results.runs import Run
 
 
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
             f" ({tested['low']:+.4f} to {tested['high']:+.4f}), p = {tested['p']:.3f}, paired bootstrap over"
             f" {tested['segments']} segments: {tested['verdict']}"
         )
-    from results.picture import render_two
+    from results.html.plots import render_two
 
     for kind, content in render_two(runs[0].candidates, runs[1].candidates, runs[0].all_bins, names).items():
         path = given.out.with_name(f"{given.out.name}.{kind}")
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> None:
 
 def significance(runs: Sequence[Run], ids: Sequence[str]) -> dict[str, Any]:
     """The paired test between a candidate of each run."""
-    from evaluate.significance import paired
+    from evaluate.metrics.significance import paired
 
     rows: list[Candidate] = []
     for run, name in zip(runs, ids, strict=True):
@@ -106,6 +106,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    from compress.command import run as command
+    from compress.cli import run as command
 
     sys.exit(command(main))

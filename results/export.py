@@ -10,13 +10,15 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from compress.command import Parser
+from compress.artifact.recovered import JSON
+from compress.cli import Parser
 from compress.errors import Refusal
-from compress.recovered import JSON
-from results import history
 from results.candidate import Candidate
-from results.choosing import RULES
-from results.exporting import (
+from results.runs import Run, read_json
+from results.select import select
+from results.selection import RULES
+from results.shipping import provenance as history
+from results.shipping.build import (
     Agreement,
     agreement,
     build,
@@ -26,9 +28,7 @@ from results.exporting import (
     fresh,
     limits,
 )
-from results.recheck import Settings
-from results.runs import Run, read_json
-from results.select import select
+from results.shipping.verify import Settings
 
 
 def main(arguments: list[str]) -> None:
@@ -98,7 +98,7 @@ def write_history(
 ) -> Path:
     """ART.export.json: where the artifact comes from and all it was tuned on."""
     from compress import Artifact
-    from evaluate.dataset import open_data
+    from evaluate.data.dataset import open_data
 
     data = open_data(settings.data, settings.split, settings.lang).first(settings.segments)
     policy = Artifact.open(out).policy
@@ -153,6 +153,6 @@ def commands(out: Path, settings: Settings) -> str:
 
 
 if __name__ == "__main__":
-    from compress.command import run as command
+    from compress.cli import run as command
 
     sys.exit(command(main))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from results.candidate import CSV_COLUMNS, Candidate
-from results.pareto import COLUMNS, row, to_csv, to_text
+from results.front_csv import COLUMNS, row, to_csv, to_text
 
 SHORT = ("candidate", "recipe", "bin", "bytes", "bits_per_weight", "comet", "comet_low", "comet_high", "chrf", "bleu")
 LATEX = str.maketrans(

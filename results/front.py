@@ -1,121 +1,51 @@
-"""The front of COMET against bytes, and the hypervolume under it. Pure functions on plain numbers.
-
-A point is (bytes, comet): fewer bytes and more COMET are better. Two dimensions need no general algorithm: one sort
-and one sweep, O(n log n); and a front that grows by one point finds its place by bisection.
-
-    python -m results.front RUN... [--bin Bin2 | --per-bin] [--format text|csv|markdown|latex|json]
-"""
+"""Command line of `python -m results.front`: the front of one run or of several together, whole or by bins."""
 
 from __future__ import annotations
 
-import math
 import sys
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from results.candidate import SCORED, Candidate
-
-Point = tuple[float, float]
-MANY = 500
-
-
-def front_indices(points: Sequence[Point]) -> list[int]:
-    """Indices of the points no other beats in both, by rising bytes. Of equal points the first one stands."""
-    return _by_arrays(points) if len(points) > MANY else _by_loop(points)
-
-
-def _by_loop(points: Sequence[Point]) -> list[int]:
-    order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1], i))
-    kept: list[int] = []
-    best = float("-inf")
-    for index in order:
-        if points[index][1] > best:
-            kept.append(index)
-            best = points[index][1]
-    return kept
+from compress.cli import Parser
+from compress.errors import Refusal
+from results.atomic_write import write_atomically
+from results.bins import named
+from results.candidate import Candidate
+from results.compatibility import together
+from results.formats import FORMATS
+from results.pareto import comparable, front, hypervolume_of
+from results.runs import Run
 
 
-def _by_arrays(points: Sequence[Point]) -> list[int]:
-    """The same with NumPy, whose overhead pays from a few hundred points on."""
-    import numpy as np
+def main(arguments: list[str]) -> None:
+    parser = Parser(
+        prog="python -m results.front", description="The front of COMET against bytes, of one run or several."
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run; several must share data and metric")
+    parser.add_argument("--bin", action="append", default=[], help="only this bin; may be repeated")
+    parser.add_argument("--per-bin", action="store_true", help="the front of each bin by itself, one after the other")
+    parser.add_argument("--format", choices=sorted(FORMATS), default="text")
+    parser.add_argument("--out", type=Path, help="write into this file instead of printing")
+    given = parser.parse_args(arguments)
 
-    sizes, scores = np.asarray(points, dtype=float).reshape(-1, 2).T
-    order = np.lexsort((-scores, sizes))  # stable: of equal points the first comes first
-    ordered = scores[order]
-    before = np.fmax.accumulate(np.concatenate([[-np.inf], ordered]))[:-1]
-    return [int(index) for index in order[ordered > before]]
-
-
-def comparable(candidate: Candidate) -> bool:
-    """Whether a candidate's COMET may stand beside others': scored on all segments, and a number."""
-    return candidate.status == SCORED and math.isfinite(candidate.comet)
-
-
-def front(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """The scored candidates no other beats, by rising bytes."""
-    scored = [c for c in candidates if comparable(c)]
-    return [scored[index] for index in front_indices([(c.bytes, c.comet) for c in scored])]
-
-
-def hypervolume(points: Sequence[Point], worst: Point) -> float:
-    """Area dominated by the points and better than `worst` = (most bytes, least COMET)."""
-    most_bytes, least = worst
-    inside = [points[i] for i in front_indices(points) if points[i][0] < most_bytes and points[i][1] > least]
-    area = 0.0
-    for index, (size, score) in enumerate(inside):
-        right = inside[index + 1][0] if index + 1 < len(inside) else most_bytes
-        area += (right - size) * (score - least)
-    return area
+    runs = [Run.open(folder) for folder in given.runs]
+    found = together(runs)
+    bins = runs[0].all_bins
+    asked = [named(name, bins) for name in given.bin] or (list(bins) if given.per_bin else [])
+    best = [c for each in asked for c in front(inside(found, each[1], each[2]))] if asked else front(found)
+    if not best:
+        scored = sum(comparable(c) for c in found)
+        raise Refusal(f"the front is empty: {scored} of {len(found)} candidates were scored, none of them here")
+    text = FORMATS[given.format](best)
+    if given.out is not None:
+        write_atomically(given.out, text)
+        return
+    sys.stdout.write(text)
+    if given.format == "text":
+        top = runs[0].original.comet if runs[0].original and comparable(runs[0].original) else 1.0
+        shares = [f"{each[0]} {hypervolume_of(found, [each], top):.4f}" for each in asked or runs[0].bins]
+        print(f"\n{len(best)} of {len(found)} candidates; hypervolume (share of bin × the original's COMET):", end=" ")
+        print(", ".join(shares) or "no bin")
 
 
-def hypervolume_of(candidates: Iterable[Candidate], bins: Sequence[tuple[str, int, int]], top: float) -> float:
-    """Share of (bins × COMET from 0 to `top`) that the candidates inside the bins dominate."""
-    scored = [c for c in candidates if comparable(c)]
-    area = total = 0.0
-    for _, low, high in bins:
-        area += hypervolume([(c.bytes, c.comet) for c in scored if low <= c.bytes < high], (high, 0.0))
-        total += (high - low) * top
-    return area / total if total else 0.0
-
-
-class Front:
-    """A front that grows by one candidate at a time, in O(log n) where nothing changes. Equal to `front` of all."""
-
-    def __init__(self, candidates: Iterable[Candidate] = ()) -> None:
-        self.members: list[Candidate] = []
-        self._sizes: list[int] = []
-        for candidate in candidates:
-            self.add(candidate)
-
-    def add(self, candidate: Candidate) -> bool:
-        """Whether the candidate is now on the front; those it beats are gone from it."""
-        if not comparable(candidate):
-            return False
-        at = bisect_right(self._sizes, candidate.bytes)  # members before it are no larger
-        if at and self.members[at - 1].comet >= candidate.comet:
-            return False
-        start = bisect_left(self._sizes, candidate.bytes)
-        end = start
-        while end < len(self.members) and self.members[end].comet <= candidate.comet:
-            end += 1
-        self.members[start:end] = [candidate]
-        self._sizes[start:end] = [candidate.bytes]
-        return True
-
-
-def knee_index(points: Sequence[Point]) -> int:
-    """Of a front by rising bytes, the point farthest above the line from its first to its last, bytes by their
-    logarithm and both axes scaled to 1: past it, more bytes buy less than the average. Needs three points."""
-    assert len(points) > 2
-    x = [math.log(max(size, 1)) for size, _ in points]
-    y = [score for _, score in points]
-    width, height = x[-1] - x[0], y[-1] - y[0]
-    above = [(b - y[0]) / height - (a - x[0]) / width for a, b in zip(x, y, strict=True)]
-    return max(range(len(points)), key=lambda i: (above[i], -i))
-
-
-if __name__ == "__main__":
-    from compress.command import run
-    from results.fronts import main
-
-    sys.exit(run(main))
+def inside(candidates: list[Candidate], low: int, high: int) -> list[Candidate]:
+    return [c for c in candidates if low <= c.bytes < high]

@@ -16,15 +16,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compress.command import Parser
+from compress.cli import Parser
 from compress.errors import Refusal
+from results.atomic_write import full_disk
 from results.candidate import Candidate
-from results.files import full_disk
-from results.mixing import check_same, labels
-from results.pareto import write_front
+from results.compatibility import check_same, labels
+from results.front_csv import write_front
 from results.report import write_report
 from results.runs import ORIGINAL, RECOVERED, TABLE, Run
-from results.table import Table
+from results.table.storage import Table
 
 ALIKE = ("model", "lang", "data", "comet", "segments", "max_new_tokens", "chat")
 ROWS = 512  # written at once
@@ -113,6 +113,6 @@ def _copy_policy(run: Run, candidate: Candidate, folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    from compress.command import run as command
+    from compress.cli import run as command
 
     sys.exit(command(main))

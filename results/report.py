@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from results.atomic_write import write_atomically
 from results.bins import BinRange
 from results.candidate import Candidate
-from results.exhibit import exhibit, shown_bins
-from results.files import write_atomically
-from results.page import page
-from results.picture import render
+from results.html.data import exhibit, shown_bins
+from results.html.page import page
+from results.html.plots import render
 from results.runs import Run
 
 
@@ -38,7 +38,7 @@ def write_report(
 
 
 def main(arguments: list[str]) -> None:
-    from compress.command import Parser
+    from compress.cli import Parser
     from compress.errors import Refusal
 
     parser = Parser(prog="python -m results.report", description="Write report.html, pareto.png and pareto.svg.")
@@ -60,6 +60,6 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from compress.command import run as command
+    from compress.cli import run as command
 
     sys.exit(command(main))

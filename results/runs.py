@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from compress.errors import Refusal
 from results.bins import BinRange, bins_of
 from results.candidate import Candidate
-from results.front import front
-from results.parts import all_parts
-from results.table import Table
+from results.pareto import front
+from results.table.parts import all_parts
+from results.table.storage import Table
 
 if TYPE_CHECKING:
     from compress import Policy

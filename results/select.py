@@ -10,14 +10,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from compress.command import Parser
+from compress.cli import Parser
 from compress.errors import Refusal
 from results.bins import named
 from results.candidate import Candidate
-from results.choosing import RULES, Choice, choose
 from results.formats import as_dict
-from results.pareto import to_text
+from results.front_csv import to_text
 from results.runs import Run
+from results.selection import RULES, Choice, choose
 
 ALL = ("best", "within:0.01", "knee", "like-original")
 
@@ -73,6 +73,6 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from compress.command import run as command
+    from compress.cli import run as command
 
     sys.exit(command(main))

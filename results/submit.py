@@ -9,19 +9,19 @@ import json
 import sys
 from pathlib import Path
 
-from compress.command import Parser
+from compress.cli import Parser
 from compress.errors import Refusal
-from results import history
+from results.atomic_write import write_atomically
 from results.bins import bins_of
-from results.declaration import declare
-from results.files import write_atomically
-from results.recheck import Settings
-from results.submission import YEARS, check_bin, check_free, check_lines, planned, write
+from results.shipping import provenance as history
+from results.shipping.declaration import declare
+from results.shipping.submission import YEARS, check_bin, check_free, check_lines, planned, write
+from results.shipping.verify import Settings
 
 
 def main(arguments: list[str]) -> None:
-    from compress.bins import BINS
-    from evaluate.conditions import CONDITIONS
+    from compress.sizes import BINS
+    from evaluate.data.conditions import CONDITIONS
 
     parser = Parser(
         prog="python -m results.submit",
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
 
     from compress import Artifact
-    from evaluate.dataset import open_data
+    from evaluate.data.dataset import open_data
 
     wanted = planned(given.team, given.lang, given.bin, given.condition, given.type, given.year, given.out)
     opened = Artifact.open(given.artifact)
@@ -78,9 +78,9 @@ def main(arguments: list[str]) -> None:
 
 def hypotheses(given: object, made: dict[str, object]) -> list[str]:
     """Those of --hyp, or the artifact's own."""
-    from evaluate.lines import read_lines
+    from evaluate.data.lines import read_lines
     from results.export import device
-    from results.recheck import translations
+    from results.shipping.verify import translations
 
     options = vars(given)
     if options["hyp"] is not None:
@@ -101,6 +101,6 @@ def hypotheses(given: object, made: dict[str, object]) -> list[str]:
 
 
 if __name__ == "__main__":
-    from compress.command import run as command
+    from compress.cli import run as command
 
     sys.exit(command(main))

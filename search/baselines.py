@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import compress
 from compress import Policy
-from compress.anatomy import Anatomy
 from compress.errors import Refusal
-from search.space import Space
+from compress.model.structure import Anatomy
+from search.space.space import Space
 
 
 def uniform(source: compress.Source, level: str) -> Policy:
@@ -20,11 +20,11 @@ def uniform(source: compress.Source, level: str) -> Policy:
 def baselines(source: compress.Source, levels: Sequence[str]) -> dict[str, Policy]:
     """Recipe name → policy. Recipes made for another shape of model (`moslem-de`: 32 layers) are left out."""
     found: dict[str, Policy] = {}
-    for name in compress.recipes.names():
+    for name in compress.policy.recipes.names():
         if name != name.lower():
             continue  # `drop:LIST` and the like are forms, not recipes
         try:
-            found[name] = compress.recipes.recipe(name, source.anatomy, source.digest)
+            found[name] = compress.policy.recipes.recipe(name, source.anatomy, source.digest)
         except Refusal:
             continue
     for level in levels:

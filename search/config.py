@@ -67,7 +67,7 @@ class Config:
 
     def parts(self, segments: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Segments of the rung "part" and the rest; none in the part where there is no such rung."""
-        from search.rungs import choose_part
+        from search.pruning import choose_part
 
         return choose_part(segments) if "part" in self.rungs else ((), tuple(range(segments)))
 

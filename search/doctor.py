@@ -95,7 +95,7 @@ def check_model(model: str) -> Finding:
 
 def check_comet(comet: str) -> Finding:
     import embedded
-    from evaluate.comet import Comet
+    from evaluate.metrics.comet import Comet
 
     try:
         scorer = Comet(str(embedded.COMET) if comet == "embedded" else comet, threads=1)

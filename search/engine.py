@@ -21,24 +21,24 @@ from cluster.worker import original_policy
 from compress import Policy
 from compress.codecs import codec
 from compress.errors import Refusal
-from compress.vocabulary import FULL
+from compress.model.vocabulary import FULL
 from results.candidate import FAILED, SCORED, Candidate
-from search import sense
-from search.asking import SEARCH, Asking
 from search.baselines import single_drops, without
 from search.bins import Bin
 from search.config import Config
-from search.damage import Belief
-from search.fit import Fitter
-from search.folder import RunFolder
-from search.groups import tie, tie_sensitivities
-from search.iterative import IterativePruning, dropped_last, lm_layers
+from search.iterative_pruning import IterativePruning, dropped_last, lm_layers
 from search.progress import Progress
 from search.recorder import Recorder, Tried, parameters_left
-from search.sampler import HouseSampler
-from search.searcher import EngineSearch, Job, Phase
-from search.space import DEFAULT_LEVELS, Space, make_space, with_vocabularies
-from search.standing import Standing
+from search.run_dir import RunFolder
+from search.sampling import sensitivity as sense
+from search.sampling.bayesian import HouseSampler
+from search.sampling.quality_model import Belief
+from search.space.constraint import Fitter
+from search.space.groups import tie, tie_sensitivities
+from search.space.space import DEFAULT_LEVELS, Space, make_space, with_vocabularies
+from search.status import Standing
+from search.tuning.searcher import EngineSearch, Job, Phase
+from search.tuning.trials import SEARCH, Asking
 
 ORIGINAL, PRUNING = "original", "iterative-pruning"
 NEAR = (0.5, 2.0)  # uniform levels are scored from half a bin's lower bound to twice its upper one

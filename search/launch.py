@@ -12,13 +12,14 @@ from cluster.jobs import Context
 from compress import Policy
 from compress.codecs.raw import FORMATS
 from compress.errors import Refusal
-from results.pareto import to_text
-from search import reach, vocabularies
+from results.front_csv import to_text
 from search.bins import Bin
 from search.config import Config
-from search.folder import RunFolder
 from search.progress import Progress
-from search.space import DEFAULT_LEVELS
+from search.run_dir import RunFolder
+from search.space import bounds as reach
+from search.space import vocabularies
+from search.space.space import DEFAULT_LEVELS
 
 STORE = ".store"  # in the folder of runs: variants are shared by all of them
 SCORES = "scores.sqlite"
@@ -64,7 +65,7 @@ def launch(prepared: Prepared) -> int:
     """Runs to the end or to an interrupt; returns the exit code."""
     from cluster import session
     from search.engine import Engine
-    from search.tuning import run_tune
+    from search.tuning.tuner import run_tune
 
     config, progress = prepared.config, prepared.progress
     joined = session.connect(config.address, config.threads)
@@ -141,7 +142,7 @@ def _start_scorers(prepared: Prepared, workers: int, gpus: float) -> tuple[list[
 def _signature(prepared: Prepared, handles: list[object]) -> str:
     """Waits for the first scorer, which starts while the workers do. A missing COMET is told here."""
     from cluster.scorer import identify
-    from evaluate.metrics import signature_of
+    from evaluate.metrics.mt import signature_of
 
     return signature_of(identify(handles[0]), prepared.data_signature, prepared.config.max_new_tokens)
 

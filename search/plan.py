@@ -14,13 +14,13 @@ from typing import Any, cast
 
 import compress
 from compress.errors import Refusal
-from compress.fixed import fixed_files
-from search import vocabularies
+from compress.model.aux_files import fixed_files
 from search.bins import Bin, bins_of, scale_for
 from search.config import Config
-from search.fit import out_of_reach
-from search.iterative import IterativePruning, lm_layers
-from search.space import DEFAULT_LEVELS
+from search.iterative_pruning import IterativePruning, lm_layers
+from search.space import vocabularies
+from search.space.constraint import out_of_reach
+from search.space.space import DEFAULT_LEVELS
 
 NOMINAL = {"raw": 16.0, "int8": 8.1, "nf4": 4.13, "digits:2": 5.0, "digits:3": 8.3}  # bits a weight
 MARGIN = 0.1  # of nominal sizes
@@ -62,7 +62,7 @@ def folder_of(model: str) -> Path:
 
 def anatomy_of(model: str) -> tuple[compress.Anatomy, int]:
     """The map of a model from its config, on the meta device, and the bytes of its parameters as stored."""
-    from compress.skeleton import build_skeleton, config_from_dict
+    from compress.model.meta_model import build_skeleton, config_from_dict
 
     path = folder_of(model) / "config.json"
     if not path.exists():
@@ -178,7 +178,7 @@ def describe(config: Config, plan: Outline) -> list[str]:
 def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]:
     per_unit = len(plan.levels) if config.sensitivities == "full" else 2
     sensed = choices[0] * per_unit + choices[1] + max(len(plan.tokens) - 1, 0)
-    recipes = (len(compress.recipes.names()) + len(plan.levels)) if config.baselines else 0
+    recipes = (len(compress.policy.recipes.names()) + len(plan.levels)) if config.baselines else 0
     layers = lm_layers(plan.anatomy) if any(layer.stack == "lm" for layer in plan.anatomy.layers) else ()
     rounds = len(layers) // 4 if config.baselines and config.drop else 0
     pruning = IterativePruning(layers, rounds=rounds).evaluations if rounds and len(layers) - 2 >= rounds else 0

@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from compress.command import Parser, run
+from compress.cli import Parser, run
 from compress.errors import Refusal
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
     if given.train is None:
         if given.data != "embedded":
             raise Refusal("--train is missing: name the data to train on, such as acl6060:DIR with --train-split dev")
-        from search.recovery.speech import speak
+        from search.recovery.synthetic_speech import speak
 
         refuse_kind(system, text=False)
         if not given.out.exists():  # before minutes of speaking

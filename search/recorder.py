@@ -14,14 +14,14 @@ from typing import Any
 
 import compress
 from compress import Policy
-from compress.vocabulary import trim
-from evaluate.metrics import interval
+from compress.model.vocabulary import trim
+from evaluate.metrics.mt import interval
 from results.candidate import FAILED, SCORED, STOPPED, Candidate
-from results.front import Front, hypervolume
-from results.pareto import write_front
-from results.table import Table
+from results.front_csv import write_front
+from results.pareto import Front, hypervolume
+from results.table.storage import Table
 from search.bins import Bin, bin_of
-from search.folder import RunFolder
+from search.run_dir import RunFolder
 
 NAN = math.nan
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from compress.command import Parser, run
+from compress.cli import Parser, run
 from compress.errors import Refusal
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -80,7 +80,7 @@ def chosen(path: Path, rule: str, candidates: str | None, top: int, bin_name: st
 
 def ranked(found: Any, rule: str, among: Sequence[Any], top: int) -> list[Any]:
     """The first of a rule, the first without that one, and so on; what is recovered already is not begun with."""
-    from results.choosing import choose
+    from results.selection import choose
 
     left = [c for c in among if not c.parent and c.candidate != "original"]
     taken: list[Any] = []
@@ -121,7 +121,7 @@ def lessons(given: Any, config: Any, runs: Path) -> tuple[str, str]:
     if given.train:
         return given.train, given.train_split or "train"
     if config.data == "embedded":
-        from search.recovery.speech import speak
+        from search.recovery.synthetic_speech import speak
 
         return f"manifest:{speak(runs / '.speech').resolve()}", "train"
     return config.data, given.train_split or "dev"
@@ -131,11 +131,11 @@ def main(arguments: list[str]) -> None:
     given = parser().parse_args(arguments)
     from dataclasses import replace
 
-    from evaluate.conditions import CONDITIONS
+    from evaluate.data.conditions import CONDITIONS
     from search.config import Config
-    from search.folder import RunFolder
     from search.recovery.data import open_lessons
     from search.recovery.methods import parse
+    from search.run_dir import RunFolder
 
     methods = parse(given.methods)
     told = settings(given.set)
@@ -165,14 +165,14 @@ def launch(
     from cluster import session
     from cluster.scorer import identify, start_scorers
     from cluster.worker import model_folder
-    from evaluate.dataset import open_data
-    from evaluate.metrics import data_signature, signature_of
-    from results.pareto import to_text
+    from evaluate.data.dataset import open_data
+    from evaluate.metrics.mt import data_signature, signature_of
+    from results.front_csv import to_text
     from results.report import write_report
     from search.bins import bins_of
     from search.launch import SCORES, STORE, room, store_of
     from search.recorder import Recorder
-    from search.recovery.board import Asked, Where, recover_run
+    from search.recovery.runner import Asked, Where, recover_run
 
     if config.data == "embedded" and config.comet == "embedded":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from compress.errors import Refusal
-from search.arguments import parser, to_config
+from search.command_line import parser, to_config
 from search.config import Config
 from search.progress import Progress
 
@@ -53,16 +53,16 @@ def search(config: Config, resume: bool = False) -> int:
     import compress
     import embedded
     from cluster.worker import model_folder
-    from evaluate.comet import check_comet
-    from evaluate.conditions import check_condition
-    from evaluate.dataset import open_data
-    from evaluate.metrics import data_signature
-    from search import sense
+    from evaluate.data.conditions import check_condition
+    from evaluate.data.dataset import open_data
+    from evaluate.metrics.comet import check_comet
+    from evaluate.metrics.mt import data_signature
     from search.baselines import baselines
     from search.bins import bins_of
-    from search.folder import RunFolder
     from search.launch import Prepared, launch, settle
-    from search.space import DEFAULT_LEVELS
+    from search.run_dir import RunFolder
+    from search.sampling import sensitivity as sense
+    from search.space.space import DEFAULT_LEVELS
 
     for level in config.levels:
         compress.codecs.codec(level)

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from compress.command import Parser, run
+from compress.cli import Parser, run
 from compress.errors import Refusal
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -83,7 +83,7 @@ def teach(
     from cluster.worker import model_folder
     from compress.recovery.loop import Training
     from compress.recovery.settings import Settings
-    from evaluate.batches import is_chat
+    from evaluate.decoding.batches import is_chat
     from search.recovery.data import open_lessons, prepared
 
     settings = Settings().but(**(told or {}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from compress.codecs import digits, ffn, grid, int8, nf4, raw, rtn  # noqa: F401  (they register themselves)
 from compress.codecs.base import Codec
 from compress.codecs.encoded import Encoded, decode, encode
-from compress.codecs.grid import has_trellis, rate_of, with_trellis
+from compress.codecs.grid.grid import has_trellis, rate_of, with_trellis
 from compress.codecs.registry import canonical, codec, names, register
 
 __all__ = [

@@ -14,7 +14,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from compress.codecs.frames import join, split
+from compress.codecs.length_prefix import join, split
 from compress.codecs.statistics import Statistics
 from compress.errors import Refusal
 

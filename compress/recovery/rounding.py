@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from compress.lattice import Lattice
+from compress.codecs.grid.integers import Lattice
 
 GAIN = 20.0  # cells that a trained value of 1 moves: at a learning rate of 1e-3 a fiftieth of a cell an update
 

@@ -1,4 +1,4 @@
-"""One trainable factor a matrix: what `grid@R` can take up without a byte more (`compress.scales`)."""
+"""One trainable factor a matrix: what `grid@R` can take up without a byte more (`compress.codecs.grid.scales`)."""
 
 from __future__ import annotations
 

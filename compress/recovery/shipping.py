@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.adapters import Adapter, encode_adapter
-from compress.anatomy import Anatomy, Unit
+from compress.artifact.adapters import Adapter, encode_adapter
+from compress.calibration.hessians import statistics
 from compress.codecs import codec
+from compress.codecs.grid.scales import can_rescale, rescaled
 from compress.codecs.nf4 import BLOCK
 from compress.codecs.statistics import Statistics
 from compress.errors import Refusal
-from compress.hessians import statistics
-from compress.policy import Policy
-from compress.scales import can_rescale, rescaled
-from compress.source import Source
-from compress.store import Store
-from compress.variant import Wanted, build, variant_key
+from compress.model.source import Source
+from compress.model.structure import Anatomy, Unit
+from compress.policy.policy import Policy
+from compress.policy.store import Store
+from compress.policy.variant import Wanted, build, variant_key
 
 
 def names_now(anatomy: Anatomy, dropped: tuple[str, ...]) -> dict[str, str]:

@@ -13,9 +13,9 @@ from torch import Tensor
 from compress.errors import Refusal
 from compress.recovery.batches import taught
 from compress.recovery.losses import IGNORE
-from evaluate.batches import prepare
-from evaluate.conditions import check_condition, check_disjoint, split_by_talk
-from evaluate.dataset import DataSet, open_data
+from evaluate.data.conditions import check_condition, check_disjoint, split_by_talk
+from evaluate.data.dataset import DataSet, open_data
+from evaluate.decoding.batches import prepare
 
 Made = TypeVar("Made")
 HELD_OUT = 0.15  # of the segments, in whole talks

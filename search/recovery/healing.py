@@ -7,13 +7,13 @@ from pathlib import Path
 
 import compress
 from compress import Policy, Recovered, Recovery
-from compress.recovered import JSON
+from compress.artifact.recovered import JSON
 from compress.recovery import shipping
 from search.recovery import data as lessons_
+from search.recovery.job import Teacher, original
 from search.recovery.methods import WHOLE, method, size_of
 from search.recovery.stages import Stage, do_stage
 from search.recovery.task import Say, Task
-from search.recovery.work import Teacher, original
 
 
 def heal(

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import compress
 from compress import Policy, Recovered, Recovery
+from compress.codecs.grid.integers import Lattice, has_integers, lattices, with_integers
 from compress.errors import Refusal
-from compress.lattice import Lattice, has_integers, lattices, with_integers
 from compress.recovery import lora, rounding, scaling, shipping
 from compress.recovery.loop import Training
 from compress.recovery.matching import Match
 from compress.recovery.settings import Settings
-from evaluate.dataset import DataSet
+from evaluate.data.dataset import DataSet
 from search.recovery import data as lessons_
-from search.recovery import hearing
+from search.recovery import encoder_states as hearing
 from search.recovery.methods import ADAPTERS, CHEAP, CODES, EMBEDDED, WHOLE, Method, size_of
 from search.recovery.task import Say, Task
 
@@ -26,7 +26,7 @@ DIGITS = 64  # bytes by which a manifest may grow, since it tells sizes
 LM = "lm"  # the stack whose hidden states a model tells
 
 if TYPE_CHECKING:
-    from search.recovery.work import Teacher
+    from search.recovery.job import Teacher
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def heard(
 
 def unquantised(policy: Policy, source: compress.Source) -> Policy:
     """The same layers and vocabulary, every weight as the checkpoint has it; pruned FFNs stay narrow."""
-    from search.recovery.work import original
+    from search.recovery.job import original
 
     plain = original(source, policy.dropped).levels
     levels = {}

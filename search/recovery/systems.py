@@ -10,19 +10,19 @@ from typing import Any
 import compress
 from compress import Policy, Recovered, Recovery
 from compress.errors import Refusal
-from compress.recipes import recipe
-from evaluate.batches import is_chat, prepare
-from evaluate.cleanup import clean
-from evaluate.closeness import append_translations
-from evaluate.metrics import chrf
-from evaluate.translate import translate
-from results.files import write_atomically
-from search import iterative
+from compress.policy.recipes import recipe
+from evaluate.decoding.batches import is_chat, prepare
+from evaluate.decoding.cleanup import clean
+from evaluate.decoding.generate import translate
+from evaluate.metrics.divergence import append_translations
+from evaluate.metrics.mt import chrf
+from results.atomic_write import write_atomically
+from search import iterative_pruning as iterative
 from search.recovery import data as lessons_
 from search.recovery import healing
+from search.recovery.job import original, recover, reporting, scored, size
 from search.recovery.methods import EMBEDDED, size_of
 from search.recovery.task import Score, Task
-from search.recovery.work import original, recover, reporting, scored, size
 
 CALIBRATED_ON = 96  # segments
 SETTINGS = "settings.json"
@@ -241,7 +241,7 @@ class Build:
 
     def scorer(self) -> tuple[Score, Any]:
         import embedded
-        from evaluate.comet import DEFAULT, Comet
+        from evaluate.metrics.comet import DEFAULT, Comet
 
         name = self.given.comet or ("embedded" if self.given.data == "embedded" else DEFAULT)
         found = Comet(str(embedded.COMET) if name == "embedded" else name, gpus=int(self.device == "cuda"))

@@ -16,7 +16,7 @@ import ray
 import yaml
 
 from cluster import wait
-from search.arguments import parser, to_config
+from search.command_line import parser, to_config
 from tests.cluster.nodes import free_port
 
 ROOT = Path(__file__).parent.parent.parent

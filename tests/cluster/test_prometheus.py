@@ -36,7 +36,7 @@ session.connect(None, 1)
 
 @ray.remote(num_cpus=0)
 def trains():
-    from search.recovery.board import Meter
+    from search.recovery.runner import Meter
     meter = Meter("live")
     for step in range(100000):
         held_out = {"held_out": 0.25} if step == 0 else {}  # a checkpoint, once

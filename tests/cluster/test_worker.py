@@ -97,11 +97,11 @@ def test_sensitivities(worker: Worker) -> None:
 
 
 def test_a_trimmed_policy_translates_and_scores_as_its_artifact_does(worker: Worker, tmp_path: Path) -> None:
-    from compress.packing import pack
-    from evaluate.batches import prepare
-    from evaluate.cleanup import clean
+    from compress.pack import pack
+    from evaluate.decoding.batches import prepare
+    from evaluate.decoding.cleanup import clean
+    from evaluate.decoding.generate import translate
     from evaluate.models import load_model
-    from evaluate.translate import translate
 
     last(worker, jobs.score(None))  # batches and drafts of the whole vocabulary lie ready
     policy = replace(original_policy(worker.source), vocabulary="scripts:en,de", dropped=("lm.3",))

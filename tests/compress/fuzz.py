@@ -23,16 +23,16 @@ from typing import Any
 
 import torch
 
-from compress.artifact import Artifact, load
+from compress.artifact.artifact import Artifact, load
+from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Part
 from compress.codecs import Encoded, decode, encode
 from compress.codecs.lossless import zstd_decode, zstd_encode
 from compress.errors import Refusal
-from compress.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Part
-from compress.packing import pack
-from compress.policy import Policy
-from compress.recipes import recipe
-from compress.source import Source
-from compress.store import Store, checksum
+from compress.model.source import Source
+from compress.pack import pack
+from compress.policy.policy import Policy
+from compress.policy.recipes import recipe
+from compress.policy.store import Store, checksum
 
 LEVELS = ["raw:bf16", "int8", "nf4", "digits:2", "rtn:3:g16", "grid@0.5", "grid@2.5", "grid@8", "ffn:0.8+grid@3"]
 LEVELS += ["grid@3:trellis"]

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import compress
-from compress.policy import Policy
-from compress.recipes import recipe
-from compress.source import Source
+from compress.model.source import Source
+from compress.policy.policy import Policy
+from compress.policy.recipes import recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import embedded
-from compress.assemble import processor_of
+from compress.artifact.assemble import processor_of
 from compress.errors import Refusal
-from compress.source import Source
+from compress.model.source import Source
 from tests.compress.fuzz import fuzz
 
 

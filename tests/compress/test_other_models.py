@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from compress.artifact import load
-from compress.calibration import calibrate
-from compress.ledger import Ledger
-from compress.packing import pack
-from compress.policy import Policy
-from compress.recipes import recipe
+from compress.artifact.artifact import load
+from compress.calibration.calibrate import calibrate
+from compress.model.source import Source
+from compress.pack import pack
+from compress.policy.ledger import Ledger
+from compress.policy.policy import Policy
+from compress.policy.recipes import recipe
+from compress.policy.store import Store
 from compress.resident import Resident
-from compress.source import Source
-from compress.store import Store
-from compress.unpacking import unpack
+from compress.unpack import unpack
 from tests.compress.tiny import tiny_tokenizer
 
 

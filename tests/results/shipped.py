@@ -8,9 +8,9 @@ from typing import Any
 
 import compress
 import embedded
-from evaluate.metrics import interval
+from evaluate.metrics.mt import interval
 from results.candidate import Candidate
-from results.recheck import Settings, recheck
+from results.shipping.verify import Settings, recheck
 from tests.results.examples import candidate, make_run
 
 SEGMENTS = 4

@@ -12,7 +12,7 @@ import pytest
 
 from compress.errors import Refusal
 from results.runs import Run
-from results.table import Table
+from results.table.storage import Table
 from tests.results.examples import add_model, candidate, make_run
 
 ROOT = Path(__file__).parent.parent.parent
@@ -150,7 +150,8 @@ def test_every_command_tells_it_in_one_line_and_ends_with_2(tmp_path: Path, comm
 
 
 def test_an_empty_front_and_a_candidate_that_is_not_there(tmp_path: Path) -> None:
-    from results import export, fronts, select
+    from results import export, select
+    from results import front as fronts
 
     folder = str(make_run(tmp_path / "run", [candidate("c1", status="failed")]))
     with pytest.raises(Refusal, match="the front is empty: 0 of 1 candidates were scored"):

@@ -1,50 +1,112 @@
-"""`pareto.csv`: its columns are a promise."""
+"""The front and its hypervolume, against brute force and against Optuna's."""
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
+import math
+from random import Random
+from typing import Any
 
-from results.pareto import COLUMNS, to_csv, to_text, write_front
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from results.candidate import Candidate
+from results.pareto import Front, _by_arrays, _by_loop, front, front_indices, hypervolume, hypervolume_of, knee_index
 from tests.results.examples import candidate
 
-PROMISED = (
-    "candidate,recipe,bin,bytes,gb,comet,comet_low,comet_high,chrf,bleu,segments,parameters,bits_per_weight,"
-    "layers_dropped,vocabulary,seconds_per_segment,policy,signature"
-)
+points = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=25)
 
 
-def test_columns_are_the_promised_ones_in_order() -> None:
-    assert ",".join(COLUMNS) == PROMISED
-    assert to_csv([]).splitlines() == [PROMISED]
+def beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    return a[0] <= b[0] and a[1] >= b[1] and a != b
 
 
-def test_only_the_front_is_written_by_rising_bytes(tmp_path: Path) -> None:
-    path = tmp_path / "pareto.csv"
+@settings(deadline=None)
+@given(points)
+def test_front_is_what_nothing_beats(found: list[tuple[int, int]]) -> None:
+    kept = front_indices(found)
+    for index, point in enumerate(found):
+        beaten = any(beats(other, point) for other in found)
+        twin = any(found[k] == point for k in kept)
+        assert twin != beaten
+        assert not (beaten and index in kept)
+    assert len({found[k] for k in kept}) == len(kept), "equal points are kept once"
+    assert [found[k][0] for k in kept] == sorted(found[k][0] for k in kept)
+
+
+@settings(deadline=None)
+@given(points)
+def test_hypervolume_counts_dominated_cells(found: list[tuple[int, int]]) -> None:
+    worst = (10, 2)
+    cells = sum(
+        any(size <= x and score >= y + 1 for size, score in found) for x in range(worst[0]) for y in range(worst[1], 12)
+    )
+    assert hypervolume(found, worst) == cells
+
+
+@settings(deadline=None)
+@given(points.filter(lambda p: len(p) > 0))
+def test_hypervolume_agrees_with_optuna(found: list[tuple[int, int]]) -> None:
+    from optuna._hypervolume import compute_hypervolume
+
+    losses = np.array([(size, -score) for size, score in found], dtype=float)
+    reference = np.array([13.0, 1.0])
+    assert hypervolume(found, (13.0, -1.0)) == compute_hypervolume(losses, reference)
+
+
+def test_nothing_gives_nothing() -> None:
+    assert front_indices([]) == []
+    assert hypervolume([], (1.0, 0.0)) == 0.0
+
+
+@settings(deadline=None)
+@given(points, st.randoms())
+def test_a_growing_front_is_the_front_of_all(found: list[tuple[int, int]], chance: Random) -> None:
+    everything: list[Candidate] = []
+    growing = Front()
+    for number, (size, comet) in enumerate(found):
+        status = chance.choice(["scored", "scored", "stopped", "failed"])
+        added = candidate(f"c{number}", size, float(comet), status=status)
+        before = [c.candidate for c in growing.members]
+        changed = growing.add(added)
+        everything.append(added)
+        assert changed == (before != [c.candidate for c in growing.members])
+        assert growing.members == front(everything)
+
+
+def test_what_was_not_scored_on_everything_is_never_on_the_front() -> None:
     found = [
-        candidate("c3", 300, 0.9),
-        candidate("c1", 100, 0.5),
-        candidate("c2", 200, 0.4),
-        candidate("c4", 50, 0.99, status="failed"),
+        candidate("stopped", 10, 0.99, status="stopped", rung="part"),
+        candidate("failed", 10, 0.99, status="failed"),
+        candidate("nan", 10, math.nan),
+        candidate("scored", 20, 0.5),
     ]
-    write_front(found, path)
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert [row["candidate"] for row in rows] == ["c1", "c3"]
-    assert rows[0]["bytes"] == "100"
-    assert rows[0]["gb"] == "0.000000"
-    assert float(rows[1]["comet"]) == 0.9
+    assert [c.candidate for c in front(found)] == ["scored"]
+    assert hypervolume_of(found, [("Bin5", 0, 40)], 1.0) == 0.25
 
 
-def test_an_unchanged_front_is_not_rewritten(tmp_path: Path) -> None:
-    path = tmp_path / "pareto.csv"
-    write_front([candidate("c1")], path)
-    before = path.stat().st_mtime_ns
-    write_front([candidate("c1"), candidate("worse", 2000, 0.1)], path)
-    assert path.stat().st_mtime_ns == before
+def test_hypervolume_of_bins_counts_each_bin_by_itself() -> None:
+    found = [candidate("a", 10, 0.5), candidate("b", 30, 1.0)]
+    assert hypervolume_of(found, [("x", 0, 20), ("y", 20, 40)], 1.0) == (10 * 0.5 + 10 * 1.0) / 40
+    assert hypervolume_of(found, [], 1.0) == 0.0
 
 
-def test_text_has_a_line_a_candidate() -> None:
-    lines = to_text([candidate("c1"), candidate("c2")]).splitlines()
-    assert len(lines) == 3
-    assert len({len(line) for line in lines}) == 1, "columns are aligned"
+def test_the_knee_is_where_the_curve_bends() -> None:
+    sizes = [100, 200, 400, 800, 1600]
+    assert knee_index(list(zip(sizes, [0.1, 0.7, 0.8, 0.85, 0.9], strict=True))) == 1
+    assert knee_index(list(zip(sizes, [0.1, 0.2, 0.9, 0.91, 0.92], strict=True))) == 2
+
+
+@settings(deadline=None)
+@given(points)
+def test_arrays_and_the_loop_agree(found: list[tuple[int, int]]) -> None:
+    assert _by_arrays(found) == _by_loop(found)
+
+
+@settings(deadline=None)
+@given(points, st.data())
+def test_what_is_not_a_number_is_never_on_a_front(found: list[tuple[int, int]], data: Any) -> None:
+    mixed = [(size, math.nan if data.draw(st.booleans()) else float(score)) for size, score in found]
+    kept = [mixed[i] for i in _by_arrays(mixed)]
+    numbers = [point for point in mixed if not math.isnan(point[1])]
+    assert kept == [numbers[i] for i in _by_loop(numbers)]

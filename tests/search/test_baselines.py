@@ -10,7 +10,7 @@ import numpy as np
 import compress
 from cluster.worker import original_policy
 from search.baselines import single_drops, without
-from search.space import make_space
+from search.space.space import make_space
 from tests.compress.tiny import save_tiny
 
 

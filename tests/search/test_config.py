@@ -13,10 +13,10 @@ import pytest
 from compress import Policy
 from compress.codecs import has_trellis
 from compress.errors import Refusal
-from search.arguments import levels_of, parser, to_config
+from search.command_line import levels_of, parser, to_config
 from search.config import FREE_TO_CHANGE, Config, check_name
-from search.folder import RunFolder
-from search.space import DEFAULT_LEVELS
+from search.run_dir import RunFolder
+from search.space.space import DEFAULT_LEVELS
 
 
 def config(tmp_path: Path, **others: object) -> Config:
@@ -83,7 +83,7 @@ def test_a_name_that_exists_needs_resume_and_resume_needs_a_run(tmp_path: Path) 
 def test_a_run_in_use_by_a_living_process_is_refused(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from tests.search.test_config import config;"
-        "from search.folder import RunFolder; f = RunFolder(config(Path(sys.argv[1])), False);"
+        "from search.run_dir import RunFolder; f = RunFolder(config(Path(sys.argv[1])), False);"
         "print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)

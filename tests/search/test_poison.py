@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from results.candidate import Candidate
-from results.table import Table
+from results.table.storage import Table
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parent.parent.parent

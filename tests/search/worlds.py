@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from compress import Policy
-from search.allocate import Damage
-from search.damage import Sensitivities
-from search.fit import Fitter
-from search.space import Choice, Space, make_space, with_vocabularies
+from search.sampling.quality_model import Sensitivities
+from search.space.allocate import Damage
+from search.space.constraint import Fitter
+from search.space.space import Choice, Space, make_space, with_vocabularies
 
 BITS = {"grid@1": 1.0, "grid@2": 2.0, "grid@3": 3.0, "grid@4": 4.0, "int8": 8.0}
 FIXED = 700

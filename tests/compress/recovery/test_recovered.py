@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 import compress
-from compress.adapters import encode_adapter, thin_shapes
+from compress.artifact.adapters import encode_adapter, thin_shapes
+from compress.artifact.manifest import MANIFEST, WEIGHTS
 from compress.codecs import codec
+from compress.codecs.grid.scales import rescaled
 from compress.errors import Refusal
-from compress.manifest import MANIFEST, WEIGHTS
-from compress.scales import rescaled
 
 
 def size(folder: Path) -> int:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 import compress
 from compress.codecs import codec
+from compress.codecs.grid.integers import Lattice, lattices, with_integers
 from compress.errors import Refusal
-from compress.lattice import Lattice, lattices, with_integers
 from compress.recovery import lora, rounding, scaling, shipping
 from compress.recovery.batches import logits_of
 from compress.recovery.loop import Training

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import compress
-from compress.command import run
+from compress.cli import run
 from compress.errors import Refusal
 from search import published, recover, teach
 from search.recovery.systems import SYSTEMS, refuse_kind

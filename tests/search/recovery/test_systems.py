@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import compress
-from compress.command import run
+from compress.cli import run
 from compress.errors import Refusal
 from search import published
 from search.recovery import systems

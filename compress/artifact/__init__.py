@@ -1,0 +1,1 @@
+"""Artifacts: folders that hold a compressed model."""

@@ -1,0 +1,175 @@
+"""An artifact on disk, read with distrust: three plain files whose every size and checksum must agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compress.artifact.adapters import Adapter, merged
+from compress.artifact.assemble import as_model, processor_of
+from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Part, kept_order, unit_order
+from compress.artifact.unquantized import decode_kept
+from compress.codecs.lossless import check_ratio
+from compress.codecs.raw import DTYPES
+from compress.errors import Refusal
+from compress.model.aux_files import unpack_files
+from compress.model.meta_model import build_skeleton, config_from_dict
+from compress.model.structure import Anatomy, Unit, read_anatomy
+from compress.policy.store import checksum
+from compress.policy.variant import decode_unit
+
+_MOST_MANIFEST = 16 << 20
+
+
+class Artifact:
+    """A compressed model on disk. Open one with `Artifact.open(folder)`; nothing is decoded until asked for."""
+
+    def __init__(self, folder: Path, manifest: Manifest, manifest_bytes: int) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.manifest_bytes = manifest_bytes
+        self.policy = manifest.policy
+        self.files = unpack_files(self._read(FILES, 0, manifest.files))
+        self.config = self._config()
+        model = self.skeleton()
+        self.anatomy: Anatomy = read_anatomy(model)
+        check_ratio(self.anatomy.parameters, manifest.weight_bytes)
+        self.policy.check(self.anatomy)
+        self.units: list[Unit] = unit_order(self.anatomy, self.policy)
+        self.groups = kept_order(self.anatomy, self.policy)
+        if len(self.units) != len(manifest.units) or len(self.groups) != len(manifest.kept):
+            raise Refusal(
+                f"damaged artifact {folder}: its manifest holds {len(manifest.units)} units, "
+                f"its policy {len(self.units)}"
+            )
+        order = [unit.name for unit in self.units]
+        places = [order.index(a.unit) if a.unit in order else -1 for a in manifest.adapters]
+        if places != sorted(set(places)) or -1 in places:
+            raise Refusal(f"damaged artifact {folder}: its adapters are not in the order of its units")
+        self._shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Artifact:
+        folder = Path(folder)
+        if not (folder / MANIFEST).is_file():
+            raise Refusal(f"no artifact at {folder}: there is no {MANIFEST} in it")
+        sizes = _regular_files(folder)
+        if sizes[MANIFEST] > _MOST_MANIFEST:
+            raise Refusal(f"damaged artifact {folder}: a manifest of {sizes[MANIFEST]} bytes")
+        manifest = Manifest.from_bytes((folder / MANIFEST).read_bytes())
+        for name, wanted in ((WEIGHTS, manifest.weight_bytes), (FILES, manifest.files.nbytes)):
+            if sizes[name] != wanted:
+                raise Refusal(f"damaged artifact {folder}: {name} has {sizes[name]} bytes, its manifest says {wanted}")
+        return cls(folder, manifest, sizes[MANIFEST])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all files."""
+        return self.manifest_bytes + self.manifest.weight_bytes + self.manifest.files.nbytes
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the original was stored in."""
+        return DTYPES[self.manifest.dtype]
+
+    def skeleton(self) -> nn.Module:
+        return build_skeleton(config_from_dict(self.config))
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor of every layer that stays, by its name in the original, one unit at a time."""
+        at = 0
+        adapters = self._adapters()
+        for group, part in zip(self.groups, self.manifest.kept, strict=True):
+            names = self.anatomy.groups[group]
+            values = decode_kept(self._read(WEIGHTS, at, part), [self._shapes[name] for name in names])
+            at += part.nbytes
+            yield from zip(names, values, strict=True)
+        for unit, part in zip(self.units, self.manifest.units, strict=True):
+            payload = self._read(WEIGHTS, at, part)
+            at += part.nbytes
+            values = decode_unit(payload, unit, self.policy.levels[unit.name], self.dtype)
+            del payload
+            yield from zip(unit.tensors, merged(adapters, unit, values), strict=True)
+
+    def _adapters(self) -> dict[str, Adapter]:
+        """What training added, by unit."""
+        at = self.manifest.weight_bytes - sum(told.part.nbytes for told in self.manifest.adapters)
+        found = {}
+        for told in self.manifest.adapters:
+            found[told.unit] = Adapter(told.unit, told.level, told.rank, self._read(WEIGHTS, at, told.part))
+            at += told.part.nbytes
+        return found
+
+    def check(self) -> None:
+        """Read everything and compare checksums; decode nothing."""
+        at = 0
+        for part in self.manifest.weight_parts:
+            self._read(WEIGHTS, at, part)
+            at += part.nbytes
+
+    def _read(self, name: str, at: int, part: Part) -> bytes:
+        with open(self.folder / name, "rb") as file:
+            file.seek(at)
+            data = file.read(part.nbytes)
+        if len(data) != part.nbytes or checksum(data) != part.sum:
+            raise Refusal(f"damaged artifact {self.folder}: bytes {at} to {at + part.nbytes} of {name} have changed")
+        return data
+
+    def _config(self) -> dict[str, Any]:
+        try:
+            config = json.loads(self.files["config.json"])
+        except (KeyError, ValueError, RecursionError):
+            raise Refusal(f"damaged artifact {self.folder}: it holds no config.json") from None
+        if not isinstance(config, dict):
+            raise Refusal(f"damaged artifact {self.folder}: its config.json is not a table")
+        return config
+
+
+def load(
+    artifact: str | Path | Artifact, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
+) -> tuple[Any, Any]:
+    """The model of an artifact, ready for `generate`, and its processor (or tokenizer).
+
+    By default weights are held as the original stored them on a GPU, and in float32 on a CPU.
+    """
+    opened = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
+    model = as_model(
+        opened.skeleton(),
+        opened.anatomy,
+        opened.tensors(),
+        opened.policy.dropped,
+        working_dtype(opened.dtype, dtype, device),
+        device,
+        opened.files,
+    )
+    return model, processor_of(opened.files)
+
+
+def working_dtype(stored: torch.dtype, asked: torch.dtype | None, device: str | torch.device) -> torch.dtype:
+    """What a model is held in: as asked; else float32 on a CPU and the checkpoint's dtype elsewhere."""
+    if asked is not None:
+        return asked
+    return torch.float32 if torch.device(device).type == "cpu" else stored
+
+
+def _regular_files(folder: Path) -> dict[str, int]:
+    """Sizes by name; anything that is not one of the three plain files is refused."""
+    sizes = {}
+    for entry in os.scandir(folder):
+        if entry.name not in (MANIFEST, WEIGHTS, FILES):
+            raise Refusal(f"{folder} holds {entry.name[:60]!r}, which is no part of an artifact; remove it")
+        status = entry.stat(follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode):
+            raise Refusal(f"{folder}: {entry.name} is not a plain file")
+        sizes[entry.name] = status.st_size
+    missing = [name for name in (MANIFEST, WEIGHTS, FILES) if name not in sizes]
+    if missing:
+        raise Refusal(f"damaged artifact {folder}: {missing[0]} is missing")
+    return sizes

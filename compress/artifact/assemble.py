@@ -1,0 +1,114 @@
+"""From tensors and fixed files to a model and a processor that work: what loading and residents share."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compress.errors import Refusal, first_line
+from compress.model.layers import Stacks, set_tensor
+from compress.model.structure import Anatomy
+
+
+def as_model(
+    skeleton: nn.Module,
+    anatomy: Anatomy,
+    tensors: Iterable[tuple[str, Tensor]],
+    dropped: Iterable[str],
+    dtype: torch.dtype,
+    device: str | torch.device,
+    files: Mapping[str, bytes],
+) -> nn.Module:
+    """Fill a skeleton with tensors, take out the dropped layers, and make it ready to generate."""
+    for name, value in tensors:
+        set_tensor(skeleton, name, value.to(device, dtype))
+    Stacks(skeleton, anatomy).drop(dropped)
+    finish(skeleton, device, files)
+    return skeleton
+
+
+def finish(model: nn.Module, device: str | torch.device, files: Mapping[str, bytes]) -> None:
+    """Tie what is tied, move buffers, read the generation settings."""
+    from transformers import GenerationConfig
+
+    model.tie_weights()  # type: ignore[operator]
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = buffer.to(device)
+    missing = [name for name, value in model.named_parameters() if value.is_meta]
+    if missing:
+        raise Refusal(f"no weights for {missing[0]} ({len(missing)} tensors missing in all)")
+    if "generation_config.json" in files:
+        _table(files, "generation_config.json")
+        with tempfile.TemporaryDirectory() as folder:  # only from_pretrained makes one that generate takes
+            (Path(folder) / "generation_config.json").write_bytes(files["generation_config.json"])
+            try:
+                model.generation_config = GenerationConfig.from_pretrained(folder)
+            except Exception as error:  # transformers checks its values in many ways
+                raise Refusal(f"generation_config.json of this model is not one: {first_line(error)}") from None
+    model.eval()
+
+
+def processor_of(files: Mapping[str, bytes]) -> Any:
+    """The processor of a model with audio or images, the tokenizer of a text model; None without either."""
+    from transformers import AutoProcessor, AutoTokenizer
+
+    names = set(files)
+    if "preprocessor_config.json" in names:
+        _check_features(_table(files, "preprocessor_config.json"))
+    if "tokenizer.json" in names:
+        _check_merges(_table(files, "tokenizer.json"))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in files.items():
+            (Path(folder) / name).write_bytes(data)
+        try:
+            if names & {"preprocessor_config.json", "processor_config.json"}:
+                return AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+            if names & {"tokenizer.json", "vocab.json", "tokenizer.model", "vocab.txt"}:
+                return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # transformers raises anything; a panic of tokenizers is no Exception
+            raise Refusal(f"the processor of this model does not load: {first_line(error)}") from None
+    return None
+
+
+def _check_features(table: dict[str, Any]) -> None:
+    """Filter banks are computed from these numbers; refuse those that would take gigabytes."""
+    sizes = {key: table.get(key, 1) for key in ("feature_size", "n_fft", "chunk_length", "sampling_rate", "n_samples")}
+    for key, size in sizes.items():
+        if not isinstance(size, (int, float)) or not 0 < size < 1 << 24:
+            raise Refusal(f"preprocessor_config.json gives {key} as {str(size)[:40]}; no model has that")
+    if sizes["feature_size"] * sizes["n_fft"] > 1 << 24 or sizes["chunk_length"] * sizes["sampling_rate"] > 1 << 26:
+        raise Refusal("preprocessor_config.json asks for features larger than any model's")
+
+
+def _check_merges(table: dict[str, Any]) -> None:
+    """Of each second half of a merge the prefix is cut off unseen; where there is none, `tokenizers` panics."""
+    model = table.get("model")
+    prefix = model.get("continuing_subword_prefix") if isinstance(model, dict) else None
+    merges = model.get("merges") if isinstance(model, dict) else None
+    if not isinstance(prefix, str) or not prefix or not isinstance(merges, list):
+        return
+    for merge in merges:
+        halves = merge.split(" ") if isinstance(merge, str) else merge
+        second = halves[1] if isinstance(halves, list) and len(halves) == 2 else None
+        if not isinstance(second, str) or not second.startswith(prefix):
+            raise Refusal("tokenizer.json has a continuing_subword_prefix that its merges do not begin with")
+
+
+def _table(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+    try:
+        table = json.loads(files[name])
+    except (ValueError, RecursionError):
+        table = None
+    if not isinstance(table, dict):
+        raise Refusal(f"{name} of this model is not a table")
+    return table

@@ -1,0 +1,122 @@
+"""Tensors that are kept as they are (norms, biases, positions), without loss and as small as that goes.
+
+Tensors of one group are written together: bit patterns through PCodec or Zstandard, whichever is smaller.
+Sinusoidal positions are recognised and only named, since every machine can compute them again; tensors of
+one repeated value likewise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compress.codecs.base import Shape
+from compress.codecs.length_prefix import join, split
+from compress.codecs.lossless import integers_decode, integers_encode, zstd_decode, zstd_encode
+from compress.codecs.raw import from_bytes, to_bytes
+from compress.errors import Refusal
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_PLAIN, _REPEATED, _SINUSOIDS = 0, 16, 32
+_RAW, _PCODEC, _ZSTD = 0, 1, 2
+
+
+def encode_kept(tensors: Sequence[Tensor]) -> bytes:
+    """One byte a tensor says how it lies here; then, for each dtype, one stream of bit patterns."""
+    heads, streams = bytearray(), dict.fromkeys(_DTYPES, b"")
+    for tensor in tensors:
+        if tensor.dtype not in streams:
+            raise Refusal(f"a tensor of dtype {tensor.dtype} cannot be kept; give a floating-point checkpoint")
+        code = _DTYPES.index(tensor.dtype)
+        data = to_bytes(tensor)
+        first = data[: tensor.dtype.itemsize]
+        if _is_sinusoids(tensor):
+            heads.append(code | _SINUSOIDS)
+        elif len(data) > len(first) and data == first * tensor.numel():
+            heads.append(code | _REPEATED)
+            streams[tensor.dtype] += first
+        else:
+            heads.append(code | _PLAIN)
+            streams[tensor.dtype] += data
+    return bytes(heads) + join([_squeeze(data, dtype.itemsize) for dtype, data in streams.items()])
+
+
+def decode_kept(blob: bytes, shapes: Sequence[Shape]) -> list[Tensor]:
+    """The tensors again, bit for bit."""
+    heads, body = blob[: len(shapes)], blob[len(shapes) :]
+    if len(heads) < len(shapes) or any(head & 15 >= len(_DTYPES) for head in heads):
+        raise Refusal("damaged kept tensors: unknown kind")
+    needed = dict.fromkeys(_DTYPES, 0)
+    for head, shape in zip(heads, shapes, strict=True):
+        kind, dtype = head & ~15, _DTYPES[head & 15]
+        if kind not in (_PLAIN, _REPEATED, _SINUSOIDS) or (kind == _SINUSOIDS and len(shape) != 2):
+            raise Refusal("damaged kept tensors: unknown kind")
+        needed[dtype] += {_PLAIN: prod(shape), _REPEATED: 1, _SINUSOIDS: 0}[kind]
+    parts = split(body, len(_DTYPES))
+    streams = {d: _expand(part, needed[d], d.itemsize) for d, part in zip(_DTYPES, parts, strict=True)}
+    out, at = [], dict.fromkeys(_DTYPES, 0)
+    for head, shape in zip(heads, shapes, strict=True):
+        kind, dtype = head & ~15, _DTYPES[head & 15]
+        if kind == _SINUSOIDS:
+            out.append(sinusoids(shape[0], shape[1], dtype))
+            continue
+        nbytes = dtype.itemsize * (1 if kind == _REPEATED else prod(shape))
+        data = streams[dtype][at[dtype] : at[dtype] + nbytes]
+        at[dtype] += nbytes
+        value = from_bytes(data, (1,) if kind == _REPEATED else shape, dtype)
+        out.append(value.expand(prod(shape)).clone().reshape(shape) if kind == _REPEATED else value)
+    return out
+
+
+def _squeeze(data: bytes, width: int) -> bytes:
+    """Bit patterns by the shortest of three ways."""
+    if not data:
+        return b""
+    patterns = np.frombuffer(data, dtype=f"<u{width}")
+    planes = np.frombuffer(data, dtype=np.uint8).reshape(-1, width).T.tobytes()
+    ways = {
+        _RAW: data,
+        _PCODEC: integers_encode(patterns),
+        _ZSTD: zstd_encode(planes, 19),
+    }
+    best = min(ways, key=lambda way: (len(ways[way]), way))
+    return bytes((best,)) + ways[best]
+
+
+def _expand(part: bytes, count: int, width: int) -> bytes:
+    if count == 0 and not part:
+        return b""
+    way, data, nbytes = part[:1], part[1:], count * width
+    if way == bytes((_PCODEC,)):
+        return integers_decode(data, count, f"<u{width}").tobytes()
+    if way == bytes((_ZSTD,)):
+        planes = np.frombuffer(zstd_decode(data, nbytes, exact=nbytes), dtype=np.uint8)
+        return planes.reshape(width, -1).T.tobytes()
+    if way != bytes((_RAW,)) or len(data) != nbytes:
+        raise Refusal("damaged kept tensors: their stream has another length")
+    return data
+
+
+def sinusoids(length: int, channels: int, dtype: torch.dtype) -> Tensor:
+    """Whisper's positions: sines of log-spaced frequencies, then cosines."""
+    if channels % 2 or channels < 4 or length * channels > 1 << 26:
+        raise Refusal(f"damaged kept tensors: no sinusoids of shape ({length}, {channels})")
+    step = math.log(10000) / (channels // 2 - 1)
+    frequencies = torch.exp(-step * torch.arange(channels // 2))
+    angles = torch.arange(length)[:, None] * frequencies[None, :]
+    return torch.cat([angles.sin(), angles.cos()], dim=1).to(dtype)
+
+
+def _is_sinusoids(tensor: Tensor) -> bool:
+    """Only in half precision: in float32 the last bit of a sine may differ between machines."""
+    if tensor.dim() != 2 or tensor.dtype not in (torch.float16, torch.bfloat16):
+        return False
+    length, channels = tensor.shape
+    if channels % 2 or channels < 4 or length * channels > 1 << 26:
+        return False
+    return bool(torch.equal(tensor.cpu(), sinusoids(length, channels, tensor.dtype)))

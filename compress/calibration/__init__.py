@@ -1,0 +1,1 @@
+"""What levels with error feedback are calibrated on: statistics of every matrix's inputs and outputs."""

@@ -1,0 +1,74 @@
+"""Calibration statistics in the store: one Hessian for each distinct input of a unit's matrices."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compress.codecs.length_prefix import join, put_varint, split, take_varint
+from compress.codecs.statistics import Statistics
+from compress.errors import Refusal
+from compress.model.structure import Unit
+from compress.policy.store import Store
+
+_NONE = 255
+
+
+def hessian_key(calibration: str, unit: Unit) -> str:
+    return hashlib.blake2b(f"hessian:{calibration}:{unit.name}".encode(), digest_size=20).hexdigest()
+
+
+@lru_cache(maxsize=4)  # one unit is encoded at many levels in a row, and its factors hang on these tensors
+def statistics(store: str, calibration: str, unit: Unit) -> list[Statistics | None]:
+    """What is known of each matrix of a unit; None where it takes no part in the model."""
+    data = Store(store).get(hessian_key(calibration, unit))
+    if data is None:
+        raise Refusal(f"the store {store} holds no calibration {calibration} for unit {unit.name}; calibrate first")
+    return _from_bytes(data, unit)
+
+
+def hessians_to_bytes(
+    groups: Sequence[int | None], sums: Sequence[Tensor], importance: Sequence[Tensor | None]
+) -> bytes:
+    """Diagonals in float32 and correlations in 16 bits, upper triangle only: a quarter of the float32 matrix.
+
+    The rounding is 1/65534 of a correlation, far below the damping that follows.
+    """
+    parts = [bytes(_NONE if g is None else g for g in groups)]
+    for value in importance:
+        parts.append(b"" if value is None else value.to(torch.float32).cpu().numpy().tobytes())
+    for total in sums:
+        h = total.to(torch.float64).cpu()
+        diagonal = h.diagonal().clamp(min=0)
+        root = diagonal.sqrt().clamp(min=1e-300)
+        upper = torch.triu_indices(len(h), len(h), offset=1)
+        correlation = (h[upper[0], upper[1]] / (root[upper[0]] * root[upper[1]])).clamp(-1, 1)
+        packed = (correlation * 32767).round().to(torch.int16).numpy().tobytes()
+        parts.append(put_varint(len(h)) + diagonal.to(torch.float32).numpy().tobytes() + packed)
+    return bytes((len(parts),)) + join(parts)
+
+
+def _from_bytes(data: bytes, unit: Unit) -> list[Statistics | None]:
+    count = len(unit.tensors)
+    parts = split(data[1:], data[0])
+    found = []
+    for part in parts[1 + count :]:
+        width, at = take_varint(part, 0)
+        diagonal = torch.from_numpy(np.frombuffer(part, np.float32, width, at).astype(np.float64))
+        packed = np.frombuffer(part, np.int16, width * (width - 1) // 2, at + 4 * width)
+        upper = torch.triu_indices(width, width, offset=1)
+        h = torch.zeros(width, width, dtype=torch.float64)
+        h[upper[0], upper[1]] = torch.from_numpy(packed.astype(np.float64)) / 32767
+        h = h + h.T + torch.eye(width, dtype=torch.float64)
+        root = diagonal.sqrt()
+        found.append((h * root[:, None] * root[None, :]).to(torch.float32))
+    out: list[Statistics | None] = []
+    for group, mattering in zip(parts[0][:count], parts[1 : 1 + count], strict=True):
+        importance = torch.from_numpy(np.frombuffer(mattering, np.float32).copy()) if mattering else None
+        out.append(None if group == _NONE else Statistics(found[group], importance))
+    return out

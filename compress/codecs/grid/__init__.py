@@ -1,0 +1,1 @@
+"""`grid@R`: entropy-coded uniform quantisation with error feedback, plain or with a trellis."""

@@ -1,0 +1,180 @@
+"""`grid@R`: the house codec. A uniform grid, entropy-coded integers, at most R bits a weight in all.
+
+Entropy coding makes a uniform grid nearly optimal: common values near zero cost a fraction of a bit, and
+rare large ones keep their full precision without scales for small groups. The step is searched so that the
+payload, side information included, costs at most R bits a weight and not less than 0.98 R. With Hessians
+the rounding is by error feedback with a step for each input column; without, it is plain. All matrices of
+a unit share one step relative to their own scale, and so their entropy model. `grid@R:trellis` chooses the
+integers together, down each output's inputs (trellis.py): slower to write, 1 dB better.
+
+Payload: head; for each matrix its scale (and, with Hessians, which of them share their inputs); the codes
+of the column steps; the integers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from math import prod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compress.codecs.base import Codec, Shape, flat_shape
+from compress.codecs.grid.centroids import Shifts, joined, plain_shifts, trellis_shifts
+from compress.codecs.grid.layout import encode_streams
+from compress.codecs.grid.parts import Part, flat_sample, sample, split_parts
+from compress.codecs.grid.payload import CALIBRATED, HEAD, TRELLIS, bf16_bytes, read_payload
+from compress.codecs.grid.rate import first_guess, search
+from compress.codecs.grid.steps import steps_of
+from compress.codecs.length_prefix import put_varint
+from compress.codecs.lossless import integers_encode
+from compress.codecs.registry import codec, register
+from compress.codecs.statistics import Statistics
+from compress.errors import Refusal
+
+LOWEST, HIGHEST = 0.25, 8.0
+_SUFFIX = ":trellis"
+_MUCH = 1 << 22  # weights from which the step is searched on a share of the outputs
+
+
+class Grid(Codec):
+    uses_hessian = True
+
+    def __init__(self, rate: float, trellised: bool = False, overhead: int = 0) -> None:
+        self.rate = rate
+        self.trellised = trellised
+        self.overhead = overhead  # bytes of a header that is not ours but counts
+        self.level = f"grid@{rate:g}" + (_SUFFIX if trellised else "")
+
+    def within(self, overhead: int) -> Grid:
+        return Grid(self.rate, self.trellised, overhead)
+
+    def unit_misfit(self, shapes: Sequence[Shape], roles: Sequence[str]) -> str | None:
+        if reason := super().unit_misfit(shapes, roles):
+            return reason
+        count = sum(prod(shape) for shape in shapes)
+        if count * self.rate / 8 < 64 + 2 * len(shapes):
+            return f"{count} weights are too few to be written at {self.rate:g} bits each, side information included"
+        return None
+
+    def encode(
+        self,
+        weights: Sequence[Tensor],
+        known: Sequence[Statistics | None],
+        roles: Sequence[str],  # noqa: ARG002
+    ) -> bytes:
+        parts = split_parts(weights, known, self.trellised)
+        by_column = self.trellised or any(statistics is not None for statistics in known)
+        side = b"".join(
+            bf16_bytes(scale)
+            for _, scale in sorted(p for part in parts for p in zip(part.members, part.scales, strict=True))
+        )
+        if by_column:
+            groups = sorted((index, group) for group, part in enumerate(parts) for index in part.members)
+            codes = integers_encode(np.concatenate([part.block.codes for part in parts]))
+            side += bytes(group for _, group in groups) + put_varint(len(codes)) + codes
+            rows = [part.block.rows for part in parts if part.block.rows is not None]
+            row_codes = integers_encode(np.concatenate(rows)) if rows else b""
+            side += put_varint(len(row_codes)) + row_codes
+        count = sum(part.numel for part in parts)
+        budget = int(count * self.rate / 8) - self.overhead
+
+        def attempt(parts: Sequence[Part], trellised: bool = False) -> Callable[[float], bytes]:
+            flags = (CALIBRATED if by_column else 0) | (TRELLIS if trellised else 0)
+            return lambda log_step: _payload(parts, 2.0**log_step, side, flags)
+
+        if all(scale == 0 for part in parts for scale in part.scales):
+            return attempt(parts, self.trellised)(0.0)
+        guess = first_guess(flat_sample(parts), 8 * (budget - len(side)) / count)
+        if count > _MUCH:  # find the step on a share of the outputs; all of them then cost the same a weight
+            few = [part.thinned(-(-count // _MUCH)) for part in parts]
+            few_count = sum(part.numel for part in few)
+            fewer = int((budget - len(side)) * few_count / count) + len(side)
+            guess = search(attempt(few), fewer, few_count, guess)[1]
+            if self.trellised:
+                guess = search(attempt(few, True), fewer, few_count, guess)[1]
+        elif self.trellised:  # at one step a trellis costs what plain rounding does, which takes a tenth of the time
+            guess = search(attempt(parts), budget, count, guess)[1]
+        return search(attempt(parts, self.trellised), budget, count, guess)[0]
+
+    def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:  # noqa: ARG002
+        read = read_payload(payload, shapes)
+        out: list[Tensor] = [torch.empty(0)] * len(shapes)
+        for group, block in enumerate(read.blocks):
+            columns = torch.from_numpy(read.values(group))
+            read.integers[group] = np.empty(0)  # a unit may take gigabytes: each part is let go when it is used
+            if read.by_column:
+                columns *= torch.from_numpy(np.float32(read.step) * steps_of(block.codes))[:, None]
+            if block.rows is not None:
+                columns *= torch.from_numpy(steps_of(block.rows))[None, :]
+            begin = 0
+            for i in (i for i in range(len(shapes)) if read.groups[i] == group):
+                width = flat_shape(shapes[i])[0] if read.by_column else block.outputs
+                mine = columns[:, begin : begin + width]
+                begin += width
+                value = mine.T.contiguous() if read.by_column else mine
+                scale = read.scales[i] if read.by_column else read.scales[i] * read.step
+                out[i] = value.mul_(scale).reshape(shapes[i])
+        return out
+
+    def integers(self, payload: bytes, shapes: Sequence[Shape]) -> NDArray[np.generic]:
+        """The integers of a payload, for those who want to know their entropy."""
+        return np.concatenate([values.reshape(-1) for values in read_payload(payload, shapes).integers])
+
+
+def _payload(parts: Sequence[Part], step: float, side: bytes, flags: int) -> bytes:
+    step = float(np.float32(step))
+    trellised = bool(flags & TRELLIS)
+    plain = [part.plain_columns(step) if trellised else None for part in parts]
+    shifts = _shifts(parts, step, plain)
+    try:
+        integers = [p.integers(step, shifts, np.dtype(np.int16), n) for p, n in zip(parts, plain, strict=True)]
+    except OverflowError:
+        integers = [p.integers(step, shifts, np.dtype(np.int32), n) for p, n in zip(parts, plain, strict=True)]
+    way, streams = encode_streams([part.block for part in parts], integers)
+    if trellised:
+        side += bytes(shifts.codes[2:]) + b"".join(put_varint(n or 0) for n in plain)
+    return HEAD.pack(way | flags, step, *shifts.codes[:2]) + side + streams
+
+
+def _shifts(parts: Sequence[Part], step: float, plain: Sequence[int | None]) -> Shifts:
+    """By a sample of the weights; with a trellis, of the columns that have one and of the others apart."""
+    if None in plain:
+        return Shifts(plain_shifts(flat_sample(parts) / np.float32(step)))
+    wide, fine = [], []
+    for part, count in zip(parts, plain, strict=True):
+        order = part.block.column_order
+        for some in sample(part):
+            wide.append(some[:, order[:count]])
+            fine.append(some[:, order[count:]])
+    return Shifts(plain_shifts(joined(wide) / np.float32(step)) + trellis_shifts(joined(fine) / np.float32(step)))
+
+
+def rate_of(level: str) -> float | None:
+    """R of `grid@R`; None for a level of another codec."""
+    found = codec(level)
+    return found.rate if isinstance(found, Grid) else None
+
+
+def has_trellis(level: str) -> bool:
+    return level.startswith("grid@") and level.endswith(_SUFFIX)
+
+
+def with_trellis(level: str) -> str:
+    """The level with a trellis if it is a `grid`; other levels as they are."""
+    return level if rate_of(level) is None or has_trellis(level) else level + _SUFFIX
+
+
+def _make(settings: str) -> Grid:
+    plain = settings.removesuffix(_SUFFIX)
+    rate = round(float(plain[1:]), 3) if re.fullmatch(r"@(\d{1,2}|\d{0,2}\.\d{1,20})", plain) else math.nan
+    if not LOWEST <= rate <= HIGHEST:
+        raise Refusal(f"unknown level 'grid{settings}'; write grid@RATE with {LOWEST} to {HIGHEST:g} bits a weight")
+    return Grid(rate, trellised=plain != settings)
+
+
+register("grid", _make)

@@ -1,0 +1,207 @@
+"""The matrices of a unit as the `grid` encoder works on them: grouped by what they share their inputs with.
+
+Weights stay in the checkpoint's dtype; a slab of outputs at a time becomes float32, so that an embedding of
+640 million weights passes through a few hundred megabytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compress.codecs.grid import trellis
+from compress.codecs.grid.centroids import Shifts
+from compress.codecs.grid.feedback import Factor, factor, quantise_columns, stepwise
+from compress.codecs.grid.layout import Block
+from compress.codecs.grid.steps import step_codes, steps_of
+from compress.codecs.statistics import Statistics
+
+FLOOR = 2.0  # added to every importance, in shares of the mean: gradients on a little speech say only so much
+WIDE = 0.3  # columns whose weights are smaller than this share of a step are left to plain rounding
+_SLAB = 1 << 24  # weights in float32 at once
+_SAMPLE = 1 << 16  # weights of each part that stand for all of them
+
+
+@dataclass(frozen=True)
+class Part:
+    """Matrices that share their inputs. Without a Hessian, one matrix as a single column of all its weights."""
+
+    members: tuple[int, ...]  # which matrices of the unit
+    matrices: tuple[Tensor, ...]  # outputs × inputs, any floating-point dtype
+    scales: tuple[float, ...]
+    block: Block
+    factor: Factor | None
+
+    @property
+    def numel(self) -> int:
+        return sum(matrix.numel() for matrix in self.matrices)
+
+    @property
+    def device(self) -> torch.device:
+        return self.matrices[0].device
+
+    def thinned(self, every: int) -> Part:
+        """Every so-manieth output of each matrix."""
+        few = tuple(matrix[::every] for matrix in self.matrices)
+        rows = None if self.block.rows is None else np.concatenate([r[::every] for r in self._rows()])
+        return replace(self, matrices=few, block=Block(self.block.codes, sum(m.shape[0] for m in few), rows))
+
+    def _rows(self) -> list[NDArray[np.int16]]:
+        """Codes of the outputs of each matrix."""
+        assert self.block.rows is not None
+        return np.split(self.block.rows, np.cumsum([m.shape[0] for m in self.matrices])[:-1])
+
+    def row_steps(self) -> list[Tensor | None]:
+        """Steps of the outputs of each matrix, relative to the widest, outputs × 1."""
+        if self.block.rows is None:
+            return [None] * len(self.matrices)
+        return [torch.from_numpy(steps_of(codes)).to(self.device)[:, None] for codes in self._rows()]
+
+    def slabs(self) -> Iterator[tuple[int, Tensor]]:
+        """Stretches of outputs as inputs × outputs at scale and row step 1, each with the place where it begins."""
+        at = 0
+        for matrix, scale, steps in zip(self.matrices, self.scales, self.row_steps(), strict=True):
+            height = max(1, _SLAB // matrix.shape[1])
+            for begin in range(0, matrix.shape[0], height):
+                rows = matrix[begin : begin + height].to(torch.float32)
+                rows = rows / scale if scale else torch.zeros_like(rows)
+                yield at + begin, (rows if steps is None else rows / steps[begin : begin + height]).T
+            at += matrix.shape[0]
+
+    def plain_columns(self, step: float) -> int:
+        """How many columns, those with the widest steps, a trellis leaves to plain rounding.
+
+        There nearly all integers are 0, and with a trellis that is a quarter of a step off.
+        """
+        sizes = (_size(m) / scale for m, scale in zip(self.matrices, self.scales, strict=True) if scale)
+        size = max(sizes, default=0.0)
+        return int((size < WIDE * step * steps_of(self.block.codes)).sum())
+
+    def integers(
+        self, step: float, shifts: Shifts, dtype: np.dtype[np.generic], plain: int | None = None
+    ) -> NDArray[np.generic]:
+        """The unit on the grid, inputs × outputs. OverflowError when the integers are too wide for the dtype.
+
+        All but `plain` columns, those with the widest steps, with a trellis; None: no trellis.
+        """
+        out = np.empty((self.block.codes.size, self.block.outputs), dtype)
+        steps = torch.from_numpy(steps_of(self.block.codes) * np.float32(step)).to(self.device)
+        limit = 2.0 ** (8 * out.itemsize - 1)
+        for begin, columns in self.slabs():
+            if self.factor is None:
+                scaled = columns / steps[:, None]  # all columns have one step
+                q = torch.round(scaled) if plain is None or plain else trellis.quantise(scaled)
+            else:
+                order = self.factor.order.to(self.device)
+                upper = self.factor.upper.to(self.device)
+                left = columns[order]
+                ordered = quantise_columns(left, upper, steps[order], shifts.plain, plain)
+                if plain is not None:
+                    rest, fine = upper[plain:, plain:], steps[order][plain:]
+                    ordered = torch.cat([ordered, trellis.quantise_columns(left[plain:], rest, fine, shifts.trellis)])
+                q = torch.empty_like(ordered)
+                q[order] = ordered
+            if not float(q.abs().max()) < limit:
+                raise OverflowError
+            out[:, begin : begin + q.shape[1]] = q.cpu().numpy()
+        return out
+
+
+def split_parts(weights: Sequence[Tensor], known: Sequence[Statistics | None], trellised: bool = False) -> list[Part]:
+    """The parts of a unit, numbered as they come. With nothing known, each matrix is a part of its own.
+
+    For a trellis matrices keep their columns, in an order that the codes of their steps tell.
+    """
+    matrices = [weight.detach().reshape(weight.shape[0], -1) for weight in weights]
+    if all(statistics is None for statistics in known) and not trellised:
+        one = np.zeros(1, np.int16)
+        flat = [m.reshape(-1, 1) for m in matrices]
+        return [Part((i,), (m,), (_bf16(_size(m)),), Block(one, m.shape[0]), None) for i, m in enumerate(flat)]
+    groups: list[list[int]] = []
+    for index, statistics in enumerate(known):
+        same = [g for g in groups if _share(known[g[0]], statistics)]
+        if same:
+            same[0].append(index)
+        else:
+            groups.append([index])
+    every = all(statistics is not None and statistics.importance is not None for statistics in known)
+    return [_part(group, [matrices[i] for i in group], [known[i] for i in group], every, trellised) for group in groups]
+
+
+def _part(
+    members: list[int], matrices: list[Tensor], known: list[Statistics | None], every: bool, trellised: bool
+) -> Part:
+    found = None if known[0] is None else (stepwise if trellised else factor)(known[0].hessian)
+    relative = torch.ones(matrices[0].shape[1]) if found is None else found.relative.cpu()
+    codes = step_codes(relative)
+    scales, rows = [], []
+    for matrix, statistics in zip(matrices, known, strict=True):
+        if every:
+            assert statistics is not None
+            assert found is not None
+            mattering = importance_root(statistics)
+            rows.append(step_codes(mattering.min() / mattering))
+            scales.append(_bf16(found.widest / float(mattering.min())) if bool(matrix.any()) else 0.0)
+        else:
+            scales.append(_bf16(_output_size(matrix, found)))
+    block = Block(codes, sum(m.shape[0] for m in matrices), np.concatenate(rows) if rows else None)
+    return Part(tuple(members), tuple(matrices), tuple(scales), block, found)
+
+
+def importance_root(statistics: Statistics) -> Tensor:
+    """How finely each output should be written: the root of its importance, with a floor under all."""
+    assert statistics.importance is not None
+    value = statistics.importance.to(torch.float64).cpu().clamp(min=0)
+    mean = float(value.mean())
+    return (value + FLOOR * mean).sqrt() if mean > 0 else torch.ones_like(value)
+
+
+def _share(a: Statistics | None, b: Statistics | None) -> bool:
+    if a is None or b is None:
+        return False
+    return a.hessian is b.hessian or (a.hessian.shape == b.hessian.shape and bool(torch.equal(a.hessian, b.hessian)))
+
+
+def _size(matrix: Tensor) -> float:
+    """Root mean square of the weights."""
+    parts = matrix.split(max(1, _SLAB // matrix.shape[1]))
+    total = sum(float(p.to(torch.float32).square().sum(dtype=torch.float64)) for p in parts)
+    return float(np.sqrt(total / matrix.numel()))
+
+
+def _output_size(matrix: Tensor, known: Factor | None) -> float:
+    """Size of the outputs on the calibration data, times the widest step: all matrices then lose the same share."""
+    if known is None:
+        return _size(matrix)
+    total = 0.0
+    damped = known.hessian.to(matrix.device)
+    for part in matrix.split(max(1, _SLAB // matrix.shape[1])):
+        values = part.to(torch.float32)
+        total += float((values * (values @ damped)).sum(dtype=torch.float64))
+    return float(np.sqrt(max(total, 0.0) / matrix.numel())) * float(known.upper.diagonal().max())
+
+
+def _bf16(size: float) -> float:
+    """The bfloat16 next to a value towards zero, which is what the payload will say."""
+    return float(struct.unpack("<f", b"\0\0" + struct.pack("<f", size)[2:])[0])
+
+
+def sample(part: Part) -> list[NDArray[np.float32]]:
+    """Weights in units of their own step, some outputs of each matrix × inputs: up to a few ten thousand weights."""
+    out = []
+    columns = torch.from_numpy(steps_of(part.block.codes)).to(part.device)
+    for matrix, scale, steps in zip(part.matrices, part.scales, part.row_steps(), strict=True):
+        every = max(1, matrix.numel() // _SAMPLE)
+        some = matrix[::every].to(torch.float32) / (scale or 1.0) / columns
+        out.append((some if steps is None else some / steps[::every]).cpu().numpy())
+    return out
+
+
+def flat_sample(parts: Sequence[Part]) -> NDArray[np.float32]:
+    return np.concatenate([some.reshape(-1) for part in parts for some in sample(part)])

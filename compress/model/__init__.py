@@ -1,0 +1,1 @@
+"""The model to compress: its structure, its checkpoint, its vocabulary."""

@@ -1,0 +1,1 @@
+"""Policies, what they weigh, and the encoded variants they are made of."""

@@ -1,0 +1,125 @@
+"""Recipes: policies known by name from the literature.
+
+The seeds' rows keep what they keep (embeddings, audio tower, attention) in half precision, as published.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from compress.codecs import codec
+from compress.errors import Refusal
+from compress.model.structure import Anatomy, Unit
+from compress.policy.policy import Policy
+
+HALF = "raw:fp16"
+# FACTS: removed by greedy iterative pruning, ACL 60/60 dev, English to German and to Chinese (Moslem 2025).
+MOSLEM = {"de": (1, 3, 9, 13, 19, 20, 27, 29), "zh": (3, 4, 7, 15, 20, 25, 26, 29)}
+
+LevelOf = Callable[[Unit], str]
+
+
+def names() -> tuple[str, ...]:
+    """Every recipe; those in capitals take what stands in their place."""
+    return (
+        "fp16",
+        "int8",
+        "mlp-q3",
+        "mlp-q2",
+        "global-q2",
+        "mlp-prune-q2",
+        "drop:LIST",
+        "moslem-de",
+        "moslem-zh",
+        "uniform:LEVEL",
+        "diet",
+    )
+
+
+def recipe(name: str, anatomy: Anatomy, model: str, calibration: str = "") -> Policy:
+    """The policy of a recipe for one model (`model` is its digest, `calibration` that of its statistics)."""
+    level_of, dropped = _parse(name, anatomy)
+    levels = {u.name: level_of(u) for u in anatomy.units.values() if u.layer not in dropped}
+    return Policy(model=model, levels=levels, dropped=dropped, calibration=calibration)
+
+
+def _parse(name: str, anatomy: Anatomy) -> tuple[LevelOf, tuple[str, ...]]:
+    if name in _PLAIN:
+        return _PLAIN[name], ()
+    if name == "diet":
+        return _diet(anatomy), ()
+    if name.startswith("uniform:"):
+        level = codec(name.removeprefix("uniform:")).level
+        if all(codec(level).unit_misfit(u.shapes, u.roles) for u in anatomy.units.values()):
+            first = next(iter(anatomy.units.values()))
+            reason = codec(level).unit_misfit(first.shapes, first.roles)
+            raise Refusal(f"level {level} fits no unit of this model; {first.name}: {reason}")
+        return lambda unit: _or_half(unit, level), ()
+    if name.startswith("drop:"):
+        return lambda _: HALF, _layers(name.removeprefix("drop:"), anatomy)
+    if name in ("moslem-de", "moslem-zh"):
+        dropped = tuple(f"lm.{i}" for i in MOSLEM[name[-2:]])
+        if any(layer not in anatomy.by_layer for layer in dropped):
+            raise Refusal(f"recipe {name} drops layers up to lm.29 of a model of 32; this one has no such layers")
+        return lambda unit: "nf4" if _linear(unit) and unit.kind != "head" else HALF, dropped
+    raise Refusal(f"unknown recipe {name!r}; there are {', '.join(names())}")
+
+
+def _diet(anatomy: Anatomy) -> LevelOf:
+    """Diet-KIT 2026: 4 bits, 3 for the MLPs that mind least (the middle half), 2 for the embedding, 6 for the head.
+
+    Their sizes, 3.98 GB in all, are met with rates of our own grid in place of HQQ.
+    """
+    middle = {
+        layer.name
+        for layer in anatomy.layers
+        if layer.stack == "lm"
+        for length in [next(s.length for s in anatomy.stacks if s.name == "lm")]
+        if length / 4 <= layer.index < 3 * length / 4
+    }
+
+    def level(unit: Unit) -> str:
+        if unit.kind in {"embedding", "head"}:
+            return _or_half(unit, "grid@2" if unit.kind == "embedding" else "grid@6")
+        return _or_half(unit, "grid@3" if unit.kind == "mlp" and unit.layer in middle else "grid@4")
+
+    return level
+
+
+def _or_half(unit: Unit, level: str) -> str:
+    """A level where it fits, half precision where it does not."""
+    return HALF if codec(level).unit_misfit(unit.shapes, unit.roles) else level
+
+
+def _selected(unit: Unit) -> bool:
+    """The seed's selection: linears whose name contains gate_proj, up_proj or down_proj."""
+    return all(any(part in role for part in ("gate_proj", "up_proj", "down_proj")) for role in unit.roles)
+
+
+def _linear(unit: Unit) -> bool:
+    return unit.kind in {"attention", "mlp", "head", "projector"}
+
+
+def _layers(text: str, anatomy: Anatomy) -> tuple[str, ...]:
+    """`3,5,7-9` counts LM layers; `audio.3` names one."""
+    found = []
+    for part in filter(None, text.split(",")):
+        match = re.fullmatch(r"(?:([a-z]\w*)\.)?(\d{1,4})(?:-(\d{1,4}))?", part.strip())
+        if match is None:
+            raise Refusal(f"cannot read {part!r} as layers to drop; write drop:3,5,7-9 or drop:audio.3,lm.5")
+        first, last = int(match[2]), int(match[3] or match[2])
+        found += [anatomy.layer(f"{match[1] or 'lm'}.{i}").name for i in range(first, last + 1)]
+    if not found:
+        raise Refusal("recipe drop: names no layer; write drop:3,5,7-9 or drop:audio.3,lm.5")
+    return tuple(found)
+
+
+_PLAIN: dict[str, LevelOf] = {
+    "fp16": lambda _: HALF,
+    "int8": lambda unit: "int8" if _linear(unit) and unit.kind != "head" else HALF,
+    "mlp-q3": lambda unit: "digits:3" if _selected(unit) else HALF,
+    "mlp-q2": lambda unit: "digits:2" if _selected(unit) else HALF,
+    "mlp-prune-q2": lambda unit: "ffn:0.8+digits:2" if _selected(unit) else HALF,
+    "global-q2": lambda unit: "digits:2" if _linear(unit) else HALF,
+}

@@ -1,0 +1,1 @@
+"""Data sets: speech or text with references."""

@@ -1,0 +1,55 @@
+"""IWSLT's list of segments: a YAML that cuts long wavs by offset and duration, with a text line for each."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from compress.errors import Refusal, first_line
+from evaluate.data.acl6060 import origin_of
+from evaluate.data.dataset import DataSet, Segment, check_counts
+from evaluate.data.lines import read_lines
+
+
+def read(file: Path, wavs: Path, source: Path, reference: Path, split: str, lang: str) -> DataSet:
+    """Segments in the order of the YAML, which is that of the lines of both texts. A wav is a talk."""
+    entries = read_segments(file)
+    said, meant = read_lines(source, allow_empty=False), read_lines(reference, allow_empty=False)
+    check_counts(f"segments {file}", {file.name: len(entries), str(source): len(said), str(reference): len(meant)})
+    segments = tuple(
+        Segment(f"{Path(wav).stem}_{number}", Path(wav).stem, wavs / wav, text, meaning, offset, duration)
+        for number, ((wav, offset, duration), text, meaning) in enumerate(
+            zip(entries, said, meant, strict=True), start=1
+        )
+    )
+    return DataSet(f"iwslt-{file.stem}", split, lang, segments, origin_of([segment.talk for segment in segments]))
+
+
+def read_segments(file: Path) -> list[tuple[str, float, float]]:
+    """(wav, offset, duration) of every entry, seconds."""
+    import yaml
+
+    try:
+        found: Any = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except FileNotFoundError:
+        raise Refusal(f"segments file {file} is missing") from None
+    except UnicodeDecodeError as error:
+        raise Refusal(f"{file} is not UTF-8 (byte {error.start}): convert it first") from None
+    except (yaml.YAMLError, OSError) as error:
+        raise Refusal(f"segments file {file} is not YAML: {first_line(error)}") from None
+    if not isinstance(found, list) or not found:
+        raise Refusal(f"segments file {file} holds no list of segments")
+    return [_entry(entry, number, file) for number, entry in enumerate(found, start=1)]
+
+
+def _entry(entry: Any, number: int, file: Path) -> tuple[str, float, float]:
+    try:
+        wav, offset, duration = str(entry["wav"]), float(entry["offset"]), float(entry["duration"])
+    except (KeyError, TypeError, ValueError):
+        raise Refusal(f"segments file {file}: entry {number} has no wav, offset and duration") from None
+    if not (math.isfinite(offset) and math.isfinite(duration) and offset >= 0 and duration > 0):
+        raise Refusal(f"segments file {file}: entry {number} has offset {offset} and duration {duration}")
+    if Path(wav).is_absolute() or ".." in Path(wav).parts:
+        raise Refusal(f"segments file {file}: entry {number} names {wav}, outside the folder of wavs")
+    return wav, offset, duration

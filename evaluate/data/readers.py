@@ -1,0 +1,58 @@
+"""Reads the embedded speech, CSV manifests, and pairs of text files."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import embedded
+from compress.errors import Refusal
+from evaluate.data.dataset import EMBEDDED, OTHER, DataSet, Segment, check_counts
+from evaluate.data.languages import split_pair
+from evaluate.data.lines import read_lines
+
+
+def embedded_speech(split: str, lang: str) -> DataSet:
+    """The speech that the repository carries: dev to search on, eval to report on."""
+    if split == "train":
+        raise Refusal("the embedded training speech is not shipped: `python -m embedded.recipe` makes it again")
+    return manifest(embedded.SPEECH / "segments.csv", embedded.SPEECH, split, lang, name=EMBEDDED, origin=EMBEDDED)
+
+
+def manifest(
+    path: Path, root: Path | None, split: str, lang: str, name: str | None = None, origin: str = OTHER
+) -> DataSet:
+    """A CSV with id, split, audio_path, source_xx and target_xx, and perhaps talk; paths are relative to `root`."""
+    source, target = (f"{what}_{code}" for what, code in zip(("source", "target"), split_pair(lang), strict=True))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            needed = ("id", "split", "audio_path", source, target)
+            absent = [column for column in needed if column not in (reader.fieldnames or ())]
+            if absent:
+                raise Refusal(f"manifest {path} has no column {', '.join(absent)}")
+            rows = [row for row in reader if row["split"] == split]
+    except FileNotFoundError:
+        raise Refusal(f"manifest {path} is missing") from None
+    except UnicodeDecodeError as error:
+        raise Refusal(f"manifest {path} is not UTF-8 (byte {error.start}): convert it first") from None
+    except (csv.Error, OSError) as error:
+        raise Refusal(f"manifest {path} cannot be read: {error}") from None
+    base = root or path.parent
+    for number, row in enumerate(rows, start=1):
+        if short := [column for column in needed if not (row[column] or "").strip()]:
+            raise Refusal(f"manifest {path}: row {number} of split {split} ('{row['id']}') has no {short[0]}")
+    segments = tuple(
+        Segment(row["id"], row.get("talk") or "", base / row["audio_path"], row[source], row[target]) for row in rows
+    )
+    return DataSet(name or path.stem, split, lang, segments, origin)
+
+
+def parallel_text(source: Path, reference: Path, split: str, lang: str) -> DataSet:
+    """Two text files, a sentence a line: what is translated, and how it should be."""
+    said, meant = read_lines(source, allow_empty=False), read_lines(reference, allow_empty=False)
+    check_counts("text", {str(source): len(said), str(reference): len(meant)})
+    segments = tuple(
+        Segment(str(number), "", None, *texts) for number, texts in enumerate(zip(said, meant, strict=True), start=1)
+    )
+    return DataSet(f"text-{source.stem}", split, lang, segments)

@@ -1,0 +1,67 @@
+"""What a model is asked: Qwen2-Audio's two forms, a text model's, or one's own template."""
+
+from __future__ import annotations
+
+from string import Formatter
+
+from compress.errors import Refusal
+from evaluate.data.languages import NAMES, split_pair
+
+AUDIO = "<|audio_bos|><|AUDIO|><|audio_eos|>"
+AUDIO_TOKEN = "<|AUDIO|>"
+SPEECH = "Translate this {source_language} speech into {target_language}."
+TEXT = "Translate the following text from {source_language} into {target_language}.\n{text}"
+TEXT_PLAIN = "{source_language}: {text}\n{target_language}:"  # models without a chat template continue a text
+FIELDS = ("source_language", "target_language", "text")
+
+
+def instruction(lang: str) -> str:
+    return fill(SPEECH, lang)
+
+
+def prompt(lang: str, chat: bool = False, template: str | None = None) -> str:
+    """The base model's prompt, or the ChatML form of the -Instruct model.
+
+    A template takes the place of the instruction; one with the audio token in it is the whole prompt.
+    """
+    if template is not None:
+        check_template(template, speech=True)
+        if AUDIO_TOKEN in template:
+            return fill(template, lang)
+    asked = fill(template or SPEECH, lang)
+    if not chat:
+        return AUDIO + asked
+    return (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        f"<|im_start|>user\nAudio 1: {AUDIO}\n{asked}<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def text_prompt(lang: str, text: str, chat: bool = False, template: str | None = None) -> str:
+    """What a text model is asked: the user's message of a chat, or a text to continue."""
+    if template is not None:
+        check_template(template, speech=False)
+    return fill(template or (TEXT if chat else TEXT_PLAIN), lang, text)
+
+
+def check_template(template: str, speech: bool) -> None:
+    """Refuses places that nothing is put into, and a text template without the text."""
+    try:
+        fields = [
+            (name, spec, conversion) for _, name, spec, conversion in Formatter().parse(template) if name is not None
+        ]
+    except ValueError as error:
+        raise Refusal(f"--prompt cannot be read ({error}): write {{{{ and }}}} for braces of your own") from None
+    for name, spec, conversion in fields:
+        if name not in FIELDS or spec or conversion:
+            raise Refusal(f"--prompt holds {{{name}}}: known are {', '.join(f'{{{field}}}' for field in FIELDS)}")
+    names = [name for name, _, _ in fields]
+    if speech and "text" in names:
+        raise Refusal("--prompt holds {text}, and speech is translated: leave it out, the sound takes its place")
+    if not speech and "text" not in names:
+        raise Refusal("--prompt has no place for the sentence: write {text} into it")
+
+
+def fill(template: str, lang: str, text: str = "") -> str:
+    source, target = split_pair(lang)
+    return template.format(source_language=NAMES[source], target_language=NAMES[target], text=text)

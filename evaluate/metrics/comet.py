@@ -1,0 +1,193 @@
+"""COMET as a function from texts to scores: keeps the COMET process alive and never scores the same text twice."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from compress.errors import Refusal
+from evaluate.metrics.comet_server import find_checkpoint
+from evaluate.metrics.score_cache import ScoreCache, Triple
+
+DEFAULT = "Unbabel/wmt22-comet-da"
+ROOT = Path(__file__).resolve().parents[2]
+AT_ONCE = 4  # batches a request: what a dying process takes with it
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a score must be quoted with: scores of other checkpoints or versions are not comparable."""
+
+    name: str
+    digest: str
+    version: str
+
+
+def check_comet(name: str) -> None:
+    """Refuses a path at which no checkpoint lies. Hub names are only known when they are loaded."""
+    if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+        try:
+            find_checkpoint(name)
+        except ValueError as error:
+            raise Refusal(f"COMET: {error}; give --comet embedded, a checkpoint or a hub name") from None
+
+
+class Comet:
+    """Scores (source, hypothesis, reference) triples through the COMET process; restarts it once if it dies.
+
+    Scores are remembered for the life of the object, and in the file `cache` if one is given. With `reuse` off
+    nothing is: every triple goes through comet's own `predict`, every time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        batch_size: int = 64,
+        gpus: int = 0,
+        threads: int = 0,
+        cache: Path | None = None,
+        reuse: bool = True,
+    ) -> None:
+        self.name = name
+        self.hits = 0
+        self._chunk = AT_ONCE * batch_size
+        self._reuse = reuse
+        self._arguments = ["--batch-size", str(batch_size), "--gpus", str(gpus), "--threads", str(threads)]
+        if not reuse:
+            self._arguments.append("--predict")
+        self._known: dict[Triple, float] = {}
+        self._process: subprocess.Popen[str] | None = None
+        self._log: IO[str] | None = None
+        self.identity = self._start()
+        metric = f"{self.identity.digest} {self.identity.version}"
+        self._cache = ScoreCache(cache, metric) if cache is not None and reuse else None
+
+    def _start(self) -> Identity:
+        python = os.environ.get("COMET_PYTHON", sys.executable)
+        command = [python, "-m", "evaluate.metrics.comet_server", "--checkpoint", self.name, *self._arguments]
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - lives with the process
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                text=True,
+                encoding="utf-8",
+                env=environment,
+            )
+        except OSError as error:
+            raise Refusal(f"COMET: {python} cannot be started ({error.strerror}): check COMET_PYTHON") from None
+        try:
+            hello = self._read()
+        except BrokenPipeError as error:
+            self.close()
+            raise Refusal(f"COMET: {self.name} could not be loaded ({error})") from None
+        if "refused" in hello:
+            self.close()
+            raise Refusal(f"COMET: {hello['refused']}")
+        name = self.name if not Path(self.name).exists() else Path(hello["checkpoint"]).name
+        return Identity(name, hello["digest"], hello["version"])
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise BrokenPipeError(self._last_words())
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _last_words(self) -> str:
+        """The last line the process wrote before it died."""
+        if self._log is None:
+            return "no output"
+        self._log.seek(0)
+        lines = [line.strip() for line in self._log.read().splitlines() if line.strip()]
+        return lines[-1][:200] if lines else "no output"
+
+    def _ask(self, triples: Sequence[Triple]) -> list[float]:
+        samples = [{"src": source, "mt": hypothesis, "ref": reference} for source, hypothesis, reference in triples]
+        if self._process is None:
+            raise BrokenPipeError("it is not running")
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"samples": samples}) + "\n")
+        self._process.stdin.flush()
+        answer = self._read()
+        if "error" in answer:
+            raise Refusal(f"COMET failed: {answer['error']}")
+        scores = [float(score) for score in answer["scores"]]
+        if len(scores) != len(triples):
+            raise Refusal(f"COMET gave {len(scores)} scores for {len(triples)} segments")
+        if bad := [triple for triple, score in zip(triples, scores, strict=True) if not math.isfinite(score)]:
+            raise Refusal(f"COMET gave no number for {len(bad)} segments, first: {bad[0][1][:60]!r}")
+        return scores
+
+    def _ask_again(self, triples: Sequence[Triple], deaths: int) -> tuple[list[float], int]:
+        """The scores, and how often the process has died by now; the second death is reported."""
+        while True:
+            try:
+                return self._ask(triples), deaths
+            except (BrokenPipeError, OSError, json.JSONDecodeError) as error:
+                deaths += 1
+                words = self._last_words() or str(error)
+                self.close()
+                if deaths > 1:
+                    raise Refusal(
+                        f"COMET: the process died twice ({words}); what was scored before is kept, try a smaller"
+                        " --batch-size"
+                    ) from None
+                self._start()
+
+    def score(
+        self,
+        sources: Sequence[str],
+        hypotheses: Sequence[str],
+        references: Sequence[str],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[float]:
+        """One score a segment. Only triples never seen before reach the model."""
+        triples = list(zip(sources, hypotheses, references, strict=True))
+        if not self._reuse:
+            return self._ask_again(triples, 0)[0]
+        asked = [triple for triple in dict.fromkeys(triples) if triple not in self._known]
+        if asked and self._cache is not None:
+            self._known.update(self._cache.get(asked))
+        new = [triple for triple in asked if triple not in self._known]
+        self.hits += len(triples) - len(new)
+        new.sort(key=lambda triple: len(triple[1]))
+        deaths = 0
+        for start in range(0, len(new), self._chunk):
+            part = new[start : start + self._chunk]
+            scores, deaths = self._ask_again(part, deaths)
+            scored = list(zip(part, scores, strict=True))
+            self._known.update(scored)
+            if self._cache is not None:
+                self._cache.put(scored)
+            if progress is not None:
+                progress(start + len(part), len(new))
+        return [self._known[triple] for triple in triples]
+
+    def forget(self) -> None:
+        """Forgets the scores held in memory; the process keeps its embeddings, the file its scores."""
+        self._known.clear()
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            assert self._process.stdin is not None
+            try:
+                self._process.stdin.close()
+                self._process.wait(timeout=10)
+            except (subprocess.TimeoutExpired, OSError):
+                self._process.kill()
+        self._process = None

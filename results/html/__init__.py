@@ -1,0 +1,1 @@
+"""`report.html`: its data, its page, its plots."""

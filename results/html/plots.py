@@ -1,0 +1,206 @@
+"""The front as a picture for papers: bytes on a log axis with the bins shaded, COMET with intervals, recipes marked.
+
+Fonts and colours that survive print; clouds are rasterised inside the SVG, so that it stays small.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from results.bins import BinRange
+from results.candidate import STOPPED, Candidate
+from results.html.downsample import drawn, height
+from results.pareto import comparable, front
+
+INK, FAINT, RECIPE, ORIGINAL = "#1566b0", "#9fb0be", "#c2571a", "#1d2733"
+UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "KB"))
+
+
+def size(nbytes: float) -> str:
+    """Three figures and a unit."""
+    for least, unit in UNITS:
+        if nbytes >= least:
+            return f"{nbytes / least:.3g} {unit}"
+    return f"{nbytes:.3g} B"
+
+
+def canvas(sizes: Sequence[int], bins: Sequence[BinRange], asked: Collection[str] = ()) -> tuple[Any, Any]:
+    """Figure and axes with a log axis of bytes and the bins shaded, those asked for darker."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot, ticker
+
+    figure, axes = pyplot.subplots(figsize=(8.4, 4.8), layout="constrained")
+    known = [size for size in sizes if size > 0]  # what failed before it was weighed has none
+    low, high = min(known, default=1), max(known, default=10)
+    pad = (high / low) ** 0.05 if high > low else 1.3
+    left, right = low / pad, high * pad
+    for index, (name, start, end) in enumerate(bins):
+        a, b = max(start, left), min(end, right)
+        if a >= b:
+            continue
+        axes.axvspan(a, b, color="#dfeaf5" if name in asked else ("#f1f5f8", "#f8fafb")[index % 2], zorder=0, lw=0)
+        if b / a > (right / left) ** 0.05:
+            axes.text(
+                (a * b) ** 0.5,
+                1.01,
+                name,
+                ha="center",
+                va="bottom",
+                fontsize=8,
+                color="#5d6b79",
+                weight="bold" if name in asked else "normal",
+                transform=axes.get_xaxis_transform(),
+            )
+    axes.set(xscale="log", xlim=(left, right), xlabel="bytes of the artifact", ylabel="COMET")
+    wide = right / left
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if wide > 20 else (1, 1.5, 2, 3, 4, 6, 8)))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: size(value)))
+    axes.tick_params(labelsize=8.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e1e7ec", lw=0.7)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def stairs(axes: Any, best: Sequence[Candidate], colour: str, label: str, mark: str = "o") -> None:
+    """A front with its intervals: as stairs, because between two candidates there is none."""
+    sizes, scores = [c.bytes for c in best], [c.comet for c in best]
+    if not best:
+        return
+    axes.step([*sizes, axes.get_xlim()[1]], [*scores, scores[-1]], where="post", color=colour, lw=1.3, zorder=3)
+    spread = [
+        [max(c.comet - c.comet_low, 0) for c in best],
+        [max(c.comet_high - c.comet, 0) for c in best],
+    ]
+    axes.errorbar(
+        sizes,
+        scores,
+        yerr=spread,
+        fmt=mark,
+        ms=4,
+        color=colour,
+        elinewidth=0.7,
+        ecolor=colour + "80",
+        label=label,
+        zorder=4,
+    )
+
+
+def draw(candidates: Sequence[Candidate], bins: Sequence[BinRange], title: str, asked: Collection[str] = ()) -> Any:
+    """A matplotlib figure. The caller closes it."""
+    shown = [candidates[i] for i in drawn(candidates)]
+    scored = [c for c in shown if comparable(c)]
+    figure, axes = canvas([c.bytes for c in shown], bins, asked)
+    searched = [c for c in scored if c.recipe == "search"]
+    dots: dict[str, Any] = {"zorder": 2, "rasterized": True}
+    axes.scatter(
+        [c.bytes for c in searched], [c.comet for c in searched], s=10, color=FAINT, lw=0, label="candidates", **dots
+    )
+    stopped = [(c.bytes, at) for c in shown if c.status == STOPPED and (at := height(c)) is not None]
+    if stopped:
+        axes.scatter(
+            *zip(*stopped, strict=True),
+            s=9,
+            facecolor="none",
+            edgecolor=FAINT,
+            lw=0.6,
+            alpha=0.6,
+            label="stopped",
+            **dots,
+        )
+    stairs(axes, front(scored), INK, "front, 95 % interval")
+    recipes = [c for c in scored if c.recipe not in ("search", "original")]
+    if recipes:
+        axes.scatter(
+            [c.bytes for c in recipes],
+            [c.comet for c in recipes],
+            marker="x",
+            s=26,
+            color=RECIPE,
+            label="recipes",
+            zorder=5,
+        )
+    for c in scored:
+        if c.recipe == "original":
+            axes.scatter([c.bytes], [c.comet], marker="*", s=100, color=ORIGINAL, label="original", zorder=6)
+    axes.set_title(title, fontsize=10, pad=16)
+    axes.legend(loc="lower right", fontsize=8, frameon=False)
+    name_recipes(figure, axes, recipes)
+    return figure
+
+
+def name_recipes(figure: Any, axes: Any, recipes: Sequence[Candidate]) -> None:
+    """Names beside their marks; one that would cover another name is left out (the table has it)."""
+    figure.canvas.draw()
+    point = figure.dpi / 72
+    taken: list[tuple[float, float, float, float]] = []
+    for c in recipes:
+        x, y = axes.transData.transform((c.bytes, c.comet))
+        wide, tall = 3.6 * point * len(c.recipe), 7 * point
+        for dx, dy in ((4, -8), (4, 4), (4, -15), (4, 11), (-4, 4), (-4, -8), (4, -22), (4, 18)):
+            left = x + dx * point - (wide if dx < 0 else 0)
+            box = (left, y + dy * point, left + wide, y + dy * point + tall)
+            if any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken):
+                continue
+            taken.append(box)
+            axes.annotate(
+                c.recipe,
+                (c.bytes, c.comet),
+                fontsize=6,
+                color=RECIPE,
+                xytext=(dx, dy),
+                textcoords="offset points",
+                ha="left" if dx > 0 else "right",
+                zorder=5,
+            )
+            break
+
+
+def saved(figure: Any) -> dict[str, bytes]:
+    """As `png` and `svg`; the figure is closed."""
+    from matplotlib import pyplot
+
+    found = {}
+    for kind in ("png", "svg"):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
+        found[kind] = buffer.getvalue()
+    pyplot.close(figure)
+    return found
+
+
+def render(
+    candidates: Sequence[Candidate], bins: Sequence[BinRange], title: str, asked: Collection[str] = ()
+) -> dict[str, bytes]:
+    """The picture as `png` and `svg`."""
+    return saved(draw(candidates, bins, title, asked))
+
+
+def render_two(
+    a: Sequence[Candidate], b: Sequence[Candidate], bins: Sequence[BinRange], names: Sequence[str]
+) -> dict[str, bytes]:
+    """Two fronts over each other, as `png` and `svg`."""
+    figure, axes = canvas([c.bytes for c in (*a, *b) if comparable(c)], bins)
+    for candidates, name, colour, mark in zip((a, b), names, (INK, RECIPE), ("o", "s"), strict=True):
+        scored = [c for c in candidates if comparable(c)]
+        cloud = [scored[i] for i in drawn(scored)]
+        axes.scatter(
+            [c.bytes for c in cloud],
+            [c.comet for c in cloud],
+            s=8,
+            lw=0,
+            color=colour,
+            alpha=0.3,
+            zorder=2,
+            rasterized=True,
+        )
+        best = front(scored)
+        stairs(axes, best, colour, f"{name}: {len(best)} on its front", mark)
+    axes.set_title(" and ".join(names), fontsize=10, pad=16)
+    axes.legend(loc="lower right", fontsize=8, frameon=False)
+    return saved(figure)

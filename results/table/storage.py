@@ -1,0 +1,144 @@
+"""A run's table of candidates: append-only Parquet, one small part a candidate, in one folder.
+
+A Parquet file cannot be appended to, so the table is a folder of parts, which pandas, polars and duckdb read as one
+table while the search runs. A part appears whole or not at all, and is never changed. When there are many small ones
+they are merged (results/table/compaction.py), so that the 100,000th append and the first cost the same.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from compress.errors import Refusal, first_line
+from results.atomic_write import write_atomically
+from results.candidate import STATUSES, Candidate
+from results.table.compaction import GROUP, compact, tidy
+from results.table.parts import VERSION, Part, all_parts, defaults, name_of, schema, uncovered, version_of
+
+TEXTS = ("comet_segments", "hypotheses")  # nearly all of a row's bytes, and seldom needed
+COLUMNS = tuple(f.name for f in fields(Candidate))
+FLOATS = {f.name for f in fields(Candidate) if f.type == "float"}
+PATIENCE = 20  # readings that a merge may disturb before we call it something else
+T = TypeVar("T")
+
+
+class Table:
+    """The candidates of one run, in the order they were finished. One process appends, any number read."""
+
+    def __init__(self, folder: Path, make: bool = True) -> None:
+        self.folder = folder
+        self._parts: list[Part] | None = None  # what lies in the folder, once this process has appended
+        self._recent: dict[Path, Any] = {}  # rows of parts that wait to be merged, so that they need not be read again
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def parts(self) -> list[Path]:
+        return [part.path for part in uncovered(all_parts(self.folder))]
+
+    def append(self, candidates: Iterable[Candidate]) -> None:
+        """Adds a part. What was there stays untouched; now and then many small parts become one."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        rows = list(candidates)
+        if not rows:
+            return
+        if self._parts is None:
+            tidy(self.folder)
+            self._parts = uncovered(all_parts(self.folder))
+        table = pa.Table.from_pydict({name: [getattr(c, name) for c in rows] for name in COLUMNS}, schema=schema())
+        number = self._parts[-1].last + 1 if self._parts else 1
+        part = Part(number, number, self.folder / name_of(number, number))
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd")
+        write_atomically(part.path, buffer.getvalue())
+        before, self._parts = self._parts, None  # looked for anew if merging fails
+        self._parts = [*compact(self.folder, before, self._recent), part]
+        self._recent[part.path] = table
+
+    def read(self, texts: bool = True) -> list[Candidate]:
+        """All candidates; without `texts`, none of their translations and scores of segments (TEXTS).
+
+        Refuses a table that is damaged or from a newer version. A part that a merge took away meanwhile is no
+        damage: then everything is read once more.
+        """
+        columns = [name for name in COLUMNS if texts or name not in TEXTS]
+        return self._patiently(lambda: [c for part in self.parts() for c in _read_part(part, columns)])
+
+    def texts(self, names: Collection[str]) -> dict[str, Candidate]:
+        """The whole rows of some candidates, by name; only the parts that hold them are decoded in full."""
+
+        def look() -> dict[str, Candidate]:
+            found: dict[str, Candidate] = {}
+            for part in self.parts():
+                if any(c.candidate in names for c in _read_part(part, [n for n in COLUMNS if n not in TEXTS])):
+                    found |= {c.candidate: c for c in _read_part(part, COLUMNS, names)}
+            return found
+
+        return self._patiently(look) if names else {}
+
+    def _patiently(self, reading: Callable[[], T]) -> T:
+        for _ in range(PATIENCE):
+            try:
+                return reading()
+            except FileNotFoundError:
+                continue
+        raise Refusal(f"table {self.folder} keeps changing while it is read: try again")
+
+
+def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None = None) -> list[Candidate]:
+    """Rows of one part. Columns of later versions than the part's get their defaults."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_version(path, version_of(file.schema_arrow.metadata))
+            held = [name for name in columns if name in file.schema_arrow.names]
+            if names is None:
+                table = file.read(held)
+            else:  # a few rows of many: never all of the texts in memory
+                wanted = pa.array(sorted(names), pa.string())
+                pieces = (pa.Table.from_batches([batch]) for batch in file.iter_batches(GROUP, columns=held))
+                found = [piece.filter(pc.is_in(piece.column("candidate"), value_set=wanted)) for piece in pieces]
+                table = pa.concat_tables(found) if found else file.read(held)
+        values = {name: table.column(name).to_pylist() for name in table.column_names}
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise Refusal(f"table part {path} is damaged ({first_line(error)}): remove it and use --resume") from None
+    return _candidates(path, values, table.num_rows)
+
+
+def _candidates(path: Path, values: dict[str, list[Any]], count: int) -> list[Candidate]:
+    missing, ordered = defaults(), []
+    for name in COLUMNS:
+        column = values.get(name)
+        if column is None:
+            if name not in missing:
+                raise Refusal(f"table part {path} lacks the column {name}: it is not a table of this program")
+            column = [missing[name]] * count
+        elif name in TEXTS:
+            column = [tuple(value or ()) for value in column]
+        elif name in FLOATS:
+            column = [math.nan if value is None else value for value in column]
+        elif None in column:
+            raise Refusal(f"table part {path} is damaged: column {name} has holes")
+        ordered.append(column)
+    found = [Candidate(*row) for row in zip(*ordered, strict=True)]
+    if strange := next((c for c in found if c.status not in STATUSES), None):
+        raise Refusal(f"table part {path} is damaged: candidate {strange.candidate} has the status {strange.status!r}")
+    return found
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version == 0:
+        raise Refusal(f"{path} is not a part of a run's table: it names no version")
+    if version > VERSION:
+        raise Refusal(f"table part {path} has version {version}, this program reads 1 to {VERSION}: update the program")

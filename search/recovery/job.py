@@ -1,0 +1,208 @@
+"""Does one recovery from beginning to end: teacher, stages of training, what is shipped, its bytes and its scores.
+
+Every finished stage and every checkpoint is on disk, so a task that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import compress
+from compress import Policy, Recovered, Recovery
+from compress.artifact.recovered import JSON
+from compress.codecs.grid.integers import has_integers
+from compress.codecs.grid.scales import can_rescale
+from compress.codecs.raw import FORMATS
+from compress.errors import Refusal
+from evaluate.data.dataset import DataSet, open_data
+from evaluate.decoding.batches import prepare
+from evaluate.decoding.cleanup import clean
+from evaluate.decoding.generate import translate
+from evaluate.metrics.mt import bleu, chrf
+from results.atomic_write import write_atomically
+from search.recovery import data as lessons_
+from search.recovery.methods import CHEAP, CODES, UNION, WHOLE, method, size_of
+from search.recovery.stages import Stage, do_stage
+from search.recovery.task import Say, Score, Task
+
+
+def recover(task: Task, score: Score, say: Say | None = None) -> dict[str, Any]:
+    """The outcome of a task: bytes, scores, the policy of the recovered candidate. Refuses what cannot be trained."""
+    import torch
+
+    if task.threads:
+        torch.set_num_threads(task.threads)
+    source, store = compress.Source.open(task.model), compress.Store(task.store)
+    policy = Policy.from_json(task.policy)
+    policy.check(source.anatomy, source.digest)
+    reported, part = reporting(task)
+    began = time.perf_counter()
+    out = Path(task.out)
+    if not (out / JSON).is_file():
+        train(task, source, store, policy, say or (lambda _: None)).save(out)
+        shutil.rmtree(task.work, ignore_errors=True)
+    recovery = Recovery.read(out)
+    recovered = Recovered(source, recovery)
+    seconds = time.perf_counter() - began
+    outcome = scored(task, recovered, store, reported, score)
+    curve = recovery.about.get("stages", [])
+    return {**outcome, "bytes": size(recovered, store), "policy": recovered.policy.to_json(), "part": part} | {
+        "train_seconds": seconds,
+        "stages": curve,
+        "training_stopped": "; ".join(stage["stopped"] for stage in curve if stage.get("stopped")),
+    }
+
+
+def reporting(task: Task) -> tuple[DataSet, tuple[int, ...]]:
+    """What is scored: all of it, or, if some of its talks are trained on, the segments of the talks held out.
+
+    The numbers are those of the segments in the run's data, empty for all.
+    """
+    data = open_data(task.data, task.split, task.lang).first(task.segments)
+    lessons = lessons_.open_lessons(task.train, task.train_split, task.lang, task.condition, task.held_out)
+    trained = {segment.talk for segment in lessons.train.segments} - {""}
+    if not trained & {segment.talk for segment in data.segments}:
+        lessons_.refuse_overlap(lessons, data)
+        return data, ()
+    part = tuple(index for index, segment in enumerate(data.segments) if segment.talk not in trained)
+    if not part:
+        raise Refusal(f"every talk of {task.data} ({task.split}) is trained on: hold some out, or train on other data")
+    found = replace(data, segments=tuple(data.segments[index] for index in part))
+    lessons_.refuse_overlap(lessons, found)
+    return found, part
+
+
+def train(task: Task, source: compress.Source, store: compress.Store, policy: Policy, say: Say) -> Recovery:
+    """All stages, each on what the one before it left."""
+    chosen, work = method(task.method), Path(task.work)
+    lessons = lessons_.open_lessons(task.train, task.train_split, task.lang, task.condition, task.held_out)
+    teacher = Teacher(task, source, store)
+    if chosen.texts == UNION:
+        told = teacher.translations(lessons.train, work.parent)
+        lessons = replace(lessons, train=lessons_.union(lessons.train, told))
+    stages = needed(chosen.stages, policy, bool(task.teacher))
+    if task.begin and len(stages) > 1 and WHOLE in stages:
+        stages.remove(WHOLE)  # that was done between the rounds
+    if not stages:
+        raise Refusal(
+            f"method {task.method} has nothing to train in {task.parent}: it drops no layer and keeps no plain grid"
+            " (--no-trellis searches with that); distill, cheap, lora and qlora can train a trellis"
+        )
+    recovery = Recovery.read(task.begin) if task.begin else Recovery(policy)
+    if recovery.policy != policy:
+        raise Refusal(f"the recovery at {task.begin} was made of another policy than {task.parent}'s")
+    notes: list[dict[str, Any]] = []
+    for number, name in enumerate(stages):
+        place = work / f"{number}-{name}"
+        if (place / "recovery" / JSON).is_file():
+            recovery = Recovery.read(place / "recovery")
+            notes = list(recovery.about.get("stages", []))
+            continue
+        given = {**task.settings, **({"epochs": task.stage_epochs[name]} if name in task.stage_epochs else {})}
+        stage = Stage(name, chosen, chosen.settings(name, size_of(source), given), place)
+        recovery, note = do_stage(task, stage, source, store, recovery, lessons, teacher, say)
+        notes.append(note)
+        about: dict[str, Any] = {"method": task.method, "parent": task.parent, "train": task.train, "stages": notes}
+        about["train_split"] = task.train_split
+        about |= {"condition": lessons.label, "segments": len(lessons.train.segments)}
+        recovery = replace(recovery, about=about)
+        recovery.save(place / "recovery")
+        shutil.rmtree(place / "checkpoints", ignore_errors=True)
+    return recovery
+
+
+def needed(stages: Sequence[str], policy: Policy, other_teacher: bool) -> list[str]:
+    """Without dropped layers the whole model is its own teacher, and has nothing to learn from it by token.
+
+    A policy without a plain `grid` level has no integers to train; with a trellis, scales stand in for them in methods
+    of several stages.
+    """
+    found = list(stages)
+    only = len(found) == 1
+    if WHOLE in found and not policy.dropped and not other_teacher and not only:
+        found.remove(WHOLE)
+    if CODES in found and not any(has_integers(level) for level in policy.levels.values()):
+        scales = not only and any(can_rescale(level) for level in policy.levels.values())
+        found[found.index(CODES) :] = [CHEAP] if scales else []
+    return found
+
+
+def original(source: compress.Source, dropped: tuple[str, ...] = ()) -> Policy:
+    level = f"raw:{FORMATS[source.dtype]}"
+    return Policy(model=source.digest, levels=dict.fromkeys(source.anatomy.units, level), dropped=dropped)
+
+
+class Teacher:
+    """The model that is learnt from, loaded when it is first needed."""
+
+    def __init__(self, task: Task, source: compress.Source, store: compress.Store) -> None:
+        self.task, self.store = task, store
+        self.source = compress.Source.open(task.teacher) if task.teacher else source
+        self._resident: Any = None
+
+    @property
+    def resident(self) -> Any:
+        if self._resident is None:
+            self._resident = compress.Resident(self.source, self.store, device=self.task.device)
+        return self._resident
+
+    def under(self, policy: Policy) -> Any:
+        """The teacher with the student's vocabulary, so that their tokens have the same numbers: its probabilities are
+        then those of the tokens that stay."""
+        self.resident.apply(replace(original(self.source), vocabulary=policy.vocabulary))
+        return self.resident.model
+
+    def let_go(self) -> None:
+        self._resident = None
+
+    def translations(self, data: DataSet, cache: Path) -> list[str]:
+        """Greedy, of the training speech; written down once for all tasks that learn from the same teacher."""
+        name = hashlib.blake2b(f"{self.source.digest}{data.digest}".encode(), digest_size=10).hexdigest()
+        path = cache / f"translations-{name}.json"
+        try:
+            return [str(text) for text in json.loads(path.read_text(encoding="utf-8"))]
+        except (OSError, ValueError):
+            pass
+        task, resident = self.task, self.resident
+        resident.restore()
+        batches = prepare(data, resident.processor, task.batch_size, task.chat)
+        raw = translate(resident.model, resident.processor, batches, task.max_new_tokens)
+        found = [clean(text) for text in raw]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(found, ensure_ascii=False))
+        return found
+
+
+def size(recovered: Recovered, store: compress.Store) -> int:
+    """Bytes of the artifact, to the byte."""
+    policy = recovered.policy
+    wanted = compress.Wanted(policy.vocabulary, policy.calibration)
+    for unit, level in policy.levels.items():
+        compress.build(recovered, unit, level, store, wanted=wanted)
+    return compress.Ledger(recovered, store, (), policy.calibration).predict(policy)
+
+
+def scored(task: Task, source: compress.Source, store: compress.Store, data: DataSet, score: Score) -> dict[str, Any]:
+    """Translations and scores of a recovered model, in memory what loading its artifact gives."""
+    assert isinstance(source, Recovered)
+    resident = compress.Resident(source, store, device=task.device)
+    resident.apply(source.policy)
+    batches = prepare(data, resident.processor, task.batch_size, task.chat)
+    began = time.perf_counter()
+    raw = translate(resident.model, resident.processor, batches, task.max_new_tokens)
+    seconds = time.perf_counter() - began
+    hypotheses = [clean(text) for text in raw]
+    return {
+        "comet_segments": score(data.sources, hypotheses, data.references),
+        "chrf": chrf(hypotheses, data.references),
+        "bleu": bleu(hypotheses, data.references, data.lang),
+        "hypotheses": hypotheses,
+        "translate_seconds": seconds,
+    }

@@ -1,0 +1,233 @@
+"""Recoveries of a run's candidates, spread over the Ray cluster; each becomes a row of the same table and front.
+
+A row is named after its parent and method (`c00012+distill`); one that is there already is not made again, and a task
+that was cut off goes on from its checkpoints. What training changed lies in `RUN/recovered/<row>/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import compress
+from cluster.metrics import PREFIX, RECOVERY
+from compress import Policy
+from compress.errors import Refusal
+from results.candidate import FAILED, Candidate
+from search.recorder import Recorder, Tried
+from search.recovery.methods import method
+from search.recovery.task import Task
+from search.run_dir import RunFolder
+
+RECOVERED, WORK = "recovered", ".training"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What recovery needs beside the run: what to train on, and how."""
+
+    train: str
+    train_split: str = "train"
+    condition: str = "unconstrained"
+    held_out: float = 0.15
+    teacher: str = ""
+    train_batch: int = 4
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Where:
+    """What of a run every task needs; `Where.of` takes it from a worker's context. Paths as every machine sees them."""
+
+    model: str  # folder of the original
+    store: str
+    data: str
+    split: str
+    lang: str
+    segments: int | None
+    chat: bool
+    batch_size: int
+    max_new_tokens: int
+    scorers: tuple[str, ...]  # names of the scorer actors
+    device: str
+    threads: int
+
+    @classmethod
+    def of(cls, context: Any) -> Where:
+        return cls(**{f.name: getattr(context, f.name) for f in fields(cls)})
+
+
+def recover_run(
+    folder: RunFolder,
+    recorder: Recorder,
+    context: Where,
+    candidates: Sequence[Candidate],
+    methods: Sequence[str],
+    asked: Asked,
+    gpus: float = 0.0,
+    workers: int = 1,
+    say: Callable[[str], None] = print,
+) -> list[Candidate]:
+    """Recovers candidates by each of the methods; Ray must be up and the context's scorers running. The new rows."""
+    source = compress.Source.open(context.model)
+    waiting = [
+        task
+        for task in tasks(folder, context, source, candidates, methods, asked)
+        if not any(c.candidate == task.name and c.status != FAILED for c in recorder.candidates)
+    ]
+    told = len(candidates) * len(methods) - len(waiting)
+    say(f"recovering {len(waiting)} candidates" + (f" ({told} are there already)" if told else ""))
+    rows = []
+    for task, outcome in spread(waiting, context, gpus, workers):
+        row = record(recorder, source, task, outcome)
+        rows.append(row)
+        say(line(row, recorder, outcome))
+    return rows
+
+
+def tasks(
+    folder: RunFolder,
+    context: Where,
+    source: compress.Source,
+    candidates: Sequence[Candidate],
+    methods: Sequence[str],
+    asked: Asked,
+) -> list[Task]:
+    """Every candidate with every method. Refuses candidates that cannot be begun with."""
+    found = []
+    for candidate in candidates:
+        policy = folder.read_policy(candidate.policy)
+        if candidate.parent or policy.model != source.digest:
+            raise Refusal(
+                f"candidate {candidate.candidate} is recovered already, from {candidate.parent}: give that one"
+            )
+        for name in methods:
+            row = f"{candidate.candidate}+{method(name).name.replace(':', '-')}"
+            place = folder.path / RECOVERED
+            found.append(
+                Task(
+                    name=row,
+                    parent=candidate.candidate,
+                    method=name,
+                    model=context.model,
+                    policy=policy.to_json(),
+                    store=context.store,
+                    lang=context.lang,
+                    data=context.data,
+                    split=context.split,
+                    segments=context.segments,
+                    train=asked.train,
+                    train_split=asked.train_split,
+                    condition=asked.condition,
+                    held_out=asked.held_out,
+                    teacher=asked.teacher,
+                    out=str((place / row).resolve()),
+                    work=str((place / WORK / row).resolve()),
+                    chat=context.chat,
+                    train_batch=asked.train_batch,
+                    batch_size=context.batch_size,
+                    max_new_tokens=context.max_new_tokens,
+                    device=context.device,
+                    threads=context.threads,
+                    settings=asked.settings,
+                )
+            )
+    return found
+
+
+def spread(waiting: Sequence[Task], context: Where, gpus: float, workers: int) -> Iterable[tuple[Task, dict[str, Any]]]:
+    """Outcomes as they come, at most `workers` tasks at once."""
+    import ray
+
+    remote = ray.remote(num_gpus=gpus, num_cpus=0 if gpus else 1, max_retries=1)(work)
+    left = list(waiting)
+    running: dict[Any, Task] = {}
+    while left or running:
+        while left and len(running) < workers:
+            task = left.pop(0)
+            scorer = context.scorers[len(left) % len(context.scorers)]
+            running[remote.remote(task.to_dict(), scorer)] = task
+        ready, _ = ray.wait(list(running), num_returns=1)
+        task = running.pop(ready[0])
+        try:
+            outcome = ray.get(ready[0])
+        except ray.exceptions.RayError as error:
+            outcome = {"error": f"the worker died: {str(error).strip().splitlines()[-1][:200]}"}
+        yield task, outcome
+
+
+def work(task: dict[str, Any], scorer: str) -> dict[str, Any]:
+    """One task on a worker. What went wrong is told, not raised."""
+    import ray
+
+    from search.recovery.job import recover
+
+    actor = ray.get_actor(scorer)
+
+    def score(sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+        found: list[float]
+        found, _ = ray.get(actor.score.remote(list(sources), list(hypotheses), list(references)))
+        return found
+
+    meter = Meter(Path(task["out"]).parent.parent.name)
+    try:
+        return recover(Task(**task), score, meter.say)
+    except Refusal as refusal:
+        return {"error": str(refusal)}
+    except Exception as error:  # told to the driver, which records the row as failed
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+class Meter:
+    """The curve of a training as metrics, for the dashboard. What was told is told again with every step, since Ray's
+    agent forgets a gauge once it was scraped."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self._gauges: dict[str, Any] = {}
+        self._told: dict[str, Any] = {}
+
+    def say(self, entry: dict[str, Any]) -> None:
+        from ray.util.metrics import Gauge
+
+        with contextlib.suppress(Exception):  # a number that is not shown is no reason to stop training
+            tags = {"run": self.run, "task": str(entry.get("task", "")), "stage": str(entry.get("stage", ""))}
+            if self._told.get("stage") != tags["stage"]:
+                self._told = {"stage": tags["stage"]}
+            self._told |= {name: value for name, value in entry.items() if value is not None}
+            for name, declared in RECOVERY.items():
+                found = self._told.get(name.removeprefix("recovery_"))
+                if found is None:
+                    continue
+                if name not in self._gauges:
+                    self._gauges[name] = Gauge(PREFIX + name, declared.help, tag_keys=("run", *declared.tags))
+                self._gauges[name].set(float(found), tags)
+
+
+def record(recorder: Recorder, source: compress.Source, task: Task, outcome: dict[str, Any]) -> Candidate:
+    """A row of the run's table. One that is scored on a part of the segments only stands beside no other."""
+    policy = Policy.from_json(outcome["policy"]) if "policy" in outcome else Policy.from_json(task.policy)
+    gone = sum(layer.parameters for layer in source.anatomy.layers if layer.name in policy.dropped)
+    recipe, parameters = f"recover:{task.method}", source.anatomy.parameters - gone
+    tried = Tried(task.name, recipe, policy, outcome.get("bytes", 0), parameters, 0.0, parent=task.parent)
+    part = {"stopped": True, "rung": "part"} if outcome.get("part") and "error" not in outcome else {}
+    return recorder.record(tried, {**outcome, **part})
+
+
+def line(row: Candidate, recorder: Recorder, outcome: dict[str, Any]) -> str:
+    """What came of it, in one line, against the parent on the same segments."""
+    if row.status == FAILED:
+        return f"{row.candidate}: failed, {row.error}"
+    parent, part, before = recorder.find(row.parent), outcome.get("part"), ""
+    if parent is not None:
+        comet = parent.comet
+        if part:  # rows in memory carry no scores of segments
+            scores = next(c for c in recorder.table.read() if c.candidate == row.parent).comet_segments
+            comet = sum(scores[index] for index in part) / len(part)
+        before = f" (before: {comet:.4f} at {parent.bytes:,} bytes)"
+    some = f", on the {row.segments} segments of talks held out" if part else ""
+    why = f"; {outcome['training_stopped']}" if outcome.get("training_stopped") else ""
+    return f"{row.candidate}: COMET {row.comet:.4f} at {row.bytes:,} bytes{before}{some}{why}"

@@ -1,0 +1,108 @@
+"""The store: one entry a variant, whoever writes it, however often, and whatever happens to the disk."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from compress.errors import Refusal
+from compress.model.source import Source
+from compress.policy.ledger import Ledger
+from compress.policy.store import Store
+from compress.policy.variant import build, variant_key
+
+KEY = "0123456789" * 4
+
+
+def files(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("url", ["{}", "file://{}", "memory://{}"])
+def test_what_is_put_is_what_is_got(url: str, tmp_path: Path) -> None:
+    store = Store(url.format(tmp_path))
+    assert store.get(KEY) is None
+    assert store.size(KEY) is None
+    assert store.entry(KEY) is None
+    store.put(KEY, b"payload")
+    assert store.get(KEY) == b"payload"
+    assert store.size(KEY) == 7
+    entry = store.entry(KEY)
+    assert entry is not None
+    assert entry[0] == 7
+    assert pickle.loads(pickle.dumps(store)).get(KEY) == b"payload"
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "head"])
+def test_a_damaged_entry_is_noticed_and_rebuilt(damage: str, folder: Path, tmp_path: Path) -> None:
+    source, store = Source.open(folder), Store(tmp_path)
+    first = build(source, "head", "grid@2", store)
+    [path] = files(tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(
+        {
+            "flip": data[:-5] + bytes((data[-5] ^ 4,)) + data[-4:],
+            "cut": data[:-3],
+            "empty": b"",
+            "head": b"x" + data[1:],
+        }[damage]
+    )
+    assert store.get(first.key) is None
+    assert build(source, "head", "grid@2", store) == first
+    assert store.get(first.key) is not None
+
+
+def test_sizes_need_no_decoding(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, store = Source.open(folder), Store(tmp_path)
+    variant = build(source, "head", "grid@2", store)
+    monkeypatch.setattr(Store, "get", lambda *_: pytest.fail("a payload was read"))
+    assert store.size(variant.key) == variant.nbytes
+    assert Ledger(source, store, ["grid@2"]).size("head", "grid@2") == variant.nbytes
+
+
+def test_a_variant_that_was_not_built_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    ledger = Ledger(Source.open(folder), Store(tmp_path), ["grid@2"])
+    with pytest.raises(Refusal, match="build it first"):
+        ledger.size("head", "grid@2")
+
+
+def test_equal_tensors_share_a_variant_and_others_do_not(folder: Path) -> None:
+    source, again = Source.open(folder), Source.open(folder)
+    unit = source.anatomy.unit("lm.0.mlp")
+    keys = {variant_key(source, unit, level) for level in ("grid@2", "grid@2.0", "grid@2.5", "nf4")}
+    assert len(keys) == 3
+    assert variant_key(again, unit, "nf4") == variant_key(source, unit, "nf4")
+    assert variant_key(source, source.anatomy.unit("lm.1.mlp"), "nf4") != variant_key(source, unit, "nf4")
+
+
+def test_many_processes_build_at_once(folder: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys, compress; source = compress.Source.open(sys.argv[1]); store = compress.Store(sys.argv[2])\n"
+        "print([compress.build(source, u, 'grid@2', store).nbytes for u in ('head', 'lm.0.mlp', 'lm.1.mlp')])"
+    )
+    command = [sys.executable, "-c", program, str(folder), str(tmp_path / "store")]
+    root = Path(__file__).resolve().parents[3]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root, text=True) for _ in range(2)]
+    said = {child.communicate(timeout=120)[0] for child in children}
+    assert [child.returncode for child in children] == [0, 0]
+    assert len(said) == 1
+    assert len(files(tmp_path / "store")) == 3
+    assert not [path for path in files(tmp_path / "store") if path.name.endswith(".partial")]
+
+
+def test_a_store_that_cannot_be_written_says_so(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Refusal, match="cannot write to the store"):
+        build(Source.open(folder), "head", "int8", Store(tmp_path / "file"))
+
+
+def test_keys_are_no_paths(tmp_path: Path) -> None:
+    for key in ("../../etc/passwd", "", "x" * 40, KEY + "0"):
+        with pytest.raises(Refusal):
+            Store(tmp_path).put(key, b"")
+    assert os.listdir(tmp_path) == []

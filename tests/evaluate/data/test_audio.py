@@ -1,0 +1,34 @@
+"""Sound: any rate and channel count → mono at the model's rate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from compress.errors import Refusal
+from evaluate.data.audio import read_audio
+
+
+def test_stereo_at_another_rate_is_mixed_and_resampled(tmp_path: Path) -> None:
+    rate, seconds = 22_050, 0.5
+    t = np.arange(int(rate * seconds)) / rate
+    left = 0.5 * np.sin(2 * np.pi * 440 * t)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, np.zeros_like(left)], axis=1), rate)
+    mono = read_audio(tmp_path / "a.wav")
+    assert mono.dtype == np.float32
+    assert len(mono) == pytest.approx(16_000 * seconds, abs=2)
+    spectrum = np.abs(np.fft.rfft(mono))
+    assert spectrum.argmax() * 16_000 / len(mono) == pytest.approx(440, abs=3)
+    assert np.abs(mono[1000:-1000]).max() == pytest.approx(0.25, abs=0.01)
+
+
+def test_what_is_no_sound_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_text("not a sound")
+    with pytest.raises(Refusal, match=r"cannot read audio .*a\.wav"):
+        read_audio(tmp_path / "a.wav")
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16_000)
+    with pytest.raises(Refusal, match="is empty"):
+        read_audio(tmp_path / "empty.wav")

@@ -1,0 +1,106 @@
+"""COMET behind its process boundary: the same scores as `predict`, each text scored once, a death survived."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import embedded
+from compress.errors import Refusal
+from evaluate.data.dataset import open_data
+from evaluate.metrics.comet import Comet
+
+
+@pytest.fixture(scope="module")
+def comet() -> Iterator[Comet]:
+    scorer = Comet(str(embedded.COMET), threads=1)
+    yield scorer
+    scorer.close()
+
+
+def test_scores_equal_predict(comet: Comet) -> None:
+    from evaluate.metrics.comet_server import load
+
+    data = open_data("embedded", "dev", "en-de").first(12)
+    hypotheses = [text if n % 3 else data.references[n - 1] for n, text in enumerate(data.references)]
+    found = comet.score(data.sources, hypotheses, data.references)
+    model = load(Path(embedded.COMET))
+    samples = [{"src": s, "mt": m, "ref": r} for s, m, r in zip(data.sources, hypotheses, data.references, strict=True)]
+    expected = model.predict(samples, batch_size=64, gpus=0, progress_bar=False, num_workers=0).scores
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert found[1] > found[0]
+
+
+def test_scores_do_not_depend_on_what_they_are_asked_with_to_the_last_bit(comet: Comet) -> None:
+    data = open_data("embedded", "dev", "en-de").first(20)
+    hypotheses = [text[: 5 + 3 * n] for n, text in enumerate(data.references)]
+    triples = list(zip(data.sources, hypotheses, data.references, strict=True))
+    comet.forget()
+    together = comet.score(data.sources, hypotheses, data.references)
+    comet.forget()
+    assert [comet.score([s], [h], [r])[0] for s, h, r in reversed(triples)] == together[::-1]
+    comet.forget()
+    part = slice(7, 12)
+    assert comet.score(data.sources[part], hypotheses[part], data.references[part]) == together[part]
+
+
+def test_other_kinds_of_metric_go_through_predict() -> None:
+    from evaluate.metrics.comet_server import Embedder
+
+    class RegressionMetric:
+        def requires_references(self) -> bool:
+            return True
+
+    class UnifiedMetric(RegressionMetric):
+        pass
+
+    assert Embedder.takes(RegressionMetric())
+    assert not Embedder.takes(UnifiedMetric())
+
+
+def test_nothing_is_scored_twice(comet: Comet) -> None:
+    before = comet.hits
+    source, hypothesis, reference = ["We test it."], ["Wir testen es."], ["Wir testen es."]
+    first = comet.score(source, hypothesis, reference)
+    again = comet.score(source * 3, hypothesis * 3, reference * 3)
+    assert again == first * 3
+    assert comet.hits == before + 3
+
+
+def test_a_process_that_dies_is_started_again(comet: Comet) -> None:
+    old = comet._process
+    assert old is not None
+    old.kill()
+    old.wait()
+    assert len(comet.score(["Fresh text."], ["Neuer Text."], ["Neuer Text."])) == 1
+    assert comet._process is not None
+    assert comet._process.pid != old.pid
+
+
+def test_identity_names_checkpoint_and_version(comet: Comet) -> None:
+    assert comet.identity.version.startswith("2.")
+    assert len(comet.identity.digest) == 12
+
+
+@pytest.mark.parametrize("name", ["/not/there.ckpt", "nowhere"])
+def test_a_path_that_is_no_checkpoint_is_refused(name: str) -> None:
+    with pytest.raises(Refusal, match=f"COMET: {name} is neither"):
+        Comet(name)
+
+
+def test_a_folder_without_a_checkpoint_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="holds no checkpoints"):
+        Comet(str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "model.ckpt").write_bytes(b"nothing")
+    (tmp_path / "hparams.yaml").write_text("x: 1\n")
+    with pytest.raises(Refusal, match="COMET"):
+        Comet(str(tmp_path))
+
+
+def test_a_hub_name_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(Refusal, match="download it where there is a network"):
+        Comet("Unbabel/wmt22-comet-da")

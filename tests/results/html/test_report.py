@@ -1,0 +1,197 @@
+"""The report: one file, nothing fetched, nothing that a translation could smuggle in, whatever the run lacks."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress.errors import Refusal
+from results.html.data import nominal_bits, progress
+from results.html.downsample import MOST_POINTS, by_interest, drawn
+from results.pareto import front
+from results.report import main, write_report
+from results.runs import Run
+from tests.results.examples import UNITS, add_model, candidate, make_run, policy
+
+HOSTILE = "<img src=x onerror=hacked=1></script><script>hacked=1</script>"
+
+
+def data_of(text: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def some_run(folder: Path) -> Path:
+    found = [
+        candidate("original", 18_000, 0.9, recipe="original", hypotheses=(HOSTILE, "b"), comet_segments=(0.95, 0.85)),
+        candidate("c00001", 1_500, 0.6, hypotheses=(HOSTILE, "b"), comet_segments=(0.8, 0.4)),
+        candidate(HOSTILE, 1_600, 0.3, recipe=HOSTILE, signature="metric:comet"),
+        candidate("c00002", 1_400, 0.0, status="failed", error=HOSTILE, comet_segments=(), hypotheses=()),
+        candidate("c00003", 1_450, 0.7, status="stopped", rung="part", kl=0.5),
+        candidate("c00004", 1_460, math.nan, status="stopped", rung="kl", kl=2.0, comet_segments=(), hypotheses=()),
+    ]
+    policies = [policy("raw:bf16"), policy(dropped=("lm.1",), lm_0_mlp="grid@1"), policy("grid@1")]
+    return make_run(folder, found, policies)
+
+
+def test_report_is_self_contained_and_escaped(tmp_path: Path) -> None:
+    folder = some_run(tmp_path / "run")
+    path = write_report(folder, "run <one>")
+    text = path.read_text(encoding="utf-8")
+    assert "run &lt;one&gt;" in text
+    assert "<img" not in text
+    assert text.count("<script") == 2, "the data and our own script"
+    assert text.count("</script") == 2
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
+    assert set(re.findall(r"url\(.", text)) == {"url(#"}, "only within the page"
+    assert "default-src 'none'" in text
+    assert data_of(text)["texts"]["1"][1][2] == HOSTILE, "as text it is all there"
+    assert (folder / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "pareto.svg").read_text(encoding="utf-8").lstrip().startswith("<?xml")
+
+
+def test_what_the_page_is_told(tmp_path: Path) -> None:
+    folder = some_run(tmp_path / "run")
+    add_model(folder)
+    data = data_of(write_report(folder).read_text(encoding="utf-8"))
+    names = data["points"]["name"]
+    assert [names[i] for i in data["front"]] == ["c00001", "original"], "stopped and failed are never on the front"
+    assert [u["name"] for u in data["units"]] == list(UNITS)
+    levels = [data["levels"][n] if n >= 0 else "dropped" for n in data["policies"]["1"]]
+    assert levels[UNITS.index("lm.1.mlp")] == "dropped"
+    assert levels[UNITS.index("lm.0.mlp")] == "grid@1"
+    assert levels[UNITS.index("head")] == "grid@2"
+    assert data["bits"]["head"]["grid@2"] == 8 * 255 / 1000
+    assert data["points"]["comet"][names.index("c00004")] is None
+    assert data["points"]["comet"][names.index("c00003")] == 0.7
+    assert [row[:2] for row in data["texts"]["1"]] == [[1, 0.4], [0, 0.8]], "worst first"
+    assert len(data["references"]) == 2
+    assert data["references"][0] != data["sources"][0]
+    assert {"name": "Bin2", "low": 1191, "high": 2382, "asked": True} in data["bins"]
+    assert data["chosen"] == names.index("c00001")
+
+
+def test_a_run_that_lacks_what_older_runs_lack(tmp_path: Path) -> None:
+    folder = some_run(tmp_path / "run")
+    data = data_of(write_report(folder).read_text(encoding="utf-8"))
+    assert data["bits"] == {}
+    assert data["nominal"] == {"grid@1": 1.0, "grid@2": 2.0, "raw:bf16": 16.0}
+    assert data["sensitivities"] == []
+    assert {u["name"] for u in data["units"]} == set(UNITS)
+    assert {u["layer"] for u in data["units"]} == {"audio.0", "audio.1", "lm.0", "lm.1", "lm.2", None}
+
+
+def test_data_that_is_not_at_hand_leaves_the_references_out(tmp_path: Path) -> None:
+    folder = some_run(tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"data": "acl6060:/nowhere"}))
+    data = data_of(write_report(folder).read_text(encoding="utf-8"))
+    assert data["references"] == []
+    assert data["texts"]["1"]
+
+
+def test_a_missing_policy_is_left_out(tmp_path: Path) -> None:
+    folder = some_run(tmp_path / "run")
+    for path in (folder / "policies").iterdir():
+        path.unlink()
+    data = data_of(write_report(folder).read_text(encoding="utf-8"))
+    assert data["policies"] == {}
+    assert data["units"] == []
+
+
+def test_what_the_engine_holds_need_not_be_read_again(tmp_path: Path) -> None:
+    """As search.launch calls it: candidates with their translations, and the bins asked for."""
+    folder = some_run(tmp_path / "run")
+    held = [candidate("c1", 900, 0.5), candidate("original", 2000, 0.9, recipe="original")]
+    data = data_of(write_report(folder, "told", held, [("Bin2", 500, 1000)]).read_text(encoding="utf-8"))
+    assert data["points"]["name"] == ["c1", "original"]
+    assert data["texts"]["0"][0][2] == "你好"
+    assert data["bins"][0] == {"name": "Bin2", "low": 500, "high": 1000, "asked": True}
+
+
+def test_twenty_thousand_candidates_are_thinned(tmp_path: Path) -> None:
+    found = [
+        candidate(f"c{n:05d}", 1_000 + (n * 7919) % 1_400, ((n * 104_729) % 10_007) / 10_007, hypotheses=("x",) * 2)
+        for n in range(20_000)
+    ]
+    found.append(candidate("fp16", 9_000, 0.1, recipe="fp16"))
+    indices = drawn(found)
+    assert len(indices) <= MOST_POINTS
+    names = {found[i].candidate for i in indices}
+    assert {c.candidate for c in front(found)} <= names
+    assert "fp16" in names
+    folder = make_run(tmp_path / "run", found)
+    path = write_report(folder)
+    assert path.stat().st_size < 3_000_000
+    assert f"Of 20,001 candidates {len(indices):,} are drawn" in path.read_text(encoding="utf-8")
+
+
+def test_a_small_run_is_drawn_whole() -> None:
+    found = [candidate(f"c{n}", 1000, 0.5) for n in range(30)]
+    assert drawn(found) == list(range(30))
+
+
+def test_the_front_interests_most_and_failures_least() -> None:
+    found = [
+        candidate("failed", 10, 0.0, status="failed"),
+        candidate("far", 300, 0.1),
+        candidate("near", 300, 0.5),
+        candidate("recipe", 400, 0.2, recipe="int8"),
+        candidate("best", 200, 0.6),
+    ]
+    assert [found[i].candidate for i in by_interest(found)] == ["best", "recipe", "near", "far", "failed"]
+
+
+def test_progress_only_rises_and_ends_at_the_hypervolume() -> None:
+    found = [
+        candidate(f"c{n}", size, comet, order=n) for n, (size, comet) in enumerate([(90, 0.2), (50, 0.5), (95, 0.1)])
+    ]
+    assert progress(found, [("b", 0, 100)], 1.0) == [[1, 0.02], [2, 0.25], [3, 0.25]]
+    assert progress(found, [("b", 200, 300)], 1.0) == []
+
+
+@pytest.mark.parametrize(
+    ("level", "bits"),
+    [
+        ("grid@2.5", 2.5),
+        ("grid@2.5:trellis", 2.5),
+        ("raw:fp16", 16.0),
+        ("nf4", 4.13),
+        ("rtn:4:g64", 4.5),
+        ("digits:2", None),
+    ],
+)
+def test_nominal_bits(level: str, bits: float | None) -> None:
+    assert nominal_bits(level) == bits
+
+
+def test_the_command_adds_the_translations_of_a_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = some_run(tmp_path / "run")
+    main([str(folder), "--candidate", HOSTILE, "--out", str(tmp_path / "one.html")])
+    data = data_of((tmp_path / "one.html").read_text(encoding="utf-8"))
+    assert data["points"]["name"][data["chosen"]] == HOSTILE
+    assert str(data["chosen"]) in data["texts"]
+    assert "one.html" in capsys.readouterr().out
+    with pytest.raises(Refusal, match="no candidate 'nobody'"):
+        main([str(folder), "--candidate", "nobody"])
+
+
+def test_a_run_in_which_nothing_was_scored_has_no_report(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", [candidate("c1", status="failed")])
+    with pytest.raises(Refusal, match="no front to show"):
+        main([str(folder)])
+    assert Run.open(folder).front == []
+
+
+def test_limits_of_ones_own_are_the_bin(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", [candidate("c1", 1_500, 0.6)], bins=[], max_bytes=2_000, min_bytes=1_000)
+    assert [each[1:] for each in Run.open(folder).bins] == [(1_000, 2_000)]
+    data = data_of(write_report(folder).read_text(encoding="utf-8"))
+    assert [(each["low"], each["high"]) for each in data["bins"] if each["asked"]] == [(1_000, 2_000)]

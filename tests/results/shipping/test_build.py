@@ -1,0 +1,171 @@
+"""Exporting: the artifact is what the row says, in bytes and in another process, or there is none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import compress
+from compress.errors import Refusal
+from results import export
+from results.candidate import Candidate
+from results.shipping.build import (
+    IN_FLOAT32,
+    IN_HALF,
+    Agreement,
+    agreement,
+    check_agreement,
+    check_checkpoint,
+    limits,
+)
+from results.table.storage import Table
+from tests.results.examples import candidate
+from tests.results.shipped import SEGMENTS, scored_run
+
+Shipped = tuple[Path, Candidate, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
+    return scored_run(tmp_path_factory.mktemp("shipped"))
+
+
+def with_row(shipped: Shipped, folder: Path, **changed: object) -> Path:
+    """The run with its row changed."""
+    run, row, _ = shipped
+    shutil.copytree(run, folder)
+    for part in (folder / "candidates.parquet").iterdir():
+        part.unlink()
+    Table(folder / "candidates.parquet").append([replace(row, **changed)])  # type: ignore[arg-type]
+    return folder
+
+
+def test_a_row_becomes_an_artifact(shipped: Shipped, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, row = with_row(shipped, tmp_path / "run"), shipped[1]
+    out = tmp_path / "c1.art"
+    export.main([str(run), "--select", "best", "--out", str(out), "--device", "cpu"])
+    told = capsys.readouterr().out
+    assert f"{row.bytes:,} bytes, exactly those of candidate c00001" in told
+    assert f"0 of {SEGMENTS} translations differ" in told
+    assert f"python -m results.submit {out}" in told
+    assert sum(path.stat().st_size for path in out.iterdir()) == row.bytes == compress.inspect(out).total_bytes
+    made = json.loads((tmp_path / "c1.art.export.json").read_text())
+    assert made["policy"] == compress.inspect(out).policy
+    assert made["scores"]["afresh"]["comet"] == pytest.approx(row.comet, abs=1e-6)
+    (tuned,) = made["tuned"]
+    assert (tuned["purpose"], tuned["split"], tuned["origin"]) == ("search", "dev", "embedded")
+    assert len(tuned["sounds"]) == SEGMENTS
+    with pytest.raises(Refusal, match="exists already"):
+        export.main([str(run), "--candidate", "c00001", "--out", str(out)])
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"bytes": 1_000_000}, "its row says 1,000,000: it was removed"),
+        ({"comet_segments": (0.1, 0.1, 0.1, 0.1), "comet": 0.1}, "is not scored as its row was"),
+        ({"hypotheses": ("a", "b", "c", "d"), "comet": 0.99}, "does not do what its row says"),
+        ({"signature": "metric:comet|digest:000000000000"}, "this COMET is not the one of the row"),
+    ],
+)
+def test_an_artifact_that_is_not_what_its_row_says_does_not_stay(
+    shipped: Shipped, tmp_path: Path, changed: dict[str, object], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the other process really found, kept: it need not start again for each wrong row.
+    monkeypatch.setattr(export, "fresh", lambda _: shipped[2])
+    run = with_row(shipped, tmp_path / "run", **changed)
+    with pytest.raises(Refusal, match=told):
+        export.main([str(run), "--candidate", "c00001", "--out", str(tmp_path / "c1.art"), "--device", "cpu"])
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_of_another_model(shipped: Shipped, tmp_path: Path) -> None:
+    run = with_row(shipped, tmp_path / "run")
+    (path,) = (
+        (run / "policies").iterdir() if len(list((run / "policies").iterdir())) == 1 else (run / shipped[1].policy,)
+    )
+    path.write_text(replace(compress.Policy.from_json(path.read_text()), model="f" * 32).to_json())
+    with pytest.raises(Refusal, match="give the model of the run with --model"):
+        export.main([str(run), "--candidate", "c00001", "--out", str(tmp_path / "c1.art")])
+
+
+def test_segments_are_compared_one_by_one() -> None:
+    row = candidate(comet=0.5, comet_segments=(0.4, 0.6), hypotheses=("a", "b"))
+    found = agreement(row, ["a", "x"], [0.4, 0.7])
+    assert (found.differing, found.segments, found.same_texts_drift) == (1, 2, 0.0)
+    assert found.difference == pytest.approx(0.05)
+    with pytest.raises(Refusal, match="was scored on 2 segments, the artifact on 1"):
+        agreement(row, ["a"], [0.4])
+
+
+def test_what_floating_point_explains_passes_and_nothing_else() -> None:
+    check_agreement(Agreement(0.5001, 0.5, 2, 100, 1e-6), *IN_FLOAT32)
+    check_agreement(Agreement(0.5001, 0.5, 1, 4, 0.0), *IN_FLOAT32)
+    check_agreement(Agreement(0.508, 0.5, 12, 64, 0.0), *IN_HALF)
+    for wrong in (
+        Agreement(0.502, 0.5, 1, 100, 0.0),
+        Agreement(0.498, 0.5, 1, 100, 0.0),
+        Agreement(0.5, 0.5, 3, 100, 0.0),
+        Agreement(0.5, 0.5, 0, 100, 0.01),
+    ):
+        with pytest.raises(Refusal):
+            check_agreement(wrong, *IN_FLOAT32)
+
+
+def test_half_precision_may_differ_more() -> None:
+    assert limits({"device": "cpu", "gpus_per_worker": -1.0}, "float32") == IN_FLOAT32
+    assert limits({"device": "cpu"}, "bfloat16") == IN_HALF
+    assert limits({"device": "cuda"}, "float32") == IN_HALF
+    assert limits({"device": "cpu", "gpus_per_worker": 0.5}, "float32") == IN_HALF
+
+
+def test_scores_of_another_checkpoint_are_not_compared() -> None:
+    row = candidate(signature="metric:comet|digest:abc|comet:2.2.7")
+    check_checkpoint(row, {"digest": "abc", "version": "2.2.7"})
+    for other in ({"digest": "abd", "version": "2.2.7"}, {"digest": "abc", "version": "2.2.8"}):
+        with pytest.raises(Refusal, match="not the one of the row"):
+            check_checkpoint(row, other)
+
+
+def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: Shipped, tmp_path: Path) -> None:
+    """And what it was trained on is part of its history."""
+    import torch
+
+    import embedded
+    from compress.artifact.recovered import Recovered, Recovery
+    from results.export import trained_under
+    from results.runs import Run
+    from results.shipping.build import build
+    from results.shipping.provenance import trained_on
+
+    run, row, _ = shipped
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    base = compress.Source.open(embedded.MODEL)
+    policy = compress.Policy.from_json((run / row.policy).read_text())
+    name = base.anatomy.kept[0]
+    changed = base.tensor(name) + torch.ones_like(base.tensor(name))
+    recovery = Recovery(policy, {name: changed}, about={"train": "embedded", "train_split": "dev", "condition": "c"})
+    recovery.save(folder / "recovered" / "c00001+distill")
+    source = Recovered(base, recovery)
+    path = f"policies/{source.policy.digest}.json"
+    (folder / path).write_text(source.policy.to_json())
+    nbytes = compress.pack(source, source.policy, None, tmp_path / "before")
+    told = replace(row, candidate="c00001+distill", parent="c00001", policy=path, bytes=nbytes, order=2)
+    Table(folder / "candidates.parquet").append([told, replace(told, candidate="../c00001+distill", order=3)])
+    opened = Run.open(folder)
+    assert build(opened, told, tmp_path / "after") == nbytes
+    assert torch.equal(dict(compress.Artifact.open(tmp_path / "after").tensors())[name].float(), changed.float())
+    place = opened.recovery(told)
+    assert place is not None
+    assert trained_on(place, "en-zh")["purpose"] == "training"
+    assert len(trained_on(place, "en-zh")["sounds"]) > SEGMENTS
+    assert trained_under(place) == "c"
+    assert opened.recovery(opened.find("../c00001+distill")) is None, "never outside of its place"
+    with pytest.raises(Refusal, match="no recovery of it"):
+        build(opened, opened.find("../c00001+distill"), tmp_path / "other")

@@ -1,0 +1,130 @@
+"""Merging small parts: nothing is lost or doubled, whenever it is killed and whoever reads meanwhile."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compress.errors import Refusal
+from results.table import compaction
+from results.table.parts import Part, all_parts, name_of, uncovered
+from results.table.storage import Table
+from tests.results.examples import candidate
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction, "FAN", 4)
+    monkeypatch.setattr(compaction, "LARGEST", 16)
+
+
+def names(folder: Path) -> list[str]:
+    return [c.candidate for c in Table(folder).read()]
+
+
+@pytest.mark.usefixtures("small")
+def test_many_appends_become_few_parts_in_order(tmp_path: Path) -> None:
+    table = Table(tmp_path)
+    for number in range(71):
+        table.append([candidate(f"c{number:05d}", comet=number / 100)])
+    assert names(tmp_path) == [f"c{number:05d}" for number in range(71)]
+    spans = [part.span for part in uncovered(all_parts(tmp_path))]
+    assert spans == [16, 16, 16, 16, 4, 1, 1, 1]
+    assert len(all_parts(tmp_path)) == len(spans), "nothing is left over"
+    assert table.read()[70].hypotheses == candidate().hypotheses
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 9), max_size=30), st.data())
+def test_uncovered_parts_hold_every_append_once(spans: list[int], data: Any) -> None:
+    parts, start = [], 1
+    for span in spans:
+        parts.append(Part(start, start + span - 1, Path(name_of(start, start + span - 1))))
+        start += span
+    for _ in range(data.draw(st.integers(0, 3)) if parts else 0):
+        low = data.draw(st.integers(0, len(spans) - 1))
+        high = data.draw(st.integers(low, len(spans) - 1))
+        if low < high and all(p.last < parts[low].first or p.first > parts[high].last for p in parts[len(spans) :]):
+            parts.append(Part(parts[low].first, parts[high].last, Path("merged")))
+    held = [n for part in uncovered(parts) for n in range(part.first, part.last + 1)]
+    assert held == list(range(1, start))
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from results.table import compaction
+from results.table.storage import Table
+from tests.results.examples import candidate
+moment, steps = int(sys.argv[2]), 0
+def step(real):
+    def stepping(*arguments, **options):
+        global steps
+        steps += 1
+        if steps == moment:
+            os._exit(9)
+        return real(*arguments, **options)
+    return stepping
+table = Table(Path(sys.argv[1]))
+for number in range(5):
+    table.append([candidate(f"c{number}")])
+compaction.FAN = 4
+# From here on every change of the folder may be the last.
+Path.replace, Path.unlink = step(Path.replace), step(Path.unlink)
+compaction.compact(Path(sys.argv[1]), compaction.uncovered(compaction.all_parts(Path(sys.argv[1]))), {})
+"""
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 5])
+def test_a_kill_in_the_middle_loses_and_doubles_nothing(tmp_path: Path, moment: int) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), str(moment)], cwd=ROOT, check=False)
+    assert done.returncode == 9
+    expected = [f"c{number}" for number in range(5)]
+    assert names(tmp_path) == expected
+    Table(tmp_path).append([candidate("c5")])
+    assert names(tmp_path) == [*expected, "c5"]
+    assert not list(tmp_path.glob(".part-*")), "what was half-written is gone"
+    pandas = pytest.importorskip("pandas")
+    assert sorted(pandas.read_parquet(tmp_path)["candidate"]) == [*expected, "c5"], "no row twice for others either"
+
+
+def _write(folder: str, count: int) -> None:
+    compaction.FAN, compaction.LARGEST = 4, 16
+    table = Table(Path(folder))
+    for number in range(count):
+        table.append([candidate(f"c{number:05d}")])
+
+
+def test_readers_never_see_a_gap_while_parts_are_merged(tmp_path: Path) -> None:
+    Table(tmp_path).append([candidate("first")])
+    writer = multiprocessing.get_context("spawn").Process(target=_write, args=(str(tmp_path), 80))
+    writer.start()
+    readings, longest = 0, 0
+    while writer.is_alive() or not readings:
+        found = names(tmp_path)
+        assert found == ["first", *(f"c{number:05d}" for number in range(len(found) - 1))]
+        assert len(found) >= longest
+        readings, longest = readings + 1, len(found)
+    writer.join()
+    assert writer.exitcode == 0
+    assert len(names(tmp_path)) == 81
+
+
+def test_a_damaged_part_stops_a_merge_in_one_line(tmp_path: Path) -> None:
+    table = Table(tmp_path)
+    table.append([candidate()])
+    table.append([candidate("c2")])
+    table.parts()[0].write_bytes(b"PAR1 cut short")
+    with pytest.raises(Refusal, match="cannot be merged"):
+        compaction.merge(table.parts(), tmp_path / name_of(1, 2))
+    assert len(os.listdir(tmp_path)) == 2, "and leaves the folder as it was"

@@ -1,0 +1,79 @@
+"""The table: append-only, readable by others while it grows, never half a row."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from compress.errors import Refusal
+from results.table.storage import Table
+from tests.results.examples import candidate
+
+
+def test_what_is_read_is_what_was_appended(tmp_path: Path) -> None:
+    table = Table(tmp_path / "t")
+    first, second = candidate("c00001"), candidate("c00002", comet=0.1, status="failed", error="boom")
+    table.append([first])
+    table.append([second])
+    found = Table(tmp_path / "t").read()
+    assert [c.candidate for c in found] == ["c00001", "c00002"]
+    assert found[0].hypotheses == first.hypotheses
+    assert found[0].comet_segments == pytest.approx(first.comet_segments)
+    assert found[1].error == "boom"
+
+
+def test_appending_leaves_earlier_parts_alone(tmp_path: Path) -> None:
+    table = Table(tmp_path / "t")
+    table.append([candidate("c00001")])
+    before = {path: path.read_bytes() for path in table.parts()}
+    table.append([candidate("c00002")])
+    assert len(table.parts()) == 2
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_pandas_reads_it_without_our_code(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    table = Table(tmp_path / "t")
+    table.append([candidate("c00001"), candidate("c00002")])
+    assert list(pandas.read_parquet(tmp_path / "t")["candidate"]) == ["c00001", "c00002"]
+
+
+def test_a_half_written_part_is_not_read(tmp_path: Path) -> None:
+    table = Table(tmp_path / "t")
+    table.append([candidate()])
+    (tmp_path / "t" / ".part-000002.parquet.99.part").write_bytes(b"PAR1 cut short")
+    assert len(table.read()) == 1
+
+
+def test_a_damaged_part_is_refused_in_one_line(tmp_path: Path) -> None:
+    table = Table(tmp_path / "t")
+    table.append([candidate()])
+    part = table.parts()[0]
+    part.write_bytes(part.read_bytes()[:-20])
+    with pytest.raises(Refusal, match=r"part-000001\.parquet is damaged"):
+        table.read()
+
+
+def test_parts_of_version_1_are_read_with_defaults(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = Table(tmp_path / "t")
+    table.append([candidate("c00001")])
+    (part,) = table.parts()
+    old = pq.ParquetFile(part).read().drop_columns(["rung", "parent", "kl", "attempts"])
+    pq.write_table(old.replace_schema_metadata({"compression-search-table": "1"}), part)
+    assert isinstance(old, pa.Table)
+    table.append([candidate("c00002", status="stopped", rung="part", kl=0.25, attempts=2, parent="c00001")])
+    first, second = table.read()
+    assert (first.rung, first.parent, first.attempts) == ("all", "", 1)
+    assert math.isnan(first.kl)
+    assert (second.status, second.rung, second.parent, second.kl, second.attempts) == (
+        "stopped",
+        "part",
+        "c00001",
+        0.25,
+        2,
+    )

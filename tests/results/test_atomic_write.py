@@ -1,0 +1,53 @@
+"""Writing: the old file or the new one; a full disk is one clear line and loses nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from compress.errors import Refusal
+from results.atomic_write import write_atomically
+
+
+def test_text_and_bytes(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a", "grün")
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "grün"
+    write_atomically(tmp_path / "a", b"\x00")
+    assert (tmp_path / "a").read_bytes() == b"\x00"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_atomically(tmp_path / "a", "old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Refusal, match="no space left"):
+        write_atomically(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 KiB, where the machine lets us mount one."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs the right to mount")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_really_full_disk(small_disk: Path) -> None:
+    write_atomically(small_disk / "a", b"x" * 30_000)
+    with pytest.raises(Refusal, match="no space left"):
+        write_atomically(small_disk / "a", b"y" * 60_000)
+    assert (small_disk / "a").read_bytes() == b"x" * 30_000
+    assert [path.name for path in small_disk.iterdir()] == ["a"]

@@ -1,0 +1,50 @@
+"""`pareto.csv`: its columns are a promise."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from results.front_csv import COLUMNS, to_csv, to_text, write_front
+from tests.results.examples import candidate
+
+PROMISED = (
+    "candidate,recipe,bin,bytes,gb,comet,comet_low,comet_high,chrf,bleu,segments,parameters,bits_per_weight,"
+    "layers_dropped,vocabulary,seconds_per_segment,policy,signature"
+)
+
+
+def test_columns_are_the_promised_ones_in_order() -> None:
+    assert ",".join(COLUMNS) == PROMISED
+    assert to_csv([]).splitlines() == [PROMISED]
+
+
+def test_only_the_front_is_written_by_rising_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "pareto.csv"
+    found = [
+        candidate("c3", 300, 0.9),
+        candidate("c1", 100, 0.5),
+        candidate("c2", 200, 0.4),
+        candidate("c4", 50, 0.99, status="failed"),
+    ]
+    write_front(found, path)
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["candidate"] for row in rows] == ["c1", "c3"]
+    assert rows[0]["bytes"] == "100"
+    assert rows[0]["gb"] == "0.000000"
+    assert float(rows[1]["comet"]) == 0.9
+
+
+def test_an_unchanged_front_is_not_rewritten(tmp_path: Path) -> None:
+    path = tmp_path / "pareto.csv"
+    write_front([candidate("c1")], path)
+    before = path.stat().st_mtime_ns
+    write_front([candidate("c1"), candidate("worse", 2000, 0.1)], path)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_text_has_a_line_a_candidate() -> None:
+    lines = to_text([candidate("c1"), candidate("c2")]).splitlines()
+    assert len(lines) == 3
+    assert len({len(line) for line in lines}) == 1, "columns are aligned"
