@@ -35,13 +35,13 @@ from compress.policy.ledger import Ledger
 from compress.policy.policy import Policy
 from compress.policy.recipes import HALF, recipe
 from compress.policy.store import Store
-from compress.policy.variant import Wanted, variant_key
+from compress.policy.variant import EncodeOptions, variant_key
 from compress.resident import Resident
 from evaluate.data.dataset import DataSet, open_data
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.generate import translate
 from evaluate.metrics.comet import Comet
-from evaluate.metrics.divergence import Taught, closeness, teach
+from evaluate.metrics.divergence import ReferenceLogits, divergence, teach
 
 LANGUAGES = ("en-zh", "en-de")
 PUBLISHED = ("int8", "nf4", "digits:3", "digits:2", "rtn:8:g32", "rtn:4:g32", "rtn:3:g32", "rtn:2:g32")
@@ -77,8 +77,8 @@ class Bench:
         self.comet = Comet(str(embedded.COMET)) if comet else None
         self.judged: list[tuple[Any, Any]] = []
         split = "eval" if judge == "embedded" else "train"
-        self.own: list[Taught] = []
-        self.taught: list[Taught] = []
+        self.own: list[ReferenceLogits] = []
+        self.taught: list[ReferenceLogits] = []
         for language in LANGUAGES:
             self.own += self._teach(open_data("embedded", "dev", language))
             self.taught += self._teach(open_data(judge, split, language).first(segments))
@@ -90,20 +90,20 @@ class Bench:
         self.calibration_seconds = time.monotonic() - begin
         self._damage: dict[str, dict[float, float]] = {}
 
-    def _teach(self, data: DataSet) -> list[Taught]:
+    def _teach(self, data: DataSet) -> list[ReferenceLogits]:
         """What the original says to it, and what the outputs of others are compared with."""
         batches = prepare(data, self.resident.processor, 24)
         said = translate(self.resident.model, self.resident.processor, batches, NEW_TOKENS)
         return teach(self.resident.model, self.resident.processor, batches, said)
 
     def row(self, level: str, calibrated: bool) -> Row:
-        plain = recipe(f"uniform:{level}", self.source.anatomy, self.source.digest)
+        plain = recipe(f"uniform:{level}", self.source.structure, self.source.digest)
         return self._row(codec(level).level, replace(plain, calibration=self.calibration if calibrated else ""))
 
     def by_unit(self, rate: float, trellis: bool = False) -> Row:
         """Calibrated `grid` at a mean rate; each unit's own from what it alone costs on dev."""
         add = with_trellis if trellis else str
-        units = self.source.anatomy.units
+        units = self.source.structure.units
         rates = by_unit(self.damage(), {name: unit.weights for name, unit in units.items()}, rate)
         levels = {name: add(f"grid@{found:g}") for name, found in rates.items()}
         policy = Policy(model=self.source.digest, levels=levels, calibration=self.calibration)
@@ -116,14 +116,14 @@ class Bench:
 
     def damage(self) -> dict[str, dict[float, float]]:
         """KL on dev of each unit alone, at some rates."""
-        half = recipe("fp16", self.source.anatomy, self.source.digest)
-        for unit in self.source.anatomy.units:
+        half = recipe("fp16", self.source.structure, self.source.digest)
+        for unit in self.source.structure.units:
             if unit not in self._damage:
                 found = {}
                 for rate in MEASURED:
                     levels = {**half.levels, unit: f"grid@{rate:g}"}
                     self.resident.apply(replace(half, levels=levels, calibration=self.calibration))
-                    found[rate] = closeness(self.resident.model, self.own)
+                    found[rate] = divergence(self.resident.model, self.own)
                 self._damage[unit] = found
         return self._damage
 
@@ -132,9 +132,9 @@ class Bench:
         self.resident.apply(policy)
         seconds = time.monotonic() - begin
         ledger = Ledger(self.source, self.store, sorted({*policy.levels.values(), HALF}), policy.calibration)
-        units = [unit for unit in self.source.anatomy.units.values() if policy.levels[unit.name] != HALF]
+        units = [unit for unit in self.source.structure.units.values() if policy.levels[unit.name] != HALF]
         bits = 8 * sum(ledger.size(u.name, policy.levels[u.name]) for u in units) / sum(u.weights for u in units)
-        kls = tuple(closeness(self.resident.model, [batch]) for batch in self.taught)
+        kls = tuple(divergence(self.resident.model, [batch]) for batch in self.taught)
         kl = sum(a * b for a, b in zip(kls, self.tokens, strict=True)) / sum(self.tokens)
         return Row(
             name,
@@ -161,11 +161,11 @@ class Bench:
     def _entropy(self, policy: Policy) -> float | None:
         """Bits a weight of a grid's integers, unit by unit, all their places taken as draws from one distribution."""
         total, count = 0.0, 0
-        for unit in policy.kept_units(self.source.anatomy):
+        for unit in policy.kept_units(self.source.structure):
             grid = codec(policy.levels[unit.name])
             if not isinstance(grid, Grid):
                 return None
-            key = variant_key(self.source, unit, grid.level, Wanted(calibration=policy.calibration))
+            key = variant_key(self.source, unit, grid.level, EncodeOptions(calibration=policy.calibration))
             integers = grid.integers(self.store.get(key) or b"", unit.shapes)
             total += entropy(integers) * integers.size
             count += integers.size

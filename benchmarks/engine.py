@@ -57,14 +57,14 @@ def answer(job: dict[str, Any], rung: str = "all") -> dict[str, Any]:
     """A made-up outcome of the right shape and size. A KL is the damage with noise, a part every fourth segment."""
     kind = job["kind"]
     if kind == "build":
-        return {"built": [[unit, level, injury(unit, level)] for unit, level in job["treatments"]], "unfit": []}
+        return {"built": [[unit, level, injury(unit, level)] for unit, level in job["actions"]], "unsupported": []}
     if kind == "calibrate":
         return {"calibration": ""}
     if kind == "sense":
         return {
             "sensed": [
                 [kind, name, level, loss(name) if kind == "drop" else injury(name, level)]
-                for kind, name, level in job["treatments"]
+                for kind, name, level in job["actions"]
             ]
         }
     policy = json.loads(job["policy"]) if job.get("policy") else {"levels": {}}
@@ -127,21 +127,21 @@ def make_world(folder: Path, levels: tuple[str, ...]) -> tuple[Any, Any]:
     (folder / "model").mkdir(parents=True)
     source = compress.Source.open(save_tiny(folder / "model", audio_layers=LAYERS, lm_layers=LAYERS))
     store = compress.Store(folder / "store")
-    for unit in source.anatomy.units:
+    for unit in source.structure.units:
         for level in levels:
             try:
                 compress.build(source, unit, level, store)
-            except compress.errors.Refusal as refusal:
+            except compress.errors.UserError as refusal:
                 raise SystemExit(f"error: {unit} at {level}: {refusal}") from None
     return source, store
 
 
 def make_engine(source: Any, store: Any, runs: Path, name: str, trials: int, workers: int, rungs: str) -> Any:
-    from search.bins import parse_bins
+    from compress.sizes import parse_bins
     from search.config import Config
     from search.engine import Engine
     from search.progress import Progress
-    from search.run_dir import RunFolder
+    from search.run_dir import RunDir
 
     config = Config(
         bins=("Bin1", "Bin2", "Bin3"),
@@ -155,7 +155,7 @@ def make_engine(source: Any, store: Any, runs: Path, name: str, trials: int, wor
         name=name,
     )
     bins = parse_bins(config.bins, source.original_bytes)
-    return Engine(config, RunFolder(config, False), source, store, bins, {}, workers, Progress())
+    return Engine(config, RunDir(config, False), source, store, bins, {}, workers, Progress())
 
 
 @dataclass
@@ -248,7 +248,7 @@ def dry(engine: Any, trials: int, parallel: int, every: int, profiled: int = 0) 
         trial, job = out.pop(0)
         for rung in job.get("rungs", ["all"]):
             outcome = answer(job, rung) | {"job_seconds": 1.0}
-            if rung != "all" and not engine.goes_on(trial, outcome):
+            if rung != "all" and not engine.should_continue(trial, outcome):
                 break
         searcher.on_trial_complete(trial, {"outcome": json.dumps(outcome)})
 
@@ -354,7 +354,7 @@ def main() -> None:
         else:
             source, store = make_world(world, DEFAULT_LEVELS)
             (world / "ready").touch()
-        print(f"{len(source.anatomy.units)} units, {len(source.anatomy.layers)} layers", flush=True)
+        print(f"{len(source.structure.units)} units, {len(source.structure.layers)} layers", flush=True)
         if given.dry:
             engine = make_engine(source, store, scratch / "runs", "dry", given.trials, given.workers, given.rungs)
             probe = dry(engine, given.trials, given.workers, 100, 200 if given.profile else 0)

@@ -1,6 +1,6 @@
-"""What evaluating costs with and without its caches, COMET against `predict`, batch sizes, and what closeness tells.
+"""What evaluating costs with and without its caches, COMET against `predict`, batch sizes, and what divergence tells.
 
-python -m benchmarks.evaluate [caches] [anywhere] [comet] [batches] [closeness]
+python -m benchmarks.evaluate [caches] [anywhere] [comet] [batches] [divergence]
 
 Processor seconds of this process and the COMET process, one thread each, so that other work on the machine does not
 count; what is compared is alternated candidate by candidate.
@@ -34,13 +34,13 @@ from evaluate.data.dataset import DataSet, open_data
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.cleanup import clean
 from evaluate.decoding.drafts import Drafts
-from evaluate.decoding.encoder_cache import TowerCache, tower_key
+from evaluate.decoding.encoder_cache import EncoderCache, encoder_key
 from evaluate.decoding.generate import translate
 from evaluate.metrics.comet import Comet
-from evaluate.metrics.divergence import closeness, teach
+from evaluate.metrics.divergence import divergence, teach
 
 LANG, LONGEST = "en-zh", 64
-SECTIONS = ("caches", "anywhere", "comet", "batches", "closeness")
+SECTIONS = ("caches", "anywhere", "comet", "batches", "divergence")
 
 
 class Bench:
@@ -59,10 +59,10 @@ class Bench:
     def neighbours(self, count: int, where: str) -> list[compress.Policy]:
         """Policies that each differ in three units from one at three bits; `where` is how those units' names begin."""
         generator = random.Random(0)
-        units = [unit for unit in self.source.anatomy.units if where == "anywhere" or not unit.startswith("audio.")]
+        units = [unit for unit in self.source.structure.units if where == "anywhere" or not unit.startswith("audio.")]
         found = []
         for _ in range(count):
-            levels = dict.fromkeys(self.source.anatomy.units, "grid@3")
+            levels = dict.fromkeys(self.source.structure.units, "grid@3")
             for unit in generator.sample(units, 3):
                 levels[unit] = generator.choice(["grid@2", "grid@2.5", "grid@3.5", "grid@4"])
             found.append(compress.Policy(self.source.digest, levels))
@@ -95,12 +95,12 @@ def caches(bench: Bench, where: str) -> None:
     data, clock = bench.data, Stopwatch()
     predicting = Comet(str(embedded.COMET), threads=1, reuse=False)
     embedding, keeping = (Comet(str(embedded.COMET), threads=1) for _ in range(2))
-    heard, tower, drafts = TowerCache(1 << 30), TowerCache(1 << 30), Drafts()
+    heard, tower, drafts = EncoderCache(1 << 30), EncoderCache(1 << 30), Drafts()
     batches = clock.measure("prepared", bench.prepare)
     worst, apart_most, same, exact = 0.0, 0.0, True, True
     for policy in policies:
         bench.resident.apply(policy)
-        model, processor, key = bench.resident.model, bench.resident.processor, tower_key(policy)
+        model, processor, key = bench.resident.model, bench.resident.processor, encoder_key(policy)
         fresh = clock.measure("prepare", bench.prepare)
         plain = clock.measure("plain", translate, model, processor, fresh, LONGEST)
         listened = clock.measure("tower", translate, model, processor, batches, LONGEST, None, heard, key)
@@ -190,7 +190,7 @@ def batch_sizes(bench: Bench) -> None:
 def varied(bench: Bench) -> list[tuple[str, compress.Policy]]:
     """Policies of many sizes and kinds: uniform, mixed at random round some rate, with layers dropped."""
     generator = random.Random(1)
-    units, digest = list(bench.source.anatomy.units), bench.source.digest
+    units, digest = list(bench.source.structure.units), bench.source.digest
     uniform = [
         "nf4",
         "int8",
@@ -205,7 +205,7 @@ def varied(bench: Bench) -> list[tuple[str, compress.Policy]]:
         policy = compress.Policy(digest, {unit: generator.choice(near) for unit in units})
         kind = "mixed"
         if generator.random() < 0.4:
-            layers = [layer.name for layer in bench.source.anatomy.layers if layer.index not in (0,)]
+            layers = [layer.name for layer in bench.source.structure.layers if layer.index not in (0,)]
             kind, policy = "dropped", replace(policy, dropped=tuple(generator.sample(layers, generator.randint(1, 2))))
         found.append((kind, policy))
     return found
@@ -213,7 +213,7 @@ def varied(bench: Bench) -> list[tuple[str, compress.Policy]]:
 
 def rank_correlation(bench: Bench) -> None:
     """KL against COMET, over all policies and inside bands of size."""
-    batches, tower = bench.prepare(), TowerCache(1 << 28)
+    batches, tower = bench.prepare(), EncoderCache(1 << 28)
     resident, drafts = bench.resident, Drafts()
     resident.restore()
     original = translate(resident.model, resident.processor, batches, LONGEST)
@@ -224,9 +224,9 @@ def rank_correlation(bench: Bench) -> None:
     rows, clock = [], Stopwatch()
     for kind, policy in varied(bench):
         resident.apply(policy)
-        model, key = resident.model, tower_key(policy)
-        kl = clock.measure("kl", closeness, model, taught, tower, key)
-        kl_few = closeness(model, taught_few)
+        model, key = resident.model, encoder_key(policy)
+        kl = clock.measure("kl", divergence, model, taught, tower, key)
+        kl_few = divergence(model, taught_few)
         texts = clock.measure("comet", translate, model, resident.processor, batches, LONGEST, None, tower, key, drafts)
         score = mean(comet.score(bench.data.sources, [clean(text) for text in texts], bench.data.references))
         size = Ledger(bench.source, bench.store, sorted(set(policy.levels.values()))).predict(policy)
@@ -278,7 +278,7 @@ def main() -> None:
             comet_alone()
         if "batches" in wanted:
             batch_sizes(bench)
-        if "closeness" in wanted:
+        if "divergence" in wanted:
             rank_correlation(bench)
 
 

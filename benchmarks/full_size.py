@@ -73,7 +73,7 @@ def main() -> None:
         rows = []
         for name in given.rows:
             policy = (
-                bin2(source, Store(work / "store")) if name == "bin2" else recipe(name, source.anatomy, source.digest)
+                bin2(source, Store(work / "store")) if name == "bin2" else recipe(name, source.structure, source.digest)
             )
             rows.append(packed(name, policy, work))
             if name == "global-q2":
@@ -90,10 +90,10 @@ def main() -> None:
 def bin2(source: Source, store: Store) -> Policy:
     """A policy under 2 GB: the eight layers of Moslem 2025 gone, 40,000 tokens, grid rates by kind of unit."""
     rates = {"attention": "grid@2.5", "mlp": "grid@2", "embedding": "grid@2", "head": "grid@4"}
-    start = recipe("moslem-zh", source.anatomy, source.digest)
+    start = recipe("moslem-zh", source.structure, source.digest)
     levels = {
         unit.name: "grid@3" if (unit.layer or "").startswith("audio") else rates.get(unit.kind, "grid@4")
-        for unit in start.kept_units(source.anatomy)
+        for unit in start.kept_units(source.structure)
     }
     from tokenizers import Tokenizer
 
@@ -120,8 +120,8 @@ def packed(name: str, policy: Policy, work: Path) -> Row:
 
 def linears_size(row: Row, source: Source) -> None:
     """What the linears alone take, for comparison with the published 3.628 GiB."""
-    others = [u for u in source.anatomy.units.values() if u.kind in {"embedding", "conv"}]
-    assert all(codec("digits:2").unit_misfit(u.shapes, u.roles) is None for u in others)
+    others = [u for u in source.structure.units.values() if u.kind in {"embedding", "conv"}]
+    assert all(codec("digits:2").unit_unsupported(u.shapes, u.roles) is None for u in others)
     linears = row.nbytes - sum(2 * u.weights for u in others)
     say(f"linears under digits:2 (with norms, biases, tokenizer): {linears / 2**30:.3f} GiB; the real ones 3.628 GiB")
 

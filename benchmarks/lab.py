@@ -16,13 +16,13 @@ import numpy as np
 
 import compress
 import embedded
-from cluster.jobs import DROP, KL, LEVEL, Context, keep_said
+from cluster.jobs import DROP, KL, LEVEL, Context, keep_reference_outputs
 from cluster.worker import Worker
 from compress.codecs import codec
+from compress.sizes import bins_of
 from evaluate.metrics.comet import Comet
-from search.bins import all_bins
 from search.sampling.quality_model import Sensitivities
-from search.space.constraint import Fitter
+from search.space.constraint import SizeConstraint
 from search.space.space import DEFAULT_LEVELS, Choice, Space, make_space
 
 
@@ -86,7 +86,7 @@ class Lab:
         )
         self._scores = Kept(folder / f"{lang}-{segments}.comet.jsonl")
         self._near = Kept(folder / f"{lang}-{segments}-{near}.kl.jsonl")
-        self.bins = {each.name: each for each in all_bins(self.worker.source.original_bytes)}
+        self.bins = {each.name: each for each in bins_of(self.worker.source.original_bytes)}
         self._prepare()
 
     def _score(self, *texts: Any) -> list[float]:
@@ -104,29 +104,29 @@ class Lab:
             facts.put("original", float(np.mean(outcome["comet_segments"])))
         self.original: float = facts.get("original")
         self.texts: list[str] = facts.get("texts")
-        self.said = keep_said(worker.store, self.texts)
+        self.said = keep_reference_outputs(worker.store, self.texts)
         if facts.get("calibration") is None:
             facts.put("calibration", worker.calibrate(self.said)["calibration"])
         self.calibration: str = facts.get("calibration")
         if facts.get("errors") is None:
-            pairs = [(unit, level) for unit in source.anatomy.units for level in DEFAULT_LEVELS]
+            pairs = [(unit, level) for unit in source.structure.units for level in DEFAULT_LEVELS]
             built = worker.build([p for p in pairs if codec(p[1]).uses_hessian], self.calibration)["built"]
             built += worker.build([p for p in pairs if not codec(p[1]).uses_hessian], "")["built"]
             facts.put("errors", built)
         self.errors = {(unit, level): error for unit, level, error in facts.get("errors")}
         self.ledger = compress.Ledger(source, worker.store, DEFAULT_LEVELS, self.calibration)
-        anatomy = source.anatomy
+        structure = source.structure
         self.space: Space = make_space(
             model=source.digest,
-            units={name: unit.layer for name, unit in anatomy.units.items()},
-            layers=[layer.name for layer in anatomy.layers],
+            units={name: unit.layer for name, unit in structure.units.items()},
+            layers=[layer.name for layer in structure.layers],
             levels=DEFAULT_LEVELS,
             sizes={pair: self.ledger.size(*pair) for pair in self.errors},
-            kept={layer.name: self.ledger.kept(layer.name) for layer in anatomy.layers},
-            droppable={layer.name: layer.index > 0 for layer in anatomy.layers},
+            kept={layer.name: self.ledger.kept(layer.name) for layer in structure.layers},
+            droppable={layer.name: layer.index > 0 for layer in structure.layers},
             calibration=self.calibration,
         )
-        self.fitter = Fitter(self.space, self.ledger.predict)
+        self.constraint = SizeConstraint(self.space, self.ledger.predict)
         todo: list[tuple[str, str, str]] = [
             (LEVEL, unit, level) for unit, level in self.errors if not level.startswith("raw")
         ] + [(DROP, layer, "") for layer, may in zip(self.space.layers, self.space.droppable, strict=True) if may]

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 
 from compress.codecs.grid.grid import HIGHEST, LOWEST
-from compress.errors import Refusal
+from compress.errors import UserError
 
 STEP = 0.05  # of a rate
 FLOOR = 1e-9  # damages below it are noise of the measurement
@@ -26,9 +26,9 @@ def by_unit(
     the scatter of single measurements evens out. `weights[unit]` counts its encoded weights.
     """
     if not LOWEST <= rate <= HIGHEST:
-        raise Refusal(f"a mean rate of {rate:g} bits: give {LOWEST:g} to {HIGHEST:g}")
+        raise UserError(f"a mean rate of {rate:g} bits: give {LOWEST:g} to {HIGHEST:g}")
     if missing := sorted(set(weights) - {unit for unit, found in damage.items() if found}):
-        raise Refusal(f"no damage was measured for {', '.join(missing)}")
+        raise UserError(f"no damage was measured for {', '.join(missing)}")
     if not weights:
         return {}
     total = sum(weights.values())

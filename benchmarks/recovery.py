@@ -196,20 +196,20 @@ class Bench:
         if kind == "nf4":
             return replace(raw, levels={**raw.levels, **self._nf4(source, dropped)})
         if kind == "diet":
-            return replace(recipe("diet", source.anatomy, source.digest), calibration=self.calibration(source))
+            return replace(recipe("diet", source.structure, source.digest), calibration=self.calibration(source))
         if kind != "ours":
             return replace(raw, levels=dict.fromkeys(raw.levels, kind), calibration=self.calibration(source))
         others = (share,) if share == "nf4" else ("diet", "nf4", "nf4:25")
         limit = min(self.bytes(self.policy(other, source), source) for other in others)
         limit = int(limit * (1.0 if share in ("", "nf4") else float(share)))
-        weights = sum(unit.weights for unit in source.anatomy.units.values())
+        weights = sum(unit.weights for unit in source.structure.units.values())
         besides = self.bytes(raw, source) - 2 * weights  # what is no encoded matrix: bfloat16 takes two bytes a weight
         rate = math.floor(20 * 8 * (0.997 * limit - besides) / weights) / 20
         return self.policy(f"grid@{rate:g}", source)
 
     def _nf4(self, source: compress.Source, dropped: tuple[str, ...]) -> dict[str, str]:
         """The published levels: NF4 for linears, half precision for embedding, head and convolutions."""
-        units = [u for u in source.anatomy.units.values() if u.layer not in dropped]
+        units = [u for u in source.structure.units.values() if u.layer not in dropped]
         return {u.name: "nf4" for u in units if u.kind in {"attention", "mlp", "projector"}}
 
     def calibration(self, source: compress.Source) -> str:

@@ -25,14 +25,14 @@ import optuna
 import compress
 from benchmarks.lab import Lab
 from compress.codecs import codec
+from compress.sizes import Bin
 from results.pareto import hypervolume
 from search.baselines import baselines
-from search.bins import Bin
 from search.iterative_pruning import IterativePruning, lm_layers
-from search.sampling.bayesian import HouseSampler
+from search.sampling.bayesian import BayesianSampler
 from search.sampling.evolution import Evolution
 from search.sampling.optuna_samplers import make_sampler
-from search.sampling.quality_model import Belief
+from search.sampling.quality_model import QualityModel
 from search.space.space import DEFAULT_LEVELS, Choice
 
 METHODS = ("ours", "evolution-kl", "evolution", "nsga2", "tpe", "random", "iterative-pruning")
@@ -41,44 +41,44 @@ Scored = tuple[int, float]  # bytes and COMET
 
 
 def ours(lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
-    """The house sampler with the rungs KL → all, one at a time."""
-    house = HouseSampler(lab.fitter, [into], Belief(lab.space, lab.sensitivities), seed, lab.original)
+    """The bayesian sampler with the rungs KL → all, one at a time."""
+    bayesian = BayesianSampler(lab.constraint, [into], QualityModel(lab.space, lab.sensitivities), seed, lab.original)
     asked = scored = 0
     while True:
-        entry = house.promising(into) if house.warm and asked >= PROBES * scored else None
+        entry = bayesian.best_unscored(into) if bayesian.warm and asked >= PROBES * scored else None
         if entry is None:
-            choice = house.suggest(into)
-            house.learn_kl(choice, lab.fitter.size(choice), lab.kl(choice))
+            choice = bayesian.suggest(into)
+            bayesian.learn_kl(choice, lab.constraint.size(choice), lab.kl(choice))
             asked += 1
             continue
         comet = lab.comet(entry.choice)
-        house.learn(entry.choice, entry.size, comet)
+        bayesian.learn(entry.choice, entry.size, comet)
         scored += 1
         yield entry.size, comet
 
 
 def evolution_kl(lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
     """EvoPress: a generation of children by KL, the best becomes the parent and is scored."""
-    sampler = Evolution(lab.fitter, [into], seed)
-    parent = sampler.uniform(into) or sampler.child(lab.fitter.smallest(), into)
+    sampler = Evolution(lab.constraint, [into], seed)
+    parent = sampler.uniform(into) or sampler.child(lab.constraint.smallest(), into)
     best = lab.kl(parent)
-    yield lab.fitter.size(parent), lab.comet(parent)
+    yield lab.constraint.size(parent), lab.comet(parent)
     while True:
         for _ in range(PROBES):
             child = sampler.child(parent, into)
             if child is not None and (kl := lab.kl(child)) < best:
                 parent, best = child, kl
-        yield lab.fitter.size(parent), lab.comet(parent)
+        yield lab.constraint.size(parent), lab.comet(parent)
 
 
 def by_study(name: str, lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
     """A sampler that learns from scores only, through Optuna's ask and tell."""
-    sampler = make_sampler(name, lab.fitter, (into,), seed)
+    sampler = make_sampler(name, lab.constraint, (into,), seed)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     while True:
         trial = study.ask(lab.space.distributions)
         choice = lab.space.from_parameters(trial.params)
-        size, comet = lab.fitter.size(choice), lab.comet(choice)
+        size, comet = lab.constraint.size(choice), lab.comet(choice)
         study.tell(trial, [comet, size])
         yield size, comet
 
@@ -88,8 +88,8 @@ def iterative_pruning(lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:  # no
 
     Each set is measured at the largest single level that brings it into the bin, or at the smallest where none does.
     """
-    anatomy = lab.worker.source.anatomy
-    layers = lm_layers(anatomy)
+    structure = lab.worker.source.structure
+    layers = lm_layers(structure)
     pruning = IterativePruning(layers, rounds=min(6, len(layers) - 2))
     whole = np.isfinite(lab.space.sizes).all(axis=0)
     smallest = np.full(len(lab.space.units), np.where(whole, lab.space.sizes.sum(axis=0), np.inf).argmin())
@@ -99,12 +99,12 @@ def iterative_pruning(lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:  # no
             fitting = []
             for column in np.flatnonzero(whole):
                 choice = Choice(np.full(len(lab.space.units), column), gone)
-                if into.holds(lab.fitter.size(choice)):
+                if into.holds(lab.constraint.size(choice)):
                     fitting.append(choice)
-            choice = max(fitting, key=lab.fitter.size) if fitting else Choice(smallest, gone)
+            choice = max(fitting, key=lab.constraint.size) if fitting else Choice(smallest, gone)
             comet = lab.comet(choice)
             pruning.tell(dropped, comet)
-            yield lab.fitter.size(choice), comet if fitting else 0.0  # outside the bin it counts for nothing
+            yield lab.constraint.size(choice), comet if fitting else 0.0  # outside the bin it counts for nothing
 
 
 def method(name: str, lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
@@ -125,7 +125,7 @@ def recipes(lab: Lab) -> list[dict[str, Any]]:
         calibrated = any(codec(level).uses_hessian for level in policy.levels.values())
         policy = replace(policy, calibration=lab.calibration if calibrated else "")
         comet = lab.comet_of(policy)
-        wanted = compress.Wanted(policy.vocabulary, policy.calibration)
+        wanted = compress.EncodeOptions(policy.vocabulary, policy.calibration)
         for unit, level in policy.levels.items():
             compress.build(lab.worker.source, unit, level, lab.worker.store, wanted=wanted)
         size = lab.ledger.predict(policy)

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from compress.codecs import encode
-from compress.model.meta_model import build_skeleton
+from compress.model.meta_model import build_meta_model
 
 # Bits a weight of the real model's linears under digits:2, mean of each kind (Palomino 2026, storage table).
 MEAN_BITS = {
@@ -105,7 +105,7 @@ def make(folder: Path, storage: Path | None, say: Callable[[str], None]) -> None
 
 
 def shapes(settings: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
-    for name, value in build_skeleton(settings).named_parameters():
+    for name, value in build_meta_model(settings).named_parameters():
         yield name, tuple(value.shape)
 
 

@@ -43,10 +43,10 @@ def main() -> None:
     source = Source.open(embedded.MODEL)
     with tempfile.TemporaryDirectory() as work:
         store = Store(Path(work) / "store")
-        for unit in source.anatomy.units:
+        for unit in source.structure.units:
             for level in ("grid@3", "grid@2.5"):
                 build(source, unit, level, store)
-        base = recipe("uniform:grid@3", source.anatomy, source.digest)
+        base = recipe("uniform:grid@3", source.structure, source.digest)
         pack(source, base, store, Path(work) / "art")
         resident = Resident(source, store)
         rows = [("load the artifact again", milliseconds(lambda: load(Path(work) / "art")))]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compress import Store
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.vocabulary import FULL
 
 CALIBRATE, BUILD, SCORE, SENSE = "calibrate", "build", "score", "sense"
@@ -42,9 +42,9 @@ def calibrate(said: str) -> dict[str, Any]:
     return {"kind": CALIBRATE, "said": said}
 
 
-def build(treatments: Sequence[tuple[str, str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:
+def build(actions: Sequence[tuple[str, str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:
     """Encode units at levels, (unit, level) pairs, with the rows that a vocabulary keeps."""
-    job = {"kind": BUILD, "treatments": [list(pair) for pair in treatments]}
+    job = {"kind": BUILD, "actions": [list(pair) for pair in actions]}
     return job | {"calibration": calibration, "vocabulary": vocabulary}
 
 
@@ -53,13 +53,13 @@ def score(policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> 
     return {"kind": SCORE, "policy": policy, "rungs": list(rungs), "said": said}
 
 
-def sense(treatments: Sequence[tuple[str, str, str]], calibration: str, said: str) -> dict[str, Any]:
-    """KL of the original with one treatment at a time: (LEVEL, unit, level), (DROP, layer, "") or
+def sense(actions: Sequence[tuple[str, str, str]], calibration: str, said: str) -> dict[str, Any]:
+    """KL of the original with one action at a time: (LEVEL, unit, level), (DROP, layer, "") or
     (TRIM, vocabulary, "")."""
-    return {"kind": SENSE, "treatments": [list(t) for t in treatments], "calibration": calibration, "said": said}
+    return {"kind": SENSE, "actions": [list(t) for t in actions], "calibration": calibration, "said": said}
 
 
-def keep_said(store: Store, texts: Sequence[str]) -> str:
+def keep_reference_outputs(store: Store, texts: Sequence[str]) -> str:
     """Puts the original's translations where every worker reads them; returns the key that jobs name them by."""
     payload = json.dumps(list(texts), ensure_ascii=False).encode()
     key = hashlib.blake2b(b"said " + payload, digest_size=20).hexdigest()
@@ -67,9 +67,9 @@ def keep_said(store: Store, texts: Sequence[str]) -> str:
     return key
 
 
-def read_said(store: Store, key: str) -> list[str]:
+def read_reference_outputs(store: Store, key: str) -> list[str]:
     payload = store.get(key)
     if payload is None:
-        raise Refusal(f"the store {store.root} does not hold the original's translations: is it shared by all nodes?")
+        raise UserError(f"the store {store.root} does not hold the original's translations: is it shared by all nodes?")
     texts: list[str] = json.loads(payload)
     return texts

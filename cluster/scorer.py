@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.metrics.comet import Comet, Identity
 
 WORKERS_PER_SCORER = 8
@@ -63,8 +63,8 @@ def identify(handle: Any) -> Identity:
     try:
         return Identity(*ray.get(handle.identity.remote()))
     except ray.exceptions.RayError as error:
-        told = [line for line in str(error).splitlines() if "Refusal: " in line]
+        told = [line for line in str(error).splitlines() if "UserError: " in line]
         if told:
-            raise Refusal(told[-1].split("Refusal: ", 1)[1]) from None
+            raise UserError(told[-1].split("UserError: ", 1)[1]) from None
         last = str(error).strip().splitlines()[-1][:200]
-        raise Refusal(f"the COMET process could not be started: {last}") from None
+        raise UserError(f"the COMET process could not be started: {last}") from None

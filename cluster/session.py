@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("search", "cluster", "results", "evaluate", "compress", "embedded")
@@ -52,17 +52,17 @@ def check_answers(address: str) -> None:
     if address == "auto":
         return
     if address.startswith("ray://"):
-        raise Refusal(
+        raise UserError(
             f"--address {address}: Ray's client cannot run a search; start it on a machine of the cluster"
             f" (ssh, or ray job submit) with --address auto, {SEE}"
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise Refusal(f"--address {address}: write HOST:PORT or auto")
+        raise UserError(f"--address {address}: write HOST:PORT or auto")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
-        raise Refusal(f"no Ray cluster at {address} ({error}): start one with `ray start --head`, {SEE}") from None
+        raise UserError(f"no Ray cluster at {address} ({error}): start one with `ray start --head`, {SEE}") from None
 
 
 def token_file(environment: Mapping[str, str]) -> Path | None:
@@ -79,7 +79,7 @@ def token_file(environment: Mapping[str, str]) -> Path | None:
     except (OSError, UnicodeDecodeError):
         found = ""
     if named and not found:
-        raise Refusal(f"{TOKEN_PATH}={named}: the file is not there, empty or not readable, {SEE}")
+        raise UserError(f"{TOKEN_PATH}={named}: the file is not there, empty or not readable, {SEE}")
     return path
 
 
@@ -91,7 +91,7 @@ def use_token(environment: Mapping[str, str]) -> bool:
     path = token_file(environment)
     there = path is None or path.exists()
     if mode == "token" and not there:
-        raise Refusal(f"{AUTH_MODE}=token, but there is no token: copy the cluster's to {path}, {SEE}")
+        raise UserError(f"{AUTH_MODE}=token, but there is no token: copy the cluster's to {path}, {SEE}")
     return there
 
 
@@ -99,7 +99,7 @@ def check_versions(told: Mapping[str, Any], address: str, ray: str, python: str)
     """Refuses a cluster of other versions: Ray moves Python objects between machines, and they must agree."""
     theirs = str(told.get("ray_version", ray)), str(told.get("python_version", python))
     if theirs != (ray, python):
-        raise Refusal(
+        raise UserError(
             f"the cluster at {address} runs Ray {theirs[0]} on Python {theirs[1]}, here are Ray {ray} and Python"
             f" {python}: use the same versions everywhere"
         )
@@ -108,7 +108,7 @@ def check_versions(told: Mapping[str, Any], address: str, ray: str, python: str)
 def check_guarded(machines: int, guarded: bool, environment: Mapping[str, str], address: str) -> None:
     """Refuses several machines that run whatever anyone on the network sends them."""
     if machines > 1 and not guarded and environment.get(AUTH_MODE, "").lower() != "disabled":
-        raise Refusal(
+        raise UserError(
             f"the cluster at {address} has {machines} machines and asks nobody for a token: start every node with"
             f" {AUTH_MODE}=token, {SEE}; where nobody else reaches its network, set {AUTH_MODE}=disabled here"
         )
@@ -122,7 +122,9 @@ def find(address: str) -> str:
 
     found = os.environ.get("RAY_ADDRESS") or canonicalize_bootstrap_address("auto")
     if not found or found == "auto":
-        raise Refusal(f"--address auto: no Ray cluster runs on this machine; start one with `ray start --head`, {SEE}")
+        raise UserError(
+            f"--address auto: no Ray cluster runs on this machine; start one with `ray start --head`, {SEE}"
+        )
     check_answers(found)
     return str(found)
 
@@ -143,12 +145,12 @@ def examine(address: str) -> None:
             head = raylet.GcsClient(address=address)
             told = json.loads(head.internal_kv_get(b"CLUSTER_METADATA", b"cluster", timeout=PATIENCE) or b"{}")
     except AuthenticationError:
-        raise Refusal(
+        raise UserError(
             f"the cluster at {address} wants another token: put the one it was started with into ~/.ray/auth_token,"
             f" or name its file with {TOKEN_PATH}, {SEE}"
         ) from None
     except (RayError, RuntimeError, OSError, ValueError) as error:
-        raise Refusal(f"what listens at {address} is no Ray cluster ({_first_line(error)})") from None
+        raise UserError(f"what listens at {address} is no Ray cluster ({_first_line(error)})") from None
     check_versions(told, address, ray.__version__, platform.python_version())
 
 
@@ -186,14 +188,14 @@ def connect(address: str | None, threads: int) -> Session:
         context = ray.init(runtime_env=environment, **options)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         what = f"no Ray cluster at {address}" if address else "Ray could not be started"
-        raise Refusal(f"{what} ({_first_line(error)})") from None
+        raise UserError(f"{what} ({_first_line(error)})") from None
     hush()
     alive = [node for node in ray.nodes() if node["Alive"]]
     machines = len({node["NodeManagerAddress"] for node in alive})
     if address and machines > 1:
         try:
             check_guarded(machines, guarded(address), asked_mode, address)
-        except Refusal:
+        except UserError:
             ray.shutdown()
             raise
     resources = ray.cluster_resources()
@@ -233,7 +235,7 @@ def hush() -> None:
 
 
 def guarded(address: str) -> bool:
-    """Whether a cluster turns away who comes without a token. Asked by another process: ours has the token."""
+    """Whether a cluster turns away who comes without a token. PendingTrial by another process: ours has the token."""
     asks = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
     stranger = {name: value for name, value in os.environ.items() if name not in (TOKEN, TOKEN_PATH)}
     stranger[AUTH_MODE] = "disabled"

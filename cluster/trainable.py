@@ -10,7 +10,7 @@ from typing import Any
 from ray import tune
 
 from cluster.jobs import Context
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 class JobTrainable(tune.Trainable):
@@ -54,7 +54,7 @@ class JobTrainable(tune.Trainable):
         self._left -= 1
         try:
             self._outcome = next(self._steps)
-        except Refusal as refusal:  # already one clear line
+        except UserError as refusal:  # already one clear line
             self._outcome = {**self._outcome, "error": str(refusal)}
         except Exception as error:  # told to the driver, which tries the candidate once more
             self._outcome = {**self._outcome, "error": f"{type(error).__name__}: {error}", "crashed": True}

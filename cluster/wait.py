@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cluster import session
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 def alive(address: str) -> int:
@@ -32,7 +32,7 @@ def wait(address: str, nodes: int, seconds: float) -> None:
         try:
             found = session.find(address)
             session.check_answers(found)
-        except Refusal:  # not yet
+        except UserError:  # not yet
             if time.monotonic() > until:
                 raise
         else:
@@ -41,7 +41,7 @@ def wait(address: str, nodes: int, seconds: float) -> None:
             if there >= nodes:
                 return
             if time.monotonic() > until:
-                raise Refusal(f"{there} of {nodes} nodes are up at {address} after {seconds:.0f} s")
+                raise UserError(f"{there} of {nodes} nodes are up at {address} after {seconds:.0f} s")
         time.sleep(1)
 
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault(name, value)
     try:
         wait(given.address, given.nodes, given.seconds)
-    except Refusal as refusal:
+    except UserError as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

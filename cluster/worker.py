@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import compress
-from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, TRIM, Context, read_said
+from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, TRIM, Context, read_reference_outputs
 from compress.artifact.assemble import processor_of
 from compress.calibration.hessians import statistics
 from compress.codecs.raw import FORMATS
@@ -21,13 +21,13 @@ from evaluate.data.dataset import DataSet, open_data
 from evaluate.decoding.batches import FEATURES, Batch, prepare
 from evaluate.decoding.cleanup import clean
 from evaluate.decoding.drafts import Drafts
-from evaluate.decoding.encoder_cache import TowerCache, tower_key
+from evaluate.decoding.encoder_cache import EncoderCache, encoder_key
 from evaluate.decoding.generate import translate
-from evaluate.metrics.divergence import Smaller, Taught, append_translations, closeness, teach
+from evaluate.metrics.divergence import ReferenceLogits, Smaller, append_translations, divergence, teach
 from evaluate.metrics.mt import bleu, chrf
 
 REST = "rest"  # the segments that are not the rung "part"
-TOWER_BYTES = 2_000_000_000  # of main memory that a worker keeps of what the audio tower heard
+ENCODER_CACHE_BYTES = 2_000_000_000  # of main memory that a worker keeps of what the audio tower heard
 Score = Callable[[Sequence[str], Sequence[str], Sequence[str]], list[float]]
 
 
@@ -49,7 +49,7 @@ class Worker:
         self.data: DataSet = open_data(context.data, context.split, context.lang).first(context.segments)
         self._score = score
         self._original = original_policy(self.source)
-        self.tower = TowerCache(TOWER_BYTES)
+        self.tower = EncoderCache(ENCODER_CACHE_BYTES)
         self.drafts: dict[str, Drafts] = {}  # by vocabulary: another one numbers its tokens otherwise
         self.forget()
 
@@ -57,7 +57,7 @@ class Worker:
         """Lets go of the model and of what lies ready, so that the next job starts afresh: after an error."""
         self._resident: Any = None
         self._batches: dict[tuple[str, str], list[Batch]] = {}  # by vocabulary, and which segments
-        self._taught: dict[str, list[Taught]] = {}  # by vocabulary
+        self._taught: dict[str, list[ReferenceLogits]] = {}  # by vocabulary
         self.tower.clear()
 
     def run(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -65,46 +65,46 @@ class Worker:
         if job["kind"] == SCORE:
             yield from self.score(job["policy"], job["rungs"], job["said"])
         elif job["kind"] == BUILD:
-            yield self.build(job["treatments"], job["calibration"], job["vocabulary"])
+            yield self.build(job["actions"], job["calibration"], job["vocabulary"])
         elif job["kind"] == CALIBRATE:
             yield self.calibrate(job["said"])
         else:
-            yield self.sense(job["treatments"], job["calibration"], job["said"])
+            yield self.sense(job["actions"], job["calibration"], job["said"])
 
     def calibrate(self, said: str) -> dict[str, Any]:
         """Gathers the inputs of every matrix on the speech and the original's own translations of it."""
         resident = self._load()
         resident.restore()
-        texts = read_said(self.store, said)
+        texts = read_reference_outputs(self.store, said)
         taught = [append_translations(batch, resident.processor, texts) for batch in self._ready(FULL, ALL)]
         batches, places = [inputs for inputs, _ in taught], [where for _, where in taught]
         digest = compress.calibrate(self.source, batches, self.store, places=places, resident=resident)
         return {"calibration": digest}
 
-    def build(self, treatments: Sequence[Sequence[str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:
+    def build(self, actions: Sequence[Sequence[str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:
         """Encodes variants into the store; tells each one's relative error. What does not fit is told, not raised.
 
         Under a smaller vocabulary nothing is told: the error is that of the whole unit, and a level that no longer
         fits is missing from the store, and so from the space.
         """
-        built, unfit = [], []
-        wanted = compress.Wanted(vocabulary, calibration)
-        for unit, level in treatments:
+        built, unsupported = [], []
+        wanted = compress.EncodeOptions(vocabulary, calibration)
+        for unit, level in actions:
             try:
                 variant = compress.build(self.source, unit, level, self.store, wanted=wanted)
-            except compress.errors.Refusal as refusal:
-                unfit.append([unit, level, str(refusal)])
+            except compress.errors.UserError as refusal:
+                unsupported.append([unit, level, str(refusal)])
             else:
                 if vocabulary == FULL:
                     built.append([unit, level, relative_error(self.source, self.store, variant, calibration)])
-        return {"built": built, "unfit": unfit if vocabulary == FULL else []}
+        return {"built": built, "unsupported": unsupported if vocabulary == FULL else []}
 
     def score(self, policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> Iterator[dict[str, Any]]:
         """KL, translations and scores of one policy, as far as the rungs go and whoever iterates wants them."""
         chosen = self._original if policy is None else compress.Policy.from_json(policy)
         resident = self._load()
         swapped = resident.apply(chosen) if policy is not None else resident.restore()
-        heard = tower_key(chosen)
+        heard = encoder_key(chosen)
         outcome: dict[str, Any] = {"swapped": len(swapped or ()), "translate_seconds": 0.0}
         texts: dict[int, str] = {}
         scores: dict[int, float] = {}
@@ -112,7 +112,7 @@ class Worker:
             if rung == KL:
                 taught = self._teach(said, chosen.vocabulary)
                 resident.apply(chosen)  # teaching, at the first such job, has brought the original back
-                outcome |= {"kl": closeness(resident.model, taught, tower=self.tower, tower_key=heard), "rung": rung}
+                outcome |= {"kl": divergence(resident.model, taught, tower=self.tower, encoder_key=heard), "rung": rung}
                 if not math.isfinite(outcome["kl"]):
                     yield outcome | {"error": "the model's outputs under this policy are not numbers"}
                     return
@@ -125,7 +125,7 @@ class Worker:
                     batches,
                     self.context.max_new_tokens,
                     tower=self.tower,
-                    tower_key=heard,
+                    encoder_key=heard,
                     drafts=self.drafts.setdefault(chosen.vocabulary, Drafts()),
                 )
                 outcome["translate_seconds"] += time.perf_counter() - started
@@ -154,11 +154,11 @@ class Worker:
             "hypotheses": hypotheses,
         }
 
-    def sense(self, treatments: Sequence[Sequence[str]], calibration: str, said: str) -> dict[str, Any]:
-        """KL to the original of each treatment alone."""
+    def sense(self, actions: Sequence[Sequence[str]], calibration: str, said: str) -> dict[str, Any]:
+        """KL to the original of each action alone."""
         resident = self._load()
         found = []
-        for kind, name, level in treatments:
+        for kind, name, level in actions:
             if kind == DROP:
                 policy = replace(self._original, dropped=(name,))
             elif kind == TRIM:
@@ -168,11 +168,11 @@ class Worker:
                 policy = replace(self._original, levels=levels, calibration=calibration)
             taught = self._teach(said, policy.vocabulary)
             resident.apply(policy)
-            heard = tower_key(policy)
-            found.append([kind, name, level, closeness(resident.model, taught, tower=self.tower, tower_key=heard)])
+            heard = encoder_key(policy)
+            found.append([kind, name, level, divergence(resident.model, taught, tower=self.tower, encoder_key=heard)])
         return {"sensed": found}
 
-    def _teach(self, said: str, vocabulary: str = FULL) -> list[Taught]:
+    def _teach(self, said: str, vocabulary: str = FULL) -> list[ReferenceLogits]:
         """What the original says on the first segments, at the first job of a vocabulary that needs it."""
         if vocabulary not in self._taught:
             resident = self._load()
@@ -180,7 +180,7 @@ class Worker:
             resident.restore()
             part = self.data.first(self.context.sense_segments)
             batches = prepare(part, resident.processor, self.context.batch_size, self.context.chat)
-            texts = read_said(self.store, said)[: len(part.segments)]
+            texts = read_reference_outputs(self.store, said)[: len(part.segments)]
             self._taught[vocabulary] = teach(
                 resident.model,
                 resident.processor,
@@ -227,7 +227,7 @@ def with_sounds(batch: Batch, known: Mapping[str, Any]) -> Batch:
 def original_policy(source: compress.Source) -> compress.Policy:
     """The model as it is: every unit as the checkpoint stores it."""
     level = f"raw:{FORMATS[source.dtype]}"
-    return compress.Policy(model=source.digest, levels=dict.fromkeys(source.anatomy.units, level))
+    return compress.Policy(model=source.digest, levels=dict.fromkeys(source.structure.units, level))
 
 
 def relative_error(
@@ -240,7 +240,7 @@ def relative_error(
     """
     import torch
 
-    unit = source.anatomy.unit(variant.unit)
+    unit = source.structure.unit(variant.unit)
     payload = store.get(variant.key)
     assert payload is not None
     known = statistics(store.root, calibration, unit) if calibration else [None] * len(unit.tensors)
@@ -271,13 +271,13 @@ def model_folder(model: str) -> str:
     if Path(model).is_dir():
         return str(Path(model).resolve())
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
-        raise compress.errors.Refusal(
+        raise compress.errors.UserError(
             f"model '{model}' is not there: give a folder, a hub name (owner/name), or embedded"
         )
     try:
         return str(snapshot_download(model, ignore_patterns=["*.bin", "*.pt", "*.gguf"]))
     except Exception as error:
-        raise compress.errors.Refusal(
+        raise compress.errors.UserError(
             f"model '{model}' is neither in the local cache nor to be had from the hub ({type(error).__name__}):"
             " download it where there is a network and give its folder with --model"
         ) from None

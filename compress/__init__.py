@@ -14,65 +14,65 @@ if TYPE_CHECKING:
     from compress.artifact.artifact import Artifact, load
     from compress.artifact.recovered import Recovered, Recovery
     from compress.calibration.calibrate import calibrate
-    from compress.errors import Refusal
+    from compress.errors import UserError
     from compress.inspect import inspect
     from compress.model.source import Source
-    from compress.model.structure import Anatomy, Layer, Unit, read_anatomy
+    from compress.model.structure import Layer, Structure, Unit, read_structure
     from compress.pack import pack
     from compress.policy.ledger import Ledger
     from compress.policy.policy import Policy, read_policy
     from compress.policy.store import Store
-    from compress.policy.variant import Variant, Wanted, build
+    from compress.policy.variant import EncodeOptions, Variant, build
     from compress.resident import Resident
     from compress.unpack import unpack
     from compress.verify import verify
 
 _MODULE_OF = {
-    "Anatomy": "model.structure",
+    "Structure": "model.structure",
     "Artifact": "artifact.artifact",
     "Layer": "model.structure",
     "Ledger": "policy.ledger",
     "Policy": "policy.policy",
     "Recovered": "artifact.recovered",
     "Recovery": "artifact.recovered",
-    "Refusal": "errors",
+    "UserError": "errors",
     "Resident": "resident",
     "Source": "model.source",
     "Store": "policy.store",
     "Unit": "model.structure",
     "Variant": "policy.variant",
-    "Wanted": "policy.variant",
+    "EncodeOptions": "policy.variant",
     "build": "policy.variant",
     "calibrate": "calibration.calibrate",
     "load": "artifact.artifact",
-    "read_anatomy": "model.structure",
+    "read_structure": "model.structure",
     "read_policy": "policy.policy",
 }
 _MODULES = {name: name for name in ("codecs", "errors", "inspect", "pack", "unpack", "verify")}
 _MODULES["recipes"] = "policy.recipes"
 
 __all__ = [
-    "Anatomy",
     "Artifact",
+    "EncodeOptions",
     "Layer",
     "Ledger",
     "Policy",
     "Recovered",
     "Recovery",
-    "Refusal",
     "Resident",
     "Source",
     "Store",
+    "Structure",
     "Unit",
+    "UserError",
     "Variant",
-    "Wanted",
     "build",
     "calibrate",
     "inspect",
     "load",
     "pack",
-    "read_anatomy",
     "read_policy",
+    "read_structure",
     "unpack",
     "verify",
 ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,11 +24,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -> int:
-    """Run a command; a Refusal, or a place that cannot be written, becomes one line on stderr and exit code 2."""
+    """Run a command; a UserError, or a place that cannot be written, becomes one line on stderr and exit code 2."""
     try:
         main(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
-    except Refusal as refusal:
+    except UserError as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `… | head`
@@ -69,7 +69,7 @@ def model_folder(name: str) -> Path:
         try:
             from embedded import MODEL
         except ImportError:
-            raise Refusal("the embedded model is not installed here; give the folder of a model") from None
+            raise UserError("the embedded model is not installed here; give the folder of a model") from None
         return MODEL
     return Path(name)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Refusal(Exception):
+class UserError(Exception):
     """A mistake in what was asked for, or damaged or hostile input. Command lines print it and exit with 2."""
 
 

@@ -25,7 +25,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Report:
-    """An artifact in figures. Sizes in bytes; `bin` by the boundaries of 2025, for full-size models."""
+    """An artifact in figures. Sizes in bytes; `bin` as every command names it."""
 
     artifact: str
     model: str
@@ -52,12 +52,12 @@ class Report:
 def inspect(artifact: str | Path) -> Report:
     """Sizes by unit and in all, without decoding anything."""
     opened = Artifact.open(artifact)
-    manifest, policy, anatomy = opened.manifest, opened.policy, opened.anatomy
+    manifest, policy, structure = opened.manifest, opened.policy, opened.structure
     lines = tuple(
         Line(unit.name, policy.levels[unit.name], unit.parameters, part.nbytes, 8 * part.nbytes / unit.weights)
         for unit, part in zip(opened.units, manifest.units, strict=True)
     )
-    gone = sum(anatomy.layer(name).parameters for name in policy.dropped)
+    gone = sum(structure.layer(name).parameters for name in policy.dropped)
     return Report(
         artifact=str(artifact),
         model=policy.model,
@@ -67,7 +67,7 @@ def inspect(artifact: str | Path) -> Report:
         dropped=policy.dropped,
         vocabulary=policy.vocabulary,
         calibration=policy.calibration,
-        parameters=anatomy.parameters - gone,
+        parameters=structure.parameters - gone,
         kept_bytes=sum(part.nbytes for part in manifest.kept),
         unit_bytes=sum(part.nbytes for part in manifest.units),
         adapter_bytes=sum(told.part.nbytes for told in manifest.adapters),
@@ -75,7 +75,7 @@ def inspect(artifact: str | Path) -> Report:
         manifest_bytes=opened.manifest_bytes,
         total_bytes=opened.nbytes,
         original_bytes=manifest.original_bytes,
-        bin=bin_of(opened.nbytes),
+        bin=bin_of(opened.nbytes, manifest.original_bytes),
     )
 
 

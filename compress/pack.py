@@ -18,10 +18,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from compress.artifact.artifact import Artifact
-from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Part, adapter_parts, kept_order, unit_order
+from compress.artifact.manifest import (
+    FILES,
+    MANIFEST,
+    WEIGHTS,
+    Manifest,
+    Part,
+    adapter_parts,
+    unit_order,
+    unquantized_order,
+)
 from compress.cli import Parser, make_callable, model_folder, progress_line, run
 from compress.codecs.raw import FORMATS
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.inspect import inspect
 from compress.model.aux_files import pack_files
 from compress.model.source import Source
@@ -29,7 +38,7 @@ from compress.model.vocabulary import files_of, most_used, trim
 from compress.policy.policy import Policy, read_policy
 from compress.policy.recipes import names, recipe
 from compress.policy.store import Store, checksum
-from compress.policy.variant import Wanted, build, encode_unit, variant_key
+from compress.policy.variant import EncodeOptions, build, encode_unit, variant_key
 
 Progress = Callable[[int, int], None]  # units written, and in all
 
@@ -40,10 +49,10 @@ def pack(source: Source, policy: Policy, store: Store | None, out: str | Path, p
     Variants come from the store, and are added to it where it lacks them; without a store nothing but the
     artifact is written.
     """
-    policy.check(source.anatomy, source.digest)
+    policy.check(source.structure, source.digest)
     out = Path(out)
     if out.exists() or out.is_symlink():
-        raise Refusal(f"{out} exists already; give another name or remove it")
+        raise UserError(f"{out} exists already; give another name or remove it")
     partial: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +62,7 @@ def pack(source: Source, policy: Policy, store: Store | None, out: str | Path, p
         os.rename(partial, out)
         partial = None
     except OSError as error:
-        raise Refusal(f"cannot write {out}: {error.strerror or error}; nothing was left behind") from None
+        raise UserError(f"cannot write {out}: {error.strerror or error}; nothing was left behind") from None
     finally:
         if partial is not None:
             with contextlib.suppress(OSError):
@@ -62,14 +71,14 @@ def pack(source: Source, policy: Policy, store: Store | None, out: str | Path, p
 
 
 def _write(source: Source, policy: Policy, store: Store | None, folder: Path, progress: Progress | None) -> None:
-    wanted = Wanted(policy.vocabulary, policy.calibration)
+    wanted = EncodeOptions(policy.vocabulary, policy.calibration)
     kept, units = [], []
     with open(folder / WEIGHTS, "wb") as weights:
-        for group in kept_order(source.anatomy, policy):
-            blob = source.kept_blob(group)
+        for group in unquantized_order(source.structure, policy):
+            blob = source.unquantized_blob(group)
             weights.write(blob)
             kept.append(Part(len(blob), checksum(blob)))
-        order = unit_order(source.anatomy, policy)
+        order = unit_order(source.structure, policy)
         for done, unit in enumerate(order):
             if progress is not None:
                 progress(done, len(order))
@@ -124,7 +133,7 @@ def main(arguments: list[str]) -> None:
     if options.policy is not None:
         policy = read_policy(options.policy)
     else:
-        policy = recipe(options.recipe or f"uniform:{options.level}", source.anatomy, source.digest)
+        policy = recipe(options.recipe or f"uniform:{options.level}", source.structure, source.digest)
     store = Store(options.store) if options.store else None
     if options.texts is not None and options.vocabulary is None:
         parser.error("--texts goes with --vocabulary top:N")
@@ -142,11 +151,11 @@ def _vocabulary(source: Source, name: str, texts: Path | None, store: Store | No
         return name
     count = name.removeprefix("top:")
     if not name.startswith("top:") or not count.isdecimal() or not 0 < len(count) < 9:
-        raise Refusal(f"--texts goes with --vocabulary top:N, not {name!r}")
+        raise UserError(f"--texts goes with --vocabulary top:N, not {name!r}")
     try:
         lines = texts.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise Refusal(f"cannot read {texts} as text: {error}") from None
+        raise UserError(f"cannot read {texts} as text: {error}") from None
     with tempfile.TemporaryDirectory() as work:
         kept = store if store is not None else Store(work)
         counted = most_used(source, lines, int(count), kept)

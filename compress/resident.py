@@ -14,15 +14,15 @@ import torch
 from compress.artifact.adapters import merged
 from compress.artifact.artifact import working_dtype
 from compress.artifact.assemble import finish, processor_of
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.layers import Stacks, set_tensor
-from compress.model.meta_model import build_skeleton, config_from_dict
+from compress.model.meta_model import build_meta_model, config_from_dict
 from compress.model.source import Source
 from compress.model.structure import Unit
 from compress.model.vocabulary import FULL, files_of
 from compress.policy.policy import Policy
 from compress.policy.store import Store
-from compress.policy.variant import Wanted, build, decode_unit, trimmed, variant_key
+from compress.policy.variant import EncodeOptions, build, decode_unit, trimmed, variant_key
 
 _ORIGINAL, _BETWEEN = "original", "in between"
 
@@ -45,24 +45,24 @@ class Resident:
         self.store = store
         self.device = torch.device(device)
         self.dtype = working_dtype(source.dtype, dtype, device)
-        self.model: Any = source.skeleton()
-        for name in (*source.anatomy.kept, *(t for u in source.anatomy.units.values() for t in u.tensors)):
+        self.model: Any = source.meta_model()
+        for name in (*source.structure.kept, *(t for u in source.structure.units.values() for t in u.tensors)):
             self._set(name, source.tensor(name))
         finish(self.model, self.device, source.fixed)
         self.processor: Any = processor_of(source.fixed)
         self._vocabulary = FULL
-        self._stacks = Stacks(self.model, source.anatomy)
-        self._applied = dict.fromkeys(source.anatomy.units, _ORIGINAL)  # unit -> key of its variant
+        self._stacks = Stacks(self.model, source.structure)
+        self._applied = dict.fromkeys(source.structure.units, _ORIGINAL)  # unit -> key of its variant
 
     def apply(self, policy: Policy) -> tuple[str, ...]:
         """Make the model what the policy says. Returns the units that had to be swapped."""
-        policy.check(self.source.anatomy, self.source.digest)
-        wanted = Wanted(policy.vocabulary, policy.calibration)
+        policy.check(self.source.structure, self.source.digest)
+        wanted = EncodeOptions(policy.vocabulary, policy.calibration)
         swapped = []
         # Names of parameters are those of the whole model: put every layer in place before touching any.
         self._stacks.drop(())
         self._use_vocabulary(policy.vocabulary)
-        for unit in policy.kept_units(self.source.anatomy):
+        for unit in policy.kept_units(self.source.structure):
             level = policy.levels[unit.name]
             key = variant_key(self.source, unit, level, wanted, self.store)
             if self._applied[unit.name] != key:
@@ -76,7 +76,7 @@ class Resident:
         self._stacks.drop(())
         self._use_vocabulary(FULL)
         swapped = []
-        for unit in self.source.anatomy.units.values():
+        for unit in self.source.structure.units.values():
             if self._applied[unit.name] != _ORIGINAL:
                 for name in unit.tensors:
                     self._set(name, self.source.tensor(name))
@@ -90,7 +90,7 @@ class Resident:
         generator = torch.Generator(device=self.device).manual_seed(seed)
         parameters = dict(self.model.named_parameters())
         with torch.no_grad():
-            for unit in self.source.anatomy.units.values():
+            for unit in self.source.structure.units.values():
                 self._applied[unit.name] = _BETWEEN
                 for name in unit.tensors:
                     value = parameters[name]
@@ -98,13 +98,13 @@ class Resident:
                     drawn = torch.randn(value.shape, generator=generator, device=self.device)
                     value.add_((size * drawn).to(value.dtype))
 
-    def _swap(self, unit: Unit, level: str, key: str, wanted: Wanted) -> None:
+    def _swap(self, unit: Unit, level: str, key: str, wanted: EncodeOptions) -> None:
         payload = self.store.get(key)
         if payload is None:
             build(self.source, unit.name, level, self.store, wanted=wanted)
             payload = self.store.get(key)
         if payload is None:
-            raise Refusal(f"the store {self.store.root} does not keep what is written to it")
+            raise UserError(f"the store {self.store.root} does not keep what is written to it")
         self._applied[unit.name] = _BETWEEN  # should decoding fail, the unit is swapped again next time
         rows = trimmed(self.source, unit, wanted.vocabulary, self.store)
         now = unit if rows is None else rows.unit(unit)
@@ -120,8 +120,8 @@ class Resident:
         files = files_of(self.source, vocabulary, self.store)
         processor = processor_of(files)
         here = dict(self.model.named_parameters())
-        model: Any = build_skeleton(config_from_dict(json.loads(files["config.json"])))
-        for unit in self.source.anatomy.units.values():
+        model: Any = build_meta_model(config_from_dict(json.loads(files["config.json"])))
+        for unit in self.source.structure.units.values():
             if unit.kind in {"embedding", "head"}:
                 self._applied[unit.name] = _BETWEEN
                 for name in unit.tensors:
@@ -131,12 +131,12 @@ class Resident:
             set_tensor(model, name, value.data)
         finish(model, self.device, files)
         self.model, self.processor, self._vocabulary = model, processor, vocabulary
-        self._stacks = Stacks(model, self.source.anatomy)
+        self._stacks = Stacks(model, self.source.structure)
 
     def _set(self, name: str, value: torch.Tensor) -> None:
         set_tensor(self.model, name, value.to(self.device, self.dtype))
 
     def _finish(self, dropped: tuple[str, ...]) -> None:
-        if self.source.anatomy.tied:
+        if self.source.structure.tied:
             self.model.tie_weights()
         self._stacks.drop(dropped)

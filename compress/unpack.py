@@ -16,7 +16,7 @@ from torch import nn
 from compress.artifact.artifact import Artifact, load
 from compress.cli import Parser, make_callable, run
 from compress.codecs.raw import DTYPES
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.layers import Stacks, set_tensor
 
 
@@ -25,7 +25,7 @@ def unpack(artifact: str | Path, out: str | Path, dtype: torch.dtype | None = No
     opened = Artifact.open(artifact)
     out = Path(out)
     if out.exists() or out.is_symlink():
-        raise Refusal(f"{out} exists already; give another name or remove it")
+        raise UserError(f"{out} exists already; give another name or remove it")
     model, _ = load(opened, dtype=dtype or opened.dtype)
     even_out(model, opened)
     partial: Path | None = None
@@ -39,7 +39,7 @@ def unpack(artifact: str | Path, out: str | Path, dtype: torch.dtype | None = No
         os.rename(partial, out)
         partial = None
     except OSError as error:
-        raise Refusal(f"cannot write {out}: {error.strerror or error}; nothing was left behind") from None
+        raise UserError(f"cannot write {out}: {error.strerror or error}; nothing was left behind") from None
     finally:
         if partial is not None:
             with contextlib.suppress(OSError):
@@ -52,10 +52,10 @@ def even_out(model: nn.Module, artifact: Artifact) -> None:
 
     A neuron whose weights are all zero adds exactly nothing.
     """
-    whole = artifact.skeleton()
-    Stacks(whole, artifact.anatomy).drop(artifact.policy.dropped)
+    whole = artifact.meta_model()
+    Stacks(whole, artifact.structure).drop(artifact.policy.dropped)
     full = {name: value.shape for name, value in whole.named_parameters()}
-    for stack in artifact.anatomy.stacks:
+    for stack in artifact.structure.stacks:
         prefix = stack.path + "."
         pruned = {
             name: value

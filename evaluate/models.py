@@ -7,7 +7,7 @@ from typing import Any
 
 import compress
 from compress.artifact.manifest import MANIFEST
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 def find_model(name: str) -> Path:
@@ -20,13 +20,15 @@ def find_model(name: str) -> Path:
     if folder.is_dir():
         return folder
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise Refusal(f"model '{name}' is not there: give a folder, an artifact, a hub name (owner/name), or embedded")
+        raise UserError(
+            f"model '{name}' is not there: give a folder, an artifact, a hub name (owner/name), or embedded"
+        )
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.gguf"]))
     except Exception as error:
-        raise Refusal(
+        raise UserError(
             f"model '{name}' is neither in the local cache nor to be had from the hub ({type(error).__name__}):"
             " download it where there is a network and give its folder with --model"
         ) from None
@@ -41,19 +43,19 @@ def load_model(name: str, device: str | None = None, dtype: Any = None) -> tuple
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise Refusal(f"--device {device}: {str(error).splitlines()[0][:120]}") from None
+        raise UserError(f"--device {device}: {str(error).splitlines()[0][:120]}") from None
     if (folder / MANIFEST).is_file():
         return compress.load(folder, dtype, device)
     if not (folder / "config.json").is_file():
-        raise Refusal(f"{folder} is neither an artifact nor a transformers model: there is no config.json in it")
+        raise UserError(f"{folder} is neither an artifact nor a transformers model: there is no config.json in it")
     from compress.artifact.artifact import working_dtype
     from compress.artifact.assemble import as_model, processor_of
 
     source = compress.Source.open(folder)
-    names = [*source.anatomy.kept, *(tensor for unit in source.anatomy.units.values() for tensor in unit.tensors)]
+    names = [*source.structure.kept, *(tensor for unit in source.structure.units.values() for tensor in unit.tensors)]
     model = as_model(
-        source.skeleton(),
-        source.anatomy,
+        source.meta_model(),
+        source.structure,
         ((tensor, source.tensor(tensor)) for tensor in names),
         (),
         working_dtype(source.dtype, dtype, device),

@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -27,5 +27,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 def full_disk(error: OSError, path: Path) -> Exception:
     """A full disk as one clear line; anything else as it was."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Refusal(f"no space left for {path}: free some and run the same command with --resume (nothing is lost)")
+        return UserError(
+            f"no space left for {path}: free some and run the same command with --resume (nothing is lost)"
+        )
     return error

@@ -9,7 +9,7 @@ SCORED = "scored"  # on all segments of the run: what fronts, choices and compar
 STOPPED = "stopped"  # given up at an early rung, for want of a chance against the front
 FAILED = "failed"
 STATUSES = (SCORED, STOPPED, FAILED)
-RUNGS = ("kl", "part", "all")  # closeness only; COMET on some segments; COMET on all
+RUNGS = ("kl", "part", "all")  # divergence only; COMET on some segments; COMET on all
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Candidate:
     error: str = ""
     rung: str = "all"  # the last one it went through
     parent: str = ""  # the candidate a recovery started from
-    kl: float = math.nan  # closeness to the original's outputs, nats a token; NaN where it was not measured
+    kl: float = math.nan  # divergence to the original's outputs, nats a token; NaN where it was not measured
     attempts: int = 1  # how often it was started: more than 1 after a worker died of it
     order: int = 0  # in which it was finished
     seconds: float = 0.0  # from the start of the run

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.cli import Parser
-from compress.errors import Refusal
+from compress.errors import UserError
 from results.atomic_write import write_atomically
 from results.candidate import Candidate
 from results.comparison import Compared, compare
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
     check_metric(runs)
     for run in runs:
         if not run.front:
-            raise Refusal(f"run {run.path}: no candidate was scored yet, its front is empty")
+            raise UserError(f"run {run.path}: no candidate was scored yet, its front is empty")
     names = labels(runs)
     originals = [run.original for run in runs if run.original is not None and comparable(run.original)]
     top = max((c.comet for c in originals), default=1.0)
@@ -72,7 +72,7 @@ def significance(runs: Sequence[Run], ids: Sequence[str]) -> dict[str, Any]:
     for run, name in zip(runs, ids, strict=True):
         row = run.full([run.find(name).candidate])[name]
         if not comparable(row):
-            raise Refusal(f"candidate {name} of {run.path} was {row.status}: there are no scores to test")
+            raise UserError(f"candidate {name} of {run.path} was {row.status}: there are no scores to test")
         rows.append(row)
     found = paired(rows[0].comet_segments, rows[1].comet_segments)
     better = ids[0] if found.difference > 0 else ids[1]

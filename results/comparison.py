@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from results.bins import BinRange
+from compress.sizes import Bin
 from results.candidate import Candidate
 from results.pareto import comparable, front, hypervolume_of
 
@@ -49,7 +49,7 @@ def best_below(candidates: Sequence[Candidate], size: float) -> float | None:
 
 
 def compare(
-    a: Sequence[Candidate], b: Sequence[Candidate], bins: Sequence[BinRange], top: float, steps: int = 8
+    a: Sequence[Candidate], b: Sequence[Candidate], bins: Sequence[Bin], top: float, steps: int = 8
 ) -> Compared:
     """`top`: the COMET that hypervolumes go up to, the same for both."""
     lines = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from results.candidate import Candidate
 from results.runs import Run
 
@@ -30,7 +30,7 @@ def metric_of(candidates: Sequence[Candidate]) -> dict[str, str]:
         found = {name: value for name, value in parts_of(c.signature).items() if name in DECISIVE}
         known = known or found
         if differs := difference(known, found):
-            raise Refusal(f"candidate {c.candidate} was scored otherwise than {signed[0].candidate} ({differs})")
+            raise UserError(f"candidate {c.candidate} was scored otherwise than {signed[0].candidate} ({differs})")
     return known
 
 
@@ -52,7 +52,7 @@ def check_metric(runs: Sequence[Run]) -> None:
     known = metric_of(scored(runs[0]))
     for run in runs[1:]:
         if differs := difference(known, metric_of(scored(run))):
-            raise Refusal(
+            raise UserError(
                 f"{runs[0].path} and {run.path} were not scored alike ({differs}): scores of different metrics,"
                 " checkpoints or data are never mixed"
             )
@@ -63,7 +63,7 @@ def check_same(runs: Sequence[Run]) -> None:
     check_metric(runs)
     for run in runs[1:]:
         if model_of(run) != model_of(runs[0]):
-            raise Refusal(
+            raise UserError(
                 f"{runs[0].path} and {run.path} compress different models ({model_of(runs[0])[:12]} and"
                 f" {model_of(run)[:12]}): they have no common front"
             )

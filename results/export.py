@@ -12,7 +12,7 @@ from pathlib import Path
 
 from compress.artifact.recovered import JSON
 from compress.cli import Parser
-from compress.errors import Refusal
+from compress.errors import UserError
 from results.candidate import Candidate
 from results.runs import Run, read_json
 from results.select import select
@@ -84,7 +84,7 @@ def main(arguments: list[str]) -> None:
 def check_free(out: Path) -> None:
     for path in (out, history.path_for(out)):
         if path.exists() or path.is_symlink():
-            raise Refusal(f"{path} exists already; give another --out or remove it")
+            raise UserError(f"{path} exists already; give another --out or remove it")
 
 
 def device() -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from compress.cli import Parser
-from compress.errors import Refusal
+from compress.cli import Parser, run
+from compress.errors import UserError
+from compress.sizes import find_bin
 from results.atomic_write import write_atomically
-from results.bins import named
 from results.candidate import Candidate
 from results.compatibility import together
 from results.formats import FORMATS
@@ -30,11 +30,11 @@ def main(arguments: list[str]) -> None:
     runs = [Run.open(folder) for folder in given.runs]
     found = together(runs)
     bins = runs[0].all_bins
-    asked = [named(name, bins) for name in given.bin] or (list(bins) if given.per_bin else [])
+    asked = [find_bin(name, bins) for name in given.bin] or (list(bins) if given.per_bin else [])
     best = [c for each in asked for c in front(inside(found, each[1], each[2]))] if asked else front(found)
     if not best:
         scored = sum(comparable(c) for c in found)
-        raise Refusal(f"the front is empty: {scored} of {len(found)} candidates were scored, none of them here")
+        raise UserError(f"the front is empty: {scored} of {len(found)} candidates were scored, none of them here")
     text = FORMATS[given.format](best)
     if given.out is not None:
         write_atomically(given.out, text)
@@ -49,3 +49,7 @@ def main(arguments: list[str]) -> None:
 
 def inside(candidates: list[Candidate], low: int, high: int) -> list[Candidate]:
     return [c for c in candidates if low <= c.bytes < high]
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -17,11 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from compress.cli import Parser
-from compress.errors import Refusal
+from compress.errors import UserError
 from results.atomic_write import full_disk
 from results.candidate import Candidate
 from results.compatibility import check_same, labels
-from results.front_csv import write_front
+from results.formats import write_front
 from results.report import write_report
 from results.runs import ORIGINAL, RECOVERED, TABLE, Run
 from results.table.storage import Table
@@ -36,9 +36,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--out", required=True, type=Path, metavar="RUN", help="folder of the new run; must not exist")
     given = parser.parse_args(arguments)
     if len(given.runs) < 2:
-        raise Refusal("merging takes at least two runs")
+        raise UserError("merging takes at least two runs")
     if given.out.exists():
-        raise Refusal(f"{given.out} exists already; give another --out or remove it")
+        raise UserError(f"{given.out} exists already; give another --out or remove it")
     runs = [Run.open(folder) for folder in given.runs]
     check_same(runs)
     partial = given.out.with_name(f".{given.out.name}.{os.getpid()}.partial")
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
         os.rename(partial, given.out)
     except OSError as error:
         refused = full_disk(error, given.out)
-        raise (refused if isinstance(refused, Refusal) else Refusal(f"cannot write {given.out}: {error}")) from None
+        raise (refused if isinstance(refused, UserError) else UserError(f"cannot write {given.out}: {error}")) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     kept, doubles = counts
@@ -63,7 +63,7 @@ def merge(runs: Sequence[Run], folder: Path, name: str) -> tuple[int, int]:
     """Writes the merged run; returns how many candidates it holds, and how many doubles were left out."""
     differ = [key for key in ALIKE if len({json.dumps(run.config.get(key)) for run in runs}) > 1]
     if "lang" in differ:
-        raise Refusal("the runs are of different language pairs: they have no common front")
+        raise UserError("the runs are of different language pairs: they have no common front")
     (folder / "policies").mkdir()
     bins = list(dict.fromkeys(b for run in runs for b in run.config.get("bins") or ()))
     config = runs[0].config | {"bins": bins, "name": name, "merged": [str(run.path) for run in runs]}

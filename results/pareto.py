@@ -9,7 +9,6 @@ and one sweep, O(n log n); and a front that grows by one point finds its place b
 from __future__ import annotations
 
 import math
-import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
@@ -112,10 +111,3 @@ def knee_index(points: Sequence[Point]) -> int:
     width, height = x[-1] - x[0], y[-1] - y[0]
     above = [(b - y[0]) / height - (a - x[0]) / width for a, b in zip(x, y, strict=True)]
     return max(range(len(points)), key=lambda i: (above[i], -i))
-
-
-if __name__ == "__main__":
-    from compress.cli import run
-    from results.front import main
-
-    sys.exit(run(main))

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from compress.sizes import Bin
 from results.atomic_write import write_atomically
-from results.bins import BinRange
 from results.candidate import Candidate
 from results.html.data import exhibit, shown_bins
 from results.html.page import page
@@ -18,9 +18,7 @@ from results.html.plots import render
 from results.runs import Run
 
 
-def write_report(
-    folder: Path, title: str = "", candidates: Sequence[Candidate] = (), bins: Sequence[BinRange] = ()
-) -> Path:
+def write_report(folder: Path, title: str = "", candidates: Sequence[Candidate] = (), bins: Sequence[Bin] = ()) -> Path:
     """Writes report.html, pareto.png and pareto.svg into a run's folder.
 
     All is read from the folder; what the caller holds already (candidates, the bins asked for) need not be again.
@@ -39,7 +37,7 @@ def write_report(
 
 def main(arguments: list[str]) -> None:
     from compress.cli import Parser
-    from compress.errors import Refusal
+    from compress.errors import UserError
 
     parser = Parser(prog="python -m results.report", description="Write report.html, pareto.png and pareto.svg.")
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
@@ -50,7 +48,7 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     run = Run.open(given.run)
     if not run.front:
-        raise Refusal(f"run {given.run}: no candidate was scored yet, there is no front to show")
+        raise UserError(f"run {given.run}: no candidate was scored yet, there is no front to show")
     if not given.candidate and given.out is None:
         print(write_report(given.run))
         return

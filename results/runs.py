@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.errors import Refusal
-from results.bins import BinRange, bins_of
+from compress.errors import UserError
+from compress.sizes import Bin, bins_of, custom_bin
 from results.candidate import Candidate
 from results.pareto import front
 from results.table.parts import all_parts
@@ -60,12 +60,12 @@ class Run:
         """Refuses what is not a run's folder, in one line."""
         path = Path(folder)
         if not path.is_dir():
-            raise Refusal(f"there is no run at {path}: give the folder of a run, such as runs/NAME")
+            raise UserError(f"there is no run at {path}: give the folder of a run, such as runs/NAME")
         config = read_json(path / "config.json", f"{path} is not a run's folder")
         if not isinstance(config, dict) or "lang" not in config:
-            raise Refusal(f"{path}/config.json is not the configuration of a run: {path} is not a run's folder")
+            raise UserError(f"{path}/config.json is not the configuration of a run: {path} is not a run's folder")
         if not (path / TABLE).is_dir() or not all_parts(path / TABLE):
-            raise Refusal(f"run {path} has no candidates yet (no {TABLE}/part-*.parquet): let it score some first")
+            raise UserError(f"run {path} has no candidates yet (no {TABLE}/part-*.parquet): let it score some first")
         return cls(path, config, Table(path / TABLE, make=False).read(texts=False))
 
     @classmethod
@@ -102,7 +102,7 @@ class Run:
             layers = tuple(str(layer) for layer in found["layers"])
             return Model(str(found["digest"]), int(found["original_bytes"]), layers, units)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise Refusal(f"{self.path}/model.json is damaged ({type(error).__name__}: {error}): remove it") from None
+            raise UserError(f"{self.path}/model.json is damaged ({type(error).__name__}: {error}): remove it") from None
 
     @cached_property
     def original(self) -> Candidate | None:
@@ -123,16 +123,16 @@ class Run:
         return size or (self.original.bytes if self.original else max(c.bytes for c in self.candidates))
 
     @cached_property
-    def all_bins(self) -> tuple[BinRange, ...]:
+    def all_bins(self) -> tuple[Bin, ...]:
         return bins_of(self.original_bytes)
 
     @cached_property
-    def bins(self) -> tuple[BinRange, ...]:
+    def bins(self) -> tuple[Bin, ...]:
         """Those the search was asked for."""
         high = self.config.get("max_bytes")
         if high is not None:
             low = int(self.config.get("min_bytes") or 0)
-            return ((f"{low}-to-{high}" if low else f"under-{high}", low, int(high)),)
+            return (custom_bin(low, int(high)),)
         asked = [str(name) for name in self.config.get("bins") or ()]
         return tuple(each for each in self.all_bins if "all" in asked or each[0] in asked)
 
@@ -149,14 +149,14 @@ class Run:
         try:
             return [(str(kind), str(name), str(level), _number(kl)) for kind, name, level, kl in found]
         except (TypeError, ValueError):
-            raise Refusal(f"{self.path}/sensitivities.json is damaged: remove it") from None
+            raise UserError(f"{self.path}/sensitivities.json is damaged: remove it") from None
 
     def find(self, name: str) -> Candidate:
         """A candidate by name; the last one where there are several of that name."""
         found = next((c for c in reversed(self.candidates) if c.candidate == name), None)
         if found is None:
             some = ", ".join(c.candidate for c in self.front[:4])
-            raise Refusal(f"run {self.path} has no candidate '{name}'; on its front are {some or 'none'}")
+            raise UserError(f"run {self.path} has no candidate '{name}'; on its front are {some or 'none'}")
         return found
 
     def full(self, names: Sequence[str]) -> dict[str, Candidate]:
@@ -172,9 +172,9 @@ class Run:
 
         path = (self.path / candidate.policy).resolve()
         if not path.is_relative_to(self.path.resolve()):
-            raise Refusal(f"candidate {candidate.candidate} names a policy outside of its run: {candidate.policy!r}")
+            raise UserError(f"candidate {candidate.candidate} names a policy outside of its run: {candidate.policy!r}")
         if not path.is_file():
-            raise Refusal(f"the policy of candidate {candidate.candidate} is missing: {path}")
+            raise UserError(f"the policy of candidate {candidate.candidate} is missing: {path}")
         return Policy.from_json(path.read_bytes())
 
     def recovery(self, candidate: Candidate) -> Path | None:
@@ -188,12 +188,12 @@ class Run:
 def read_json(path: Path, what: str) -> Any:
     try:
         if path.stat().st_size > MOST_JSON:
-            raise Refusal(f"{what}: {path} is larger than any file of a run")
+            raise UserError(f"{what}: {path} is larger than any file of a run")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Refusal(f"{what}: there is no {path.name} in {path.parent}") from None
+        raise UserError(f"{what}: there is no {path.name} in {path.parent}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise Refusal(f"{what}: {path} cannot be read ({type(error).__name__})") from None
+        raise UserError(f"{what}: {path} cannot be read ({type(error).__name__})") from None
 
 
 def _number(value: Any) -> float:

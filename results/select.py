@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from compress.cli import Parser
-from compress.errors import Refusal
-from results.bins import named
+from compress.errors import UserError
+from compress.sizes import find_bin
 from results.candidate import Candidate
-from results.formats import as_dict
-from results.front_csv import to_text
+from results.formats import as_dict, to_text
 from results.runs import Run
 from results.selection import RULES, Choice, choose
 
@@ -26,7 +25,7 @@ def pool(run: Run, bin_name: str | None) -> list[Candidate]:
     """What is chosen from: all candidates, or those inside a bin."""
     if bin_name is None:
         return run.candidates
-    _, low, high = named(bin_name, run.all_bins)
+    _, low, high = find_bin(bin_name, run.all_bins)
     return [c for c in run.candidates if low <= c.bytes < high]
 
 
@@ -56,7 +55,7 @@ def main(arguments: list[str]) -> None:
     for rule in given.rules or defaults(run):
         try:
             choices.append(select(run, rule, given.bin))
-        except Refusal as refusal:
+        except UserError as refusal:
             if given.rules or not run.front:
                 raise
             refused.append({"rule": rule, "why": str(refusal)})

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from compress.errors import Refusal
+from compress.errors import UserError
+from compress.sizes import Bin, find_bin, parse_bytes
 from evaluate.metrics.significance import paired
-from results.bins import BinRange, named, parse_bytes
 from results.candidate import Candidate
 from results.pareto import comparable, front, knee_index
 
@@ -35,12 +35,12 @@ class Choice:
     why: str
 
 
-def choose(rule: str, candidates: Sequence[Candidate], bins: Sequence[BinRange], full: Full) -> Choice:
+def choose(rule: str, candidates: Sequence[Candidate], bins: Sequence[Bin], full: Full) -> Choice:
     """The candidate a rule takes of those given. Refuses an unknown rule, and a front with nothing to take."""
     best = front(candidates)
     if not best:
         scored = sum(comparable(c) for c in candidates)
-        raise Refusal(f"nothing to choose from: {len(candidates)} candidates, {scored} of them scored")
+        raise UserError(f"nothing to choose from: {len(candidates)} candidates, {scored} of them scored")
     name, _, argument = rule.partition(":")
     if name == "best":
         return _best(rule, best, bins, argument)
@@ -50,20 +50,20 @@ def choose(rule: str, candidates: Sequence[Candidate], bins: Sequence[BinRange],
         return _knee(rule, best)
     if rule == "like-original" or (name == "like" and argument):
         return _like(rule, best, argument or "original", full)
-    raise Refusal(f"unknown rule '{rule}': known are {', '.join(RULES)}")
+    raise UserError(f"unknown rule '{rule}': known are {', '.join(RULES)}")
 
 
-def _best(rule: str, best: Sequence[Candidate], bins: Sequence[BinRange], limit: str) -> Choice:
+def _best(rule: str, best: Sequence[Candidate], bins: Sequence[Bin], limit: str) -> Choice:
     low, high, told = 0, best[-1].bytes + 1, "of all"
     if any(limit == each[0] for each in bins) or limit.startswith("Bin"):
-        _, low, high = named(limit, tuple(bins))
+        _, low, high = find_bin(limit, tuple(bins))
         told = f"inside {limit} ({low:,} to {high:,} bytes)"
     elif limit:
         high = parse_bytes(limit)
         told = f"under {high:,} bytes"
     inside = [c for c in best if low <= c.bytes < high]
     if not inside:
-        raise Refusal(f"rule {rule}: no candidate on the front lies {told}; the smallest has {best[0].bytes:,} bytes")
+        raise UserError(f"rule {rule}: no candidate on the front lies {told}; the smallest has {best[0].bytes:,} bytes")
     taken = max(inside, key=lambda c: c.comet)
     return Choice(rule, taken, f"the best COMET {told}: {taken.comet:.4f} at {taken.bytes:,} bytes")
 
@@ -80,7 +80,7 @@ def _within(rule: str, best: Sequence[Candidate], distance: float) -> Choice:
 
 def _knee(rule: str, best: Sequence[Candidate]) -> Choice:
     if len(best) < 3:
-        raise Refusal(f"rule {rule}: a knee needs three candidates on the front, there are {len(best)}")
+        raise UserError(f"rule {rule}: a knee needs three candidates on the front, there are {len(best)}")
     taken = best[knee_index([(c.bytes, c.comet) for c in best])]
     why = (
         f"the knee of the front from {best[0].bytes:,} to {best[-1].bytes:,} bytes (log): past {taken.bytes:,} bytes"
@@ -93,7 +93,7 @@ def _like(rule: str, best: Sequence[Candidate], other: str, full: Full) -> Choic
     rows = full([*(c.candidate for c in best), other])
     reference = rows.get(other)
     if reference is None or not comparable(reference) or not reference.comet_segments:
-        raise Refusal(f"rule {rule}: there are no scores of '{other}' to compare with")
+        raise UserError(f"rule {rule}: there are no scores of '{other}' to compare with")
     for tested, c in enumerate(best, start=1):
         found = paired(rows[c.candidate].comet_segments, reference.comet_segments)
         if c.candidate == other or not (found.difference < 0 and found.p < ALPHA):
@@ -104,7 +104,7 @@ def _like(rule: str, best: Sequence[Candidate], other: str, full: Full) -> Choic
                 f" {len(reference.comet_segments)} segments, {tested} of {len(best)} compared from the smallest up"
             )
             return Choice(rule, c, why)
-    raise Refusal(f"rule {rule}: every candidate on the front is significantly worse than {other} (p < {ALPHA:g})")
+    raise UserError(f"rule {rule}: every candidate on the front is significantly worse than {other} (p < {ALPHA:g})")
 
 
 def _number(rule: str, text: str) -> float:
@@ -113,5 +113,5 @@ def _number(rule: str, text: str) -> float:
     except ValueError:
         found = -1.0
     if not 0 <= found < float("inf"):
-        raise Refusal(f"rule {rule}: '{text}' is no distance; write within:0.01")
+        raise UserError(f"rule {rule}: '{text}' is no distance; write within:0.01")
     return found

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from compress.cli import Parser
-from compress.errors import Refusal
+from compress.errors import UserError
+from compress.sizes import bins_of
 from results.atomic_write import write_atomically
-from results.bins import bins_of
 from results.shipping import provenance as history
 from results.shipping.declaration import declare
 from results.shipping.submission import YEARS, check_bin, check_free, check_lines, planned, write
@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> None:
     check_free(given.out, wanted)
     made = history.read(given.artifact)
     if made.get("policy") != opened.policy.digest or made.get("artifact_bytes") != opened.nbytes:
-        raise Refusal(f"{history.path_for(given.artifact)} is the history of another artifact: export this one again")
+        raise UserError(f"{history.path_for(given.artifact)} is the history of another artifact: export this one again")
     data = open_data(given.data, given.split, given.lang)
     label = history.check_clean(made, data, given.condition)
     lines = check_lines(hypotheses(given, made), len(data.segments))

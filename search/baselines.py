@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import compress
 from compress import Policy
-from compress.errors import Refusal
-from compress.model.structure import Anatomy
+from compress.errors import UserError
+from compress.model.structure import Structure
 from search.space.space import Space
 
 
 def uniform(source: compress.Source, level: str) -> Policy:
     """Every unit at one level."""
-    return Policy(model=source.digest, levels=dict.fromkeys(source.anatomy.units, level))
+    return Policy(model=source.digest, levels=dict.fromkeys(source.structure.units, level))
 
 
 def baselines(source: compress.Source, levels: Sequence[str]) -> dict[str, Policy]:
@@ -24,8 +24,8 @@ def baselines(source: compress.Source, levels: Sequence[str]) -> dict[str, Polic
         if name != name.lower():
             continue  # `drop:LIST` and the like are forms, not recipes
         try:
-            found[name] = compress.policy.recipes.recipe(name, source.anatomy, source.digest)
-        except Refusal:
+            found[name] = compress.policy.recipes.recipe(name, source.structure, source.digest)
+        except UserError:
             continue
     for level in levels:
         if not level.startswith("raw:"):
@@ -33,14 +33,14 @@ def baselines(source: compress.Source, levels: Sequence[str]) -> dict[str, Polic
     return found
 
 
-def without(original: Policy, anatomy: Anatomy, dropped: Sequence[str]) -> Policy:
+def without(original: Policy, structure: Structure, dropped: Sequence[str]) -> Policy:
     """The original without some of its layers."""
-    gone = {unit for layer in anatomy.layers if layer.name in dropped for unit in layer.units}
+    gone = {unit for layer in structure.layers if layer.name in dropped for unit in layer.units}
     levels = {unit: level for unit, level in original.levels.items() if unit not in gone}
     return replace(original, levels=levels, dropped=tuple(dropped))
 
 
-def single_drops(original: Policy, anatomy: Anatomy, space: Space) -> dict[str, Policy]:
+def single_drops(original: Policy, structure: Structure, space: Space) -> dict[str, Policy]:
     """`drop:LAYER` → the original without that layer, of every layer that may go."""
     may_go = [layer for layer, allowed in zip(space.layers, space.droppable, strict=True) if allowed]
-    return {f"drop:{layer}": without(original, anatomy, [layer]) for layer in may_go}
+    return {f"drop:{layer}": without(original, structure, [layer]) for layer in may_go}

@@ -8,7 +8,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.sizes import BINS
 from evaluate.data.conditions import CONDITIONS
 from evaluate.data.dataset import LANGUAGES, check_language
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--trials", type=int, default=TRIALS, help=f"candidates asked of the sampler (default {TRIALS})")
     p.add_argument("--workers", type=int, default=0, help="workers at once (default: as many as there is room for)")
     p.add_argument("--gpus-per-worker", type=float, default=None, help="default 1 where there are GPUs, else 0")
-    p.add_argument("--sampler", default="house", help=f"{', '.join(NAMES)} (default house)")
+    p.add_argument("--sampler", default="house", help=f"{', '.join(NAMES)} (default bayesian)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument(
         "--rungs",
@@ -131,15 +131,15 @@ def parser() -> argparse.ArgumentParser:
 
 def check_bytes(options: argparse.Namespace) -> None:
     if options.bin:
-        raise Refusal("--bin and --max-bytes: give one of them")
+        raise UserError("--bin and --max-bytes: give one of them")
     if options.max_bytes is None:
-        raise Refusal("--min-bytes needs --max-bytes")
+        raise UserError("--min-bytes needs --max-bytes")
     if options.max_bytes <= (options.min_bytes or 0) or (options.min_bytes or 0) < 0:
-        raise Refusal(f"--max-bytes {options.max_bytes}: more than --min-bytes ({options.min_bytes or 0}) is needed")
+        raise UserError(f"--max-bytes {options.max_bytes}: more than --min-bytes ({options.min_bytes or 0}) is needed")
 
 
 def check_rungs(told: str | None, sampler: str) -> tuple[str, ...]:
-    """The rungs in their order. Only the house sampler makes something of a KL."""
+    """The rungs in their order. Only the bayesian sampler makes something of a KL."""
     if told is None:
         return ("kl", "all") if sampler == "house" else ("all",)
     rungs = tuple(told.split(","))
@@ -148,22 +148,22 @@ def check_rungs(told: str | None, sampler: str) -> tuple[str, ...]:
         or rungs[-1] != "all"
         or list(rungs) != [r for r in RUNGS if r in rungs]
     ):
-        raise Refusal(f"--rungs {told}: give kl,all, kl,part,all, part,all or all")
+        raise UserError(f"--rungs {told}: give kl,all, kl,part,all, part,all or all")
     if "kl" in rungs and sampler != "house":
-        raise Refusal(f"--rungs {told}: sampler {sampler} learns from scores only, leave kl out")
+        raise UserError(f"--rungs {told}: sampler {sampler} learns from scores only, leave kl out")
     return rungs
 
 
 def check_groups(told: str) -> None:
     if told and told != "layer" and not (told.isdigit() and int(told) >= 1):
-        raise Refusal(f"--groups {told}: give layer, or the number of neighbouring layers to treat alike")
+        raise UserError(f"--groups {told}: give layer, or the number of neighbouring layers to treat alike")
 
 
 def check_regex(told: str) -> None:
     try:
         re.compile(told)
     except re.error as error:
-        raise Refusal(f"--freeze {told}: not a regular expression ({error})") from None
+        raise UserError(f"--freeze {told}: not a regular expression ({error})") from None
 
 
 def ladder(options: argparse.Namespace) -> tuple[str, ...]:
@@ -191,35 +191,35 @@ def to_config(options: argparse.Namespace) -> Config:
     if options.max_bytes is not None or options.min_bytes is not None:
         check_bytes(options)
     elif not options.bin:
-        raise Refusal(f"--bin is missing: give {', '.join(BINS)}, all, or --max-bytes")
+        raise UserError(f"--bin is missing: give {', '.join(BINS)}, all, or --max-bytes")
     if not options.lang:
-        raise Refusal(f"--lang is missing: give one of {', '.join(LANGUAGES)}")
+        raise UserError(f"--lang is missing: give one of {', '.join(LANGUAGES)}")
     check_language(options.lang)
     bins = tuple(dict.fromkeys(options.bin or ()))
     for name in bins:
         if name not in BINS and name != "all":
-            raise Refusal(f"unknown bin '{name}': known are {', '.join(BINS)} and all")
+            raise UserError(f"unknown bin '{name}': known are {', '.join(BINS)} and all")
     if options.sampler not in NAMES:
-        raise Refusal(f"unknown sampler '{options.sampler}': known are {', '.join(NAMES)}")
+        raise UserError(f"unknown sampler '{options.sampler}': known are {', '.join(NAMES)}")
     for flag, least in (("trials", 0), ("recover", 0), ("workers", 0), ("batch_size", 1), ("max_new_tokens", 1)):
         if getattr(options, flag) is not None and getattr(options, flag) < least:
-            raise Refusal(f"--{flag.replace('_', '-')} {getattr(options, flag)}: at least {least}")
+            raise UserError(f"--{flag.replace('_', '-')} {getattr(options, flag)}: at least {least}")
     if options.resume and not options.name:
-        raise Refusal("--resume needs the --name of the run to go on with")
+        raise UserError("--resume needs the --name of the run to go on with")
     if options.gpus_per_worker is not None and options.gpus_per_worker < 0:
-        raise Refusal(f"--gpus-per-worker {options.gpus_per_worker}: at least 0")
+        raise UserError(f"--gpus-per-worker {options.gpus_per_worker}: at least 0")
     levels = levels_of(options.levels, options.trellis) if options.levels else ladder(options)
     embedded = options.model == "embedded"
     data = options.data or ("embedded" if embedded else "")
     if not data:
-        raise Refusal(f"--data is missing: model {options.model} needs acl6060:DIR or manifest:FILE.csv")
+        raise UserError(f"--data is missing: model {options.model} needs acl6060:DIR or manifest:FILE.csv")
     rungs = check_rungs(options.rungs, options.sampler)
     if options.score_drops and not options.drop:
-        raise Refusal("--score-drops and --no-drop: no layer may be dropped, so leave one of them out")
+        raise UserError("--score-drops and --no-drop: no layer may be dropped, so leave one of them out")
     check_groups(options.groups)
     check_regex(options.freeze)
     if options.condition not in CONDITIONS:
-        raise Refusal(f"unknown condition '{options.condition}': known are {', '.join(CONDITIONS)}")
+        raise UserError(f"unknown condition '{options.condition}': known are {', '.join(CONDITIONS)}")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     return Config(
         bins=bins,

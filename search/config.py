@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from compress.errors import Refusal
+from compress.errors import UserError
+from compress.sizes import Bin, custom_bin, parse_bins
 
 FREE_TO_CHANGE = (
     "trials",
@@ -71,6 +72,12 @@ class Config:
 
         return choose_part(segments) if "part" in self.rungs else ((), tuple(range(segments)))
 
+    def bins_in_bytes(self, original_bytes: int) -> tuple[Bin, ...]:
+        """The bins that are searched: those named, or the one given in bytes."""
+        if self.max_bytes is not None:
+            return (custom_bin(self.min_bytes or 0, self.max_bytes),)
+        return parse_bins(self.bins, original_bytes)
+
     @property
     def folder(self) -> Path:
         return Path(self.runs) / self.name
@@ -83,7 +90,7 @@ class Config:
         try:
             return Config.from_json(path.read_text(encoding="utf-8"))
         except UnicodeDecodeError as error:
-            raise Refusal(f"config.json of the run is damaged ({error})") from None
+            raise UserError(f"config.json of the run is damaged ({error})") from None
 
     @staticmethod
     def from_json(text: str) -> Config:
@@ -93,13 +100,13 @@ class Config:
             known = {f.name for f in fields(Config)}
             unknown = sorted(set(found) - known)
             if unknown:
-                raise Refusal(f"the run was made with settings unknown here ({', '.join(unknown)}): use its version")
+                raise UserError(f"the run was made with settings unknown here ({', '.join(unknown)}): use its version")
             for name in ("bins", "levels", "rungs", "vocabulary"):
                 if name in found:  # a setting that the run's version did not know yet has its default
                     found[name] = tuple(found[name])
             return Config(**found)
         except (json.JSONDecodeError, TypeError, KeyError) as error:
-            raise Refusal(f"config.json of the run is damaged ({error})") from None
+            raise UserError(f"config.json of the run is damaged ({error})") from None
 
     def check_same(self, earlier: Config) -> None:
         """Refuses to go on with settings that would mix two different searches, naming those that differ."""
@@ -107,12 +114,12 @@ class Config:
         differ = [name for name in names if getattr(self, name) != getattr(earlier, name)]
         if differ:
             told = ", ".join(f"{name} was {getattr(earlier, name)}, now {getattr(self, name)}" for name in differ)
-            raise Refusal(
+            raise UserError(
                 f"--resume: the run '{self.name}' was made with other settings ({told}); give those, or a new --name"
             )
 
 
 def check_name(name: str) -> str:
     if not name or name.startswith(".") or any(not (c.isalnum() or c in "-_.") for c in name):
-        raise Refusal(f"run name '{name}': use letters, digits, '-', '_' and '.', not starting with '.'")
+        raise UserError(f"run name '{name}': use letters, digits, '-', '_' and '.', not starting with '.'")
     return name

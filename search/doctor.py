@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 NEEDED = {
     "ray": "2.60",
@@ -69,7 +69,7 @@ def check_ray(address: str | None) -> Finding:
 
     try:
         joined = session.connect(address, 1)
-    except Refusal as refusal:
+    except UserError as refusal:
         return Finding("Ray", str(refusal), "start the cluster first (ray start --head) or leave --address away")
     session.disconnect()
     return Finding(
@@ -84,11 +84,11 @@ def check_model(model: str) -> Finding:
 
     try:
         source = compress.Source.open(str(embedded.MODEL) if model == "embedded" else model_folder(model))
-    except Refusal as refusal:
+    except UserError as refusal:
         return Finding("model", str(refusal), "give --model embedded, a folder, or a hub name that is in the cache")
     return Finding(
         "model",
-        f"{model}: {source.anatomy.parameters:,} parameters in {len(source.anatomy.units)} units,"
+        f"{model}: {source.structure.parameters:,} parameters in {len(source.structure.units)} units,"
         f" {source.original_bytes:,} bytes",
     )
 
@@ -99,7 +99,7 @@ def check_comet(comet: str) -> Finding:
 
     try:
         scorer = Comet(str(embedded.COMET) if comet == "embedded" else comet, threads=1)
-    except Refusal as refusal:
+    except UserError as refusal:
         return Finding("COMET", str(refusal), "give --comet embedded or the path of a checkpoint")
     score = scorer.score(["We train the model."], ["Wir trainieren das Modell."], ["Wir trainieren das Modell."])[0]
     scorer.close()

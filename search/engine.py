@@ -20,25 +20,25 @@ from cluster import jobs
 from cluster.worker import original_policy
 from compress import Policy
 from compress.codecs import codec
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.vocabulary import FULL
+from compress.sizes import Bin
 from results.candidate import FAILED, SCORED, Candidate
 from search.baselines import single_drops, without
-from search.bins import Bin
 from search.config import Config
 from search.iterative_pruning import IterativePruning, dropped_last, lm_layers
 from search.progress import Progress
 from search.recorder import Recorder, Tried, parameters_left
-from search.run_dir import RunFolder
+from search.run_dir import RunDir
 from search.sampling import sensitivity as sense
-from search.sampling.bayesian import HouseSampler
-from search.sampling.quality_model import Belief
-from search.space.constraint import Fitter
+from search.sampling.bayesian import BayesianSampler
+from search.sampling.quality_model import QualityModel
+from search.space.constraint import SizeConstraint
 from search.space.groups import tie, tie_sensitivities
 from search.space.space import DEFAULT_LEVELS, Space, make_space, with_vocabularies
-from search.status import Standing
+from search.status import RunStatus
 from search.tuning.searcher import EngineSearch, Job, Phase
-from search.tuning.trials import SEARCH, Asking
+from search.tuning.trials import SEARCH, TrialManager
 
 ORIGINAL, PRUNING = "original", "iterative-pruning"
 NEAR = (0.5, 2.0)  # uniform levels are scored from half a bin's lower bound to twice its upper one
@@ -50,7 +50,7 @@ class Engine:
     def __init__(
         self,
         config: Config,
-        folder: RunFolder,
+        folder: RunDir,
         source: compress.Source,
         store: compress.Store,
         bins: tuple[Bin, ...],
@@ -63,9 +63,9 @@ class Engine:
         self.recipes = recipes
         self.recorder = Recorder(folder, source.original_bytes, bins)
         self.searcher = EngineSearch(self._done, lambda parameters: self._searching.ask(parameters))
-        self.refusal: Refusal | None = None
-        self.standing = Standing(config, self.recorder, self.searcher, workers)
-        self.asking: Asking | None = None
+        self.refusal: UserError | None = None
+        self.run_status = RunStatus(config, self.recorder, self.searcher, workers)
+        self.asking: TrialManager | None = None
         self._said = ""
         self._pruning: IterativePruning | None = None
         self._original = original_policy(source)
@@ -84,7 +84,7 @@ class Engine:
         tasks = self._encoding([pair for pair in self._wanted() if not codec(pair[1]).uses_hessian])
         if self.recorder.find(ORIGINAL) is None:
             tasks.insert(0, jobs.score(None) | {"name": ORIGINAL, "recipe": ORIGINAL})
-        self.progress.say(f"encoding {len(self.source.anatomy.units)} units, scoring the original")
+        self.progress.say(f"encoding {len(self.source.structure.units)} units, scoring the original")
         self._phase("encode", tasks, self._plan_calibration)
 
     def _plan_calibration(self) -> None:
@@ -93,8 +93,8 @@ class Engine:
         earlier = self.recorder.table.texts([ORIGINAL]).get(ORIGINAL) if self.recorder.find(ORIGINAL) else None
         self._translations = earlier.hypotheses if earlier else tuple(outcome.get("hypotheses", ()))
         if not self._translations:
-            raise Refusal(f"the original model cannot be scored: {outcome.get('error', 'no result')}")
-        self._said = jobs.keep_said(self.store, self._translations)
+            raise UserError(f"the original model cannot be scored: {outcome.get('error', 'no result')}")
+        self._said = jobs.keep_reference_outputs(self.store, self._translations)
         tasks = [jobs.calibrate(self._said)] if self.config.calibration else []
         self._phase("calibrate", tasks, self._plan_encoding)
 
@@ -105,7 +105,7 @@ class Engine:
     def _wanted(self) -> list[tuple[str, str]]:
         """Every (unit, level) that this run may need."""
         levels = self.config.levels or DEFAULT_LEVELS
-        wanted = {(unit, level) for unit in self.source.anatomy.units for level in levels}
+        wanted = {(unit, level) for unit in self.source.structure.units for level in levels}
         return sorted(wanted | {pair for p in (*self.recipes.values(), self._original) for pair in p.levels.items()})
 
     def _encoding(self, wanted: Sequence[tuple[str, str]]) -> list[Job]:
@@ -118,7 +118,7 @@ class Engine:
         size = max(1, -(-len(work) // (4 * self.workers)))
         pieces = [[pair for unit in work[start : start + size] for pair in unit] for start in range(0, len(work), size)]
         rows = [
-            pairs for unit, pairs in by_unit.items() if self.source.anatomy.unit(unit).kind in ("embedding", "head")
+            pairs for unit, pairs in by_unit.items() if self.source.structure.unit(unit).kind in ("embedding", "head")
         ]
         smaller = [name for name in self.config.vocabulary if name != FULL]
         trimmed = [jobs.build(pairs, self._calibration, name) for name in smaller for pairs in rows]
@@ -130,13 +130,13 @@ class Engine:
         )
         self._untied = self._make_space()
         self.space = tie(self._untied, self.config.groups)
-        self.fitter = Fitter(self.space, self.ledger.predict)
-        self.fitter.check_reachable(self.bins)
+        self.constraint = SizeConstraint(self.space, self.ledger.predict)
+        self.constraint.check_reachable(self.bins)
         if self._original_outcome is not None:
             self._record(ORIGINAL, ORIGINAL, self._original, 0.0, self._original_outcome)
         original = self.recorder.find(ORIGINAL)
         if original is None or original.status != SCORED:
-            raise Refusal(f"the original model cannot be scored: {original.error if original else 'no result'}")
+            raise UserError(f"the original model cannot be scored: {original.error if original else 'no result'}")
         self.progress.say(
             f"original: COMET {original.comet:.4f}, chrF {original.chrf:.1f}, {original.bytes:,} bytes"
             f" ({original.segments} segments)"
@@ -144,7 +144,7 @@ class Engine:
         self.kept = sense.Kept(self.store, self._sense_key(), self.folder.path / "sensitivities.json")
         self._sensed = self.kept.read(self.config.sensitivities)
         known = {tuple(entry[:3]) for entry in self._sensed}
-        weights = {name: unit.weights for name, unit in self.source.anatomy.units.items()}
+        weights = {name: unit.weights for name, unit in self.source.structure.units.items()}
         full = self.config.sensitivities == sense.FULL
         todo = [t for t in sense.plan(self._untied, weights, full) if t not in known]
         self._describe_model()
@@ -160,9 +160,9 @@ class Engine:
         tasks = []
         self.recipes = {name: self._calibrated(policy) for name, policy in self.recipes.items()}
         for name, policy in self.recipes.items():
-            unfit = [pair for pair in policy.levels.items() if pair in self._unfit]
-            if unfit:
-                self.progress.say(f"recipe {name} is left out: {self._unfit[unfit[0]]}")
+            unsupported = [pair for pair in policy.levels.items() if pair in self._unfit]
+            if unsupported:
+                self.progress.say(f"recipe {name} is left out: {self._unfit[unsupported[0]]}")
             elif self.recorder.find(name) is None and self._worth_scoring(name, policy):
                 # Their KL beside their COMET is what the first forecasts are made of.
                 tasks.append(self._score(policy) | {"name": name, "recipe": name})
@@ -174,7 +174,7 @@ class Engine:
 
     def _single_drops(self) -> list[Job]:
         """The original without each layer that may go, scored in full."""
-        found = single_drops(self._original, self.source.anatomy, self._untied)
+        found = single_drops(self._original, self.source.structure, self._untied)
         todo = [name for name in found if self.recorder.find(name) is None]
         self.recipes |= {name: found[name] for name in todo}
         if todo:
@@ -191,7 +191,7 @@ class Engine:
         if not self.config.baselines or not self.config.drop:
             return self._plan_search()
         if self._pruning is None:
-            layers = lm_layers(self.source.anatomy)
+            layers = lm_layers(self.source.structure)
             rounds = len(layers) // 4  # 8 of 32, as published
             if rounds < 1 or len(layers) - 2 < rounds:
                 return self._plan_search()
@@ -210,7 +210,7 @@ class Engine:
             return self._plan_search()
         tasks = []
         for dropped in self._pruning.ask():
-            policy = without(self._original, self.source.anatomy, dropped)
+            policy = without(self._original, self.source.structure, dropped)
             names = f"pruned-{len(dropped)}-{dropped_last(dropped, self._pruning.dropped)}"
             self.recipes[names] = policy
             tasks.append(self._score(policy) | {"name": names, "recipe": PRUNING})
@@ -224,11 +224,11 @@ class Engine:
     def _plan_search(self) -> None:
         original = self.recorder.find(ORIGINAL)
         assert original is not None
-        belief = Belief(self.space, self.sensitivities)
-        house = HouseSampler(self.fitter, self.bins, belief, self._fresh_seed(), original.comet)
+        quality_model = QualityModel(self.space, self.sensitivities)
+        bayesian = BayesianSampler(self.constraint, self.bins, quality_model, self._fresh_seed(), original.comet)
         segments = original.segments
-        self.asking = Asking(
-            self.config, self.recorder, self.fitter, self.bins, house, self._parameters, self._said, segments
+        self.asking = TrialManager(
+            self.config, self.recorder, self.constraint, self.bins, bayesian, self._parameters, self._said, segments
         )
         self.asking.open(self.searcher, self._fresh_seed())
         if self.searcher.trials > 0:
@@ -238,50 +238,50 @@ class Engine:
             )
 
     @property
-    def _searching(self) -> Asking:
+    def _searching(self) -> TrialManager:
         assert self.asking is not None
         return self.asking
 
     # What the searcher and the scheduler call.
 
-    def goes_on(self, trial_id: str, outcome: dict[str, Any]) -> bool:
+    def should_continue(self, trial_id: str, outcome: dict[str, Any]) -> bool:
         """After a rung that is not the last one."""
         job = self.searcher.job_of(trial_id)
         if job is None or job.get("recipe") != SEARCH:
             return True
         started = time.perf_counter()
         try:
-            return self._searching.goes_on(job, outcome)
+            return self._searching.should_continue(job, outcome)
         except Exception as error:
             self.searcher.break_off(error)
             return False
         finally:
-            self.standing.busy += time.perf_counter() - started
+            self.run_status.busy += time.perf_counter() - started
 
     def _done(self, job: Job, outcome: dict[str, Any]) -> None:
         started = time.perf_counter()
         try:
             self._take(job, outcome)
-        except Refusal as refusal:
+        except UserError as refusal:
             self._stop(refusal)
-        self.standing.busy += time.perf_counter() - started
-        self.standing.count_hits(outcome)
-        self.standing.report(job, outcome)
-        self.progress.update(self.standing.line)
+        self.run_status.busy += time.perf_counter() - started
+        self.run_status.count_hits(outcome)
+        self.run_status.report(job, outcome)
+        self.progress.update(self.run_status.line)
 
     def _take(self, job: Job, outcome: dict[str, Any]) -> None:
         if job["kind"] == jobs.BUILD:
             self._errors |= {(unit, level): error for unit, level, error in outcome.get("built", [])}
-            self._unfit |= {(unit, level): why for unit, level, why in outcome.get("unfit", [])}
+            self._unfit |= {(unit, level): why for unit, level, why in outcome.get("unsupported", [])}
             if "error" in outcome:
-                raise Refusal(f"encoding failed: {outcome['error']}")
+                raise UserError(f"encoding failed: {outcome['error']}")
         elif job["kind"] == jobs.CALIBRATE:
             if "error" in outcome:
-                raise Refusal(f"calibrating failed: {outcome['error']}")
+                raise UserError(f"calibrating failed: {outcome['error']}")
             self._calibration = outcome["calibration"]
         elif job["kind"] == jobs.SENSE:
             if "error" in outcome:
-                raise Refusal(f"measuring sensitivities failed: {outcome['error']}")
+                raise UserError(f"measuring sensitivities failed: {outcome['error']}")
             self._sensed += outcome["sensed"]
             self.kept.write(self._sensed)
         elif job["name"] == ORIGINAL:
@@ -295,7 +295,7 @@ class Engine:
 
     # Smaller things.
 
-    def _stop(self, refusal: Refusal) -> None:
+    def _stop(self, refusal: UserError) -> None:
         """Ends the search with one clear line: Tune would wrap an exception in a traceback."""
         self.refusal = self.refusal or refusal
         self.searcher.phases.clear()
@@ -331,7 +331,7 @@ class Engine:
 
     def _describe_model(self) -> None:
         """What a report needs to draw a policy: units, their weights and their bytes at every level."""
-        anatomy = self.source.anatomy
+        structure = self.source.structure
         units = [
             {
                 "name": name,
@@ -339,12 +339,12 @@ class Engine:
                 "weights": unit.weights,
                 "sizes": {level: self.ledger.size(u, level) for u, level in self._errors if u == name},
             }
-            for name, unit in anatomy.units.items()
+            for name, unit in structure.units.items()
         ]
         told = {
             "digest": self.source.digest,
             "original_bytes": self.source.original_bytes,
-            "layers": [layer.name for layer in anatomy.layers],
+            "layers": [layer.name for layer in structure.layers],
             "units": units,
         }
         self.folder.write("model.json", json.dumps(told))
@@ -353,34 +353,35 @@ class Engine:
         def guarded() -> None:
             try:
                 then()
-            except Refusal as refusal:
+            except UserError as refusal:
                 self._stop(refusal)
 
         self.searcher.phases.append(Phase(name, tasks, guarded))
 
     def _make_space(self) -> Space:
-        anatomy = self.source.anatomy
+        structure = self.source.structure
         levels = list(self.config.levels or DEFAULT_LEVELS)
-        frozen = {unit for unit in anatomy.units if self.config.freeze and re.search(self.config.freeze, unit)}
+        frozen = {unit for unit in structure.units if self.config.freeze and re.search(self.config.freeze, unit)}
         if frozen:
             levels = list(dict.fromkeys([*levels, *(self._original.levels[unit] for unit in frozen)]))
-        choices = {unit: [self._original.levels[unit]] if unit in frozen else levels for unit in anatomy.units}
+        choices = {unit: [self._original.levels[unit]] if unit in frozen else levels for unit in structure.units}
         first, *others = self.config.vocabulary
-        held = {anatomy.unit(unit).layer for unit in frozen}
+        held = {structure.unit(unit).layer for unit in frozen}
         space = make_space(
             model=self.source.digest,
-            units={name: unit.layer for name, unit in anatomy.units.items()},
-            layers=[layer.name for layer in anatomy.layers],
+            units={name: unit.layer for name, unit in structure.units.items()},
+            layers=[layer.name for layer in structure.layers],
             levels=levels,
             sizes=self._sizes(choices, first),
-            kept={layer.name: self.ledger.kept(layer.name) for layer in anatomy.layers},
+            kept={layer.name: self.ledger.kept(layer.name) for layer in structure.layers},
             # The first layer of a stack always stays: a stack cannot be empty, and no model survives without it.
             droppable={
-                layer.name: self.config.drop and layer.index > 0 and layer.name not in held for layer in anatomy.layers
+                layer.name: self.config.drop and layer.index > 0 and layer.name not in held
+                for layer in structure.layers
             },
             calibration=self._calibration,
         )
-        rows = {unit: levels for unit, levels in choices.items() if anatomy.unit(unit).kind in ("embedding", "head")}
+        rows = {unit: levels for unit, levels in choices.items() if structure.unit(unit).kind in ("embedding", "head")}
         files = [self.ledger.fixed(name) for name in self.config.vocabulary]
         return with_vocabularies(space, self.config.vocabulary, [self._sizes(rows, name) for name in others], files)
 
@@ -392,7 +393,7 @@ class Engine:
                 if (unit, level) in self._errors:
                     try:
                         found[unit, level] = self.ledger.size(unit, level, vocabulary)
-                    except Refusal:
+                    except UserError:
                         if vocabulary == FULL:  # it was encoded, and is gone
                             raise
                         found[unit, level] = math.inf

@@ -16,8 +16,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from compress import Anatomy
-from compress.errors import Refusal
+from compress import Structure
+from compress.errors import UserError
 
 Dropped = tuple[str, ...]
 
@@ -35,9 +35,11 @@ class IterativePruning:
         most = len(self.candidates) if keep_first_last else len(self.layers) - 1
         if not 1 <= rounds <= most:
             kept = "the first and the last kept" if keep_first_last else "one kept at least"
-            raise Refusal(f"cannot drop {rounds} of {len(self.layers)} layers with {kept}: 1 to {max(most, 0)} can go")
+            raise UserError(
+                f"cannot drop {rounds} of {len(self.layers)} layers with {kept}: 1 to {max(most, 0)} can go"
+            )
         if heal_every < 0:
-            raise Refusal(f"healing every {heal_every} rounds: give 0 for never, or a number of rounds")
+            raise UserError(f"healing every {heal_every} rounds: give 0 for never, or a number of rounds")
         self._scores: dict[frozenset[str], float] = {}
         self._models: dict[frozenset[str], str] = {}
         self._chosen: list[str] = []
@@ -88,7 +90,7 @@ class IterativePruning:
         gone = frozenset(dropped)
         unknown = sorted(gone - set(self.candidates))
         if unknown or not gone:
-            raise Refusal(f"{unknown[0] if unknown else 'an empty set'} is not among the layers that may be dropped")
+            raise UserError(f"{unknown[0] if unknown else 'an empty set'} is not among the layers that may be dropped")
         self._scores.setdefault(gone, float(score))
         self._advance()
 
@@ -110,7 +112,7 @@ class IterativePruning:
             scores = [self._scores[each] for each in asked]
             usable = [score for score in scores if math.isfinite(score)]
             if not usable:
-                raise Refusal(f"none of the {len(asked)} evaluations after {len(self._chosen)} layers gave a score")
+                raise UserError(f"none of the {len(asked)} evaluations after {len(self._chosen)} layers gave a score")
             best = asked[scores.index(max(usable))]
             self._chosen += best - frozenset(self._chosen)
 
@@ -119,11 +121,11 @@ class IterativePruning:
         return tuple(layer for layer in self.layers if layer in gone)
 
 
-def lm_layers(anatomy: Anatomy) -> Dropped:
+def lm_layers(structure: Structure) -> Dropped:
     """The layers that the published loop prunes: those of the language model, the audio tower untouched."""
-    found = tuple(layer.name for layer in anatomy.layers if layer.stack == "lm")
+    found = tuple(layer.name for layer in structure.layers if layer.stack == "lm")
     if not found:
-        raise Refusal("this model has no stack of language-model layers to prune")
+        raise UserError("this model has no stack of language-model layers to prune")
     return found
 
 
@@ -148,7 +150,7 @@ def run(
         due = pruning.heal
         if due is not None:
             if heal is None:
-                raise Refusal("this pruning heals between rounds and was given nothing that trains")
+                raise UserError("this pruning heals between rounds and was given nothing that trains")
             name = heal(due, pruning.model)
             _note(journal, {"healed": due, "model": name})
             pruning.healed(due, name)
@@ -176,7 +178,7 @@ def read_journal(pruning: IterativePruning, journal: Path) -> None:
             else:
                 pruning.tell(entry["dropped"], math.nan if entry["score"] is None else entry["score"])
         except (ValueError, KeyError, TypeError):
-            raise Refusal(f"{journal} is not the journal of a pruning: remove it to begin anew") from None
+            raise UserError(f"{journal} is not the journal of a pruning: remove it to begin anew") from None
 
 
 def _note(journal: Path | None, entry: dict[str, object]) -> None:

@@ -11,12 +11,12 @@ import compress
 from cluster.jobs import Context
 from compress import Policy
 from compress.codecs.raw import FORMATS
-from compress.errors import Refusal
-from results.front_csv import to_text
-from search.bins import Bin
+from compress.errors import UserError
+from compress.sizes import Bin
+from results.formats import to_text
 from search.config import Config
 from search.progress import Progress
-from search.run_dir import RunFolder
+from search.run_dir import RunDir
 from search.space import bounds as reach
 from search.space import vocabularies
 from search.space.space import DEFAULT_LEVELS
@@ -30,7 +30,7 @@ class Prepared:
     """What was found and checked before Ray is started."""
 
     config: Config
-    folder: RunFolder
+    folder: RunDir
     source: compress.Source
     bins: tuple[Bin, ...]
     recipes: dict[str, Policy]
@@ -49,15 +49,15 @@ def settle(config: Config, source: compress.Source, bins: tuple[Bin, ...]) -> tu
         config = replace(config, vocabulary=Config.read(earlier).vocabulary)
     frozen = {
         unit: f"raw:{FORMATS[source.dtype]}"
-        for unit in source.anatomy.units
+        for unit in source.structure.units
         if config.freeze and re.search(config.freeze, unit)
     }
     if config.freeze and not frozen:
-        raise Refusal(f"--freeze {config.freeze}: no unit's name matches; see --plan for the names")
+        raise UserError(f"--freeze {config.freeze}: no unit's name matches; see --plan for the names")
     names, tokens, told = vocabularies.settle(config, source, tuple(frozen))
     parts = reach.parts_of(source, names)
     levels = config.levels or DEFAULT_LEVELS
-    reach.check(bins, *reach.bounds(source.anatomy, parts, levels, frozen, config.drop, tokens))
+    reach.check(bins, *reach.bounds(source.structure, parts, levels, frozen, config.drop, tokens))
     return replace(config, vocabulary=names), told
 
 
@@ -102,7 +102,7 @@ def launch(prepared: Prepared) -> int:
         try:
             finished = run_tune(engine, context, gpus)
         finally:
-            engine.standing.metrics.close()
+            engine.run_status.metrics.close()
     finally:
         session.disconnect()
     _show(engine, prepared, finished)
@@ -122,11 +122,11 @@ def room(config: Config, cpus: int, gpus: float) -> tuple[int, float]:
     if share < 0:
         share = 1.0 if gpus else 0.0
     if share and gpus < share:
-        raise Refusal(f"--gpus-per-worker {share:g}: the cluster has {gpus:g} GPUs; give 0 to run on CPUs")
+        raise UserError(f"--gpus-per-worker {share:g}: the cluster has {gpus:g} GPUs; give 0 to run on CPUs")
     most = int(gpus / share) if share else max(1, cpus // max(config.threads, 1))
     if config.workers > most:
         has = f"{gpus:g} GPUs" if share else f"{cpus} CPUs"
-        raise Refusal(f"--workers {config.workers}: the cluster ({has}) has room for {most}")
+        raise UserError(f"--workers {config.workers}: the cluster ({has}) has room for {most}")
     return config.workers or most, share
 
 
@@ -158,9 +158,8 @@ def _show(engine: object, prepared: Prepared, finished: bool) -> None:
     if not front:
         print(f"Stopped before anything was scored. To go on: {again}")
         return
-    bins = [(each.name, each.low, each.high) for each in prepared.bins]
     title = f"{config.name}: {config.model}, {config.lang}"
-    write_report(folder.path, title, bins=bins)
+    write_report(folder.path, title, bins=prepared.bins)
     names = ", ".join(each.name for each in prepared.bins)
     inside = [c for c in front if any(each.holds(c.bytes) for each in prepared.bins)]
     counts = f"{len(inside)} of {len(front)} on the whole front, {len(engine.recorder.candidates)} candidates"
@@ -168,7 +167,7 @@ def _show(engine: object, prepared: Prepared, finished: bool) -> None:
     print(to_text(inside) if inside else "  no candidate inside yet")
     if engine.asking is not None:
         engine.asking.save_tally()
-        if told := engine.asking.tally.told():
+        if told := engine.asking.rung_stats.told():
             print(f"\n{told[0].upper()}{told[1:]}")
     print(f"\nPareto CSV  {folder.pareto}\nReport      {folder.path / 'report.html'}")
     if not finished:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import compress
-from compress.errors import Refusal
-from compress.model.aux_files import fixed_files
-from search.bins import Bin, bins_of, scale_for
+from compress.errors import UserError
+from compress.model.aux_files import aux_files
+from compress.sizes import Bin, scale_for
 from search.config import Config
 from search.iterative_pruning import IterativePruning, lm_layers
 from search.space import vocabularies
@@ -32,7 +32,7 @@ SECONDS_AN_UTTERANCE = {"full": 0.12, "small": 0.03}  # an H100-class GPU, batch
 class Outline:
     """What the plan is made of."""
 
-    anatomy: compress.Anatomy
+    structure: compress.Structure
     levels: tuple[str, ...]
     frozen: frozenset[str]
     bins: tuple[Bin, ...]
@@ -60,47 +60,47 @@ def folder_of(model: str) -> Path:
     return embedded.MODEL if model == "embedded" else Path(model)
 
 
-def anatomy_of(model: str) -> tuple[compress.Anatomy, int]:
+def structure_of(model: str) -> tuple[compress.Structure, int]:
     """The map of a model from its config, on the meta device, and the bytes of its parameters as stored."""
-    from compress.model.meta_model import build_skeleton, config_from_dict
+    from compress.model.meta_model import build_meta_model, config_from_dict
 
     path = folder_of(model) / "config.json"
     if not path.exists():
-        raise Refusal(f"--plan needs the model's config.json: {path} is missing; give a folder that holds it")
+        raise UserError(f"--plan needs the model's config.json: {path} is missing; give a folder that holds it")
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        skeleton = build_skeleton(config_from_dict(raw))
+        meta_model = build_meta_model(config_from_dict(raw))
     except (ValueError, KeyError) as error:
-        raise Refusal(f"{path} is no config of a model that can be compressed ({error})") from None
-    anatomy = compress.read_anatomy(skeleton)
+        raise UserError(f"{path} is no config of a model that can be compressed ({error})") from None
+    structure = compress.read_structure(meta_model)
     dtype = str(raw.get("torch_dtype") or raw.get("dtype") or "bfloat16")
-    return anatomy, anatomy.parameters * (4 if dtype == "float32" else 2)
+    return structure, structure.parameters * (4 if dtype == "float32" else 2)
 
 
 class Paper:
     """Of a source what is known without its weights: as much as trimming a vocabulary asks for."""
 
-    def __init__(self, folder: Path, anatomy: compress.Anatomy) -> None:
-        self.folder, self.anatomy, self.trims = folder, anatomy, dict[str, Any]()
-        self.fixed = fixed_files(folder)
+    def __init__(self, folder: Path, structure: compress.Structure) -> None:
+        self.folder, self.structure, self.trims = folder, structure, dict[str, Any]()
+        self.fixed = aux_files(folder)
 
 
 def outline(config: Config) -> Outline:
-    anatomy, size = anatomy_of(config.model)
-    frozen = frozenset(unit for unit in anatomy.units if config.freeze and re.search(config.freeze, unit))
+    structure, size = structure_of(config.model)
+    frozen = frozenset(unit for unit in structure.units if config.freeze and re.search(config.freeze, unit))
     if config.freeze and not frozen:
-        raise Refusal(f"--freeze {config.freeze}: no unit's name matches")
-    paper = Paper(folder_of(config.model), anatomy)
+        raise UserError(f"--freeze {config.freeze}: no unit's name matches")
+    paper = Paper(folder_of(config.model), structure)
     _, tokens, told = vocabularies.settle(config, cast(compress.Source, paper), tuple(frozen))
-    levels, bins = config.levels or DEFAULT_LEVELS, bins_of(config, size)
-    return Outline(anatomy, levels, frozen, bins, size, tokens, told)
+    levels, bins = config.levels or DEFAULT_LEVELS, config.bins_in_bytes(size)
+    return Outline(structure, levels, frozen, bins, size, tokens, told)
 
 
 def weights_of(plan: Outline) -> tuple[int, int]:
     """Weights that may change, and parameters that stay as they are."""
-    units = plan.anatomy.units.values()
+    units = plan.structure.units.values()
     free = sum(unit.weights for unit in units if unit.name not in plan.frozen)
-    return free, plan.anatomy.parameters - free
+    return free, plan.structure.parameters - free
 
 
 def reach(plan: Outline, drop: bool) -> tuple[int, int]:
@@ -109,14 +109,16 @@ def reach(plan: Outline, drop: bool) -> tuple[int, int]:
     free, fixed = weights_of(plan)
     largest = free * max(bits) / 8 + 2 * fixed
     smallest = free * min(bits) / 8 + 2 * fixed
-    if plan.tokens and plan.anatomy.vocabulary:
-        rows = [u for u in plan.anatomy.units.values() if u.kind in ("embedding", "head") and u.name not in plan.frozen]
-        share = 1 - min(plan.tokens) / plan.anatomy.vocabulary
+    if plan.tokens and plan.structure.vocabulary:
+        rows = [
+            u for u in plan.structure.units.values() if u.kind in ("embedding", "head") and u.name not in plan.frozen
+        ]
+        share = 1 - min(plan.tokens) / plan.structure.vocabulary
         smallest -= share * sum(unit.weights for unit in rows) * min(bits) / 8
     if drop:
-        for layer in plan.anatomy.layers:
+        for layer in plan.structure.layers:
             if layer.index > 0 and not plan.frozen & set(layer.units):
-                weights = sum(plan.anatomy.unit(unit).weights for unit in layer.units)
+                weights = sum(plan.structure.unit(unit).weights for unit in layer.units)
                 smallest -= weights * min(bits) / 8 + 2 * (layer.parameters - weights)
     return round(smallest), round(largest)
 
@@ -126,7 +128,7 @@ def check(plan: Outline, drop: bool) -> None:
     least, most = reach(plan, drop)
     for each in plan.bins:
         if least * (1 - MARGIN) >= each.high or most * (1 + MARGIN) < each.low:
-            raise Refusal(out_of_reach(each, f"about {least:,} to {most:,} bytes"))
+            raise UserError(out_of_reach(each, f"about {least:,} to {most:,} bytes"))
 
 
 def show(config: Config) -> int:
@@ -139,16 +141,18 @@ def show(config: Config) -> int:
 
 
 def describe(config: Config, plan: Outline) -> list[str]:
-    anatomy = plan.anatomy
-    lines = [f"model     {config.model}: {anatomy.parameters:,} parameters, {plan.original_bytes:,} bytes"]
-    kinds = Counter(unit.kind for unit in anatomy.units.values())
-    stacks = Counter(layer.stack for layer in anatomy.layers)
-    lines.append(f"layers    {len(anatomy.layers)} ({', '.join(f'{name} {count}' for name, count in stacks.items())})")
-    lines.append(f"units     {len(anatomy.units)} ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})")
+    structure = plan.structure
+    lines = [f"model     {config.model}: {structure.parameters:,} parameters, {plan.original_bytes:,} bytes"]
+    kinds = Counter(unit.kind for unit in structure.units.values())
+    stacks = Counter(layer.stack for layer in structure.layers)
+    lines.append(
+        f"layers    {len(structure.layers)} ({', '.join(f'{name} {count}' for name, count in stacks.items())})"
+    )
+    lines.append(f"units     {len(structure.units)} ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})")
     for stack in stacks:
-        sizes = {anatomy.unit(u).weights for layer in anatomy.layers if layer.stack == stack for u in layer.units}
+        sizes = {structure.unit(u).weights for layer in structure.layers if layer.stack == stack for u in layer.units}
         lines.append(f"          {stack}: weights a unit {', '.join(f'{size:,}' for size in sorted(sizes))}")
-    for unit in anatomy.units.values():
+    for unit in structure.units.values():
         if unit.layer is None:
             lines.append(f"          {unit.name}: {unit.weights:,} weights")
     if plan.frozen:
@@ -157,8 +161,8 @@ def describe(config: Config, plan: Outline) -> list[str]:
         )
     told = ", ".join(f"{level} ({nominal_bits(level):g})" for level in plan.levels)
     lines.append(f"levels    {len(plan.levels)}, nominal bits a weight: {told}")
-    droppable = sum(layer.index > 0 for layer in anatomy.layers) if config.drop else 0
-    choices = (len(anatomy.units) - len(plan.frozen), droppable)
+    droppable = sum(layer.index > 0 for layer in structure.layers) if config.drop else 0
+    choices = (len(structure.units) - len(plan.frozen), droppable)
     lines.append(f"space     {choices[0]} units at {len(plan.levels)} levels, {choices[1]} layers that may be dropped")
     lines.append(f"vocabulary {plan.vocabulary}")
     least, most = reach(plan, config.drop)
@@ -179,7 +183,7 @@ def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]
     per_unit = len(plan.levels) if config.sensitivities == "full" else 2
     sensed = choices[0] * per_unit + choices[1] + max(len(plan.tokens) - 1, 0)
     recipes = (len(compress.policy.recipes.names()) + len(plan.levels)) if config.baselines else 0
-    layers = lm_layers(plan.anatomy) if any(layer.stack == "lm" for layer in plan.anatomy.layers) else ()
+    layers = lm_layers(plan.structure) if any(layer.stack == "lm" for layer in plan.structure.layers) else ()
     rounds = len(layers) // 4 if config.baselines and config.drop else 0
     pruning = IterativePruning(layers, rounds=rounds).evaluations if rounds and len(layers) - 2 >= rounds else 0
     singles = choices[1] if config.score_drops else 0
@@ -191,7 +195,7 @@ def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]
     total = sensed * near + (recipes + singles + pruning + full) * score + config.trials * near
     workers = max(config.workers, 1)
     return [
-        f"to do     {len(plan.anatomy.units) * len(plan.levels)} encodings, {sensed} sensitivities (known ones are"
+        f"to do     {len(plan.structure.units) * len(plan.levels)} encodings, {sensed} sensitivities (known ones are"
         f" not measured again), {recipes} recipes at most, {singles} single drops, {pruning} evaluations of"
         f" iterative pruning, {config.trials} candidates of which about {full} are scored in full",
         f"time      about {total / 3600 / workers:.1f} h on {workers} workers without encoding, at {pace:g} s an"

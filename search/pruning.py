@@ -84,7 +84,7 @@ def normal(z: float) -> float:
 
 
 @dataclass
-class Tally:
+class RungStats:
     """How the rungs did: for the record, and for the audit."""
 
     asked: int = 0

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compress.cli import Parser, run
-from compress.errors import Refusal
+from compress.errors import UserError
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -59,14 +59,14 @@ def main(arguments: list[str]) -> None:
     from search.recovery.systems import SYSTEMS, Build, refuse_kind
 
     if given.system not in SYSTEMS:
-        raise Refusal(f"unknown system '{given.system}': known are {', '.join(SYSTEMS)}")
+        raise UserError(f"unknown system '{given.system}': known are {', '.join(SYSTEMS)}")
     told = settings(given.set)
     system = SYSTEMS[given.system]
     if given.method:
         system = replace(system, method="" if given.method == "none" else method(given.method).name)
     if given.train is None:
         if given.data != "embedded":
-            raise Refusal("--train is missing: name the data to train on, such as acl6060:DIR with --train-split dev")
+            raise UserError("--train is missing: name the data to train on, such as acl6060:DIR with --train-split dev")
         from search.recovery.synthetic_speech import speak
 
         refuse_kind(system, text=False)

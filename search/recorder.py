@@ -15,13 +15,13 @@ from typing import Any
 import compress
 from compress import Policy
 from compress.model.vocabulary import trim
+from compress.sizes import Bin, bin_of
 from evaluate.metrics.mt import interval
 from results.candidate import FAILED, SCORED, STOPPED, Candidate
-from results.front_csv import write_front
+from results.formats import write_front
 from results.pareto import Front, hypervolume
 from results.table.storage import Table
-from search.bins import Bin, bin_of
-from search.run_dir import RunFolder
+from search.run_dir import RunDir
 
 NAN = math.nan
 
@@ -42,18 +42,18 @@ class Tried:
 
 def parameters_left(source: compress.Source, policy: Policy, store: compress.Store) -> int:
     """Parameters that remain under a policy: dropped layers and tokens that go take theirs with them."""
-    gone = sum(layer.parameters for layer in source.anatomy.layers if layer.name in policy.dropped)
+    gone = sum(layer.parameters for layer in source.structure.layers if layer.name in policy.dropped)
     smaller = trim(source, policy.vocabulary, store)
     if smaller is not None:
-        rows = [unit for unit in source.anatomy.units.values() if unit.kind in ("embedding", "head")]
+        rows = [unit for unit in source.structure.units.values() if unit.kind in ("embedding", "head")]
         gone += sum(unit.parameters - smaller.unit(unit).parameters for unit in rows)
-    return int(source.anatomy.parameters - gone)
+    return int(source.structure.parameters - gone)
 
 
 class Recorder:
     """The memory of a run: every candidate so far, on disk and here."""
 
-    def __init__(self, folder: RunFolder, original_bytes: int, bins: tuple[Bin, ...]) -> None:
+    def __init__(self, folder: RunDir, original_bytes: int, bins: tuple[Bin, ...]) -> None:
         self.folder = folder
         self.original_bytes = original_bytes
         self.bins = bins

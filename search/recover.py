@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.cli import Parser, run
-from compress.errors import Refusal
+from compress.errors import UserError
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -59,7 +59,7 @@ def settings(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise Refusal(f"--set {pair}: write NAME=VALUE, such as epochs=1")
+            raise UserError(f"--set {pair}: write NAME=VALUE, such as epochs=1")
         found[name.strip()] = value.strip()
     Settings().but(**found)
     return found
@@ -74,7 +74,7 @@ def chosen(path: Path, rule: str, candidates: str | None, top: int, bin_name: st
     if candidates:
         return [found.find(name.strip()) for name in candidates.split(",") if name.strip()]
     if top < 1:
-        raise Refusal(f"--top {top}: at least 1")
+        raise UserError(f"--top {top}: at least 1")
     return ranked(found, rule, pool(found, bin_name), top)
 
 
@@ -87,7 +87,7 @@ def ranked(found: Any, rule: str, among: Sequence[Any], top: int) -> list[Any]:
     while len(taken) < top:
         try:
             choice = choose(rule, left, found.all_bins, found.full)
-        except Refusal:
+        except UserError:
             if not taken:
                 raise
             break
@@ -106,7 +106,7 @@ def after_search(config: Any, count: int) -> None:
         inside = [c for c in found.candidates if low <= c.bytes < high]
         try:
             names |= {c.candidate: None for c in ranked(found, "best", inside, count)}
-        except Refusal:
+        except UserError:
             _say(f"nothing to recover in {name}: no candidate of the search was scored inside it")
     if names:
         more = ["--address", config.address] if config.address else []
@@ -135,7 +135,7 @@ def main(arguments: list[str]) -> None:
     from search.config import Config
     from search.recovery.data import open_lessons
     from search.recovery.methods import parse
-    from search.run_dir import RunFolder
+    from search.run_dir import RunDir
 
     methods = parse(given.methods)
     told = settings(given.set)
@@ -149,7 +149,7 @@ def main(arguments: list[str]) -> None:
     config = replace(
         config, address=given.address, gpus_per_worker=-1.0 if given.gpus_per_worker is None else given.gpus_per_worker
     )
-    folder = RunFolder(config, resume=True)
+    folder = RunDir(config, resume=True)
     try:
         launch(config, folder, picked, [m.name for m in methods], given, told, (spec, split, condition))
     finally:
@@ -167,19 +167,18 @@ def launch(
     from cluster.worker import model_folder
     from evaluate.data.dataset import open_data
     from evaluate.metrics.mt import data_signature, signature_of
-    from results.front_csv import to_text
+    from results.formats import to_text
     from results.report import write_report
-    from search.bins import bins_of
     from search.launch import SCORES, STORE, room, store_of
     from search.recorder import Recorder
-    from search.recovery.runner import Asked, Where, recover_run
+    from search.recovery.runner import PendingTrial, Where, recover_run
 
     if config.data == "embedded" and config.comet == "embedded":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     model = str(embedded.MODEL) if config.model == "embedded" else model_folder(config.model)
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     source = compress.Source.open(model)
-    recorder = Recorder(folder, source.original_bytes, bins_of(config, source.original_bytes))
+    recorder = Recorder(folder, source.original_bytes, config.bins_in_bytes(source.original_bytes))
     data = open_data(config.data, "dev", config.lang).first(config.segments)
     joined = session.connect(config.address, config.threads)
     try:
@@ -204,14 +203,13 @@ def launch(
             threads=config.threads,
         )
         batch = given.train_batch or (16 if config.model == "embedded" else 4)
-        asked = Asked(train[0], train[1], train[2], given.held_out, given.teacher, batch, dict(told))
+        asked = PendingTrial(train[0], train[1], train[2], given.held_out, given.teacher, batch, dict(told))
         rows = recover_run(folder, recorder, context, picked, methods, asked, gpus, workers, _say)
     finally:
         session.disconnect()
     print(f"\nThe front of {folder.path} ({len(rows)} rows more):")
     print(to_text(recorder.front()))
-    bins = [(each.name, each.low, each.high) for each in recorder.bins]
-    write_report(folder.path, f"{config.name}: {config.model}, {config.lang}", bins=bins)
+    write_report(folder.path, f"{config.name}: {config.model}, {config.lang}", bins=recorder.bins)
     print(f"\nReport      {folder.path / 'report.html'}")
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from search.command_line import parser, to_config
 from search.config import Config
 from search.progress import Progress
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = to_config(options)
         code = search(config, options.resume)
         return code or recover(config, options.recover)
-    except Refusal as refusal:
+    except UserError as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -58,9 +58,8 @@ def search(config: Config, resume: bool = False) -> int:
     from evaluate.metrics.comet import check_comet
     from evaluate.metrics.mt import data_signature
     from search.baselines import baselines
-    from search.bins import bins_of
     from search.launch import Prepared, launch, settle
-    from search.run_dir import RunFolder
+    from search.run_dir import RunDir
     from search.sampling import sensitivity as sense
     from search.space.space import DEFAULT_LEVELS
 
@@ -74,10 +73,10 @@ def search(config: Config, resume: bool = False) -> int:
     for purpose in ("search", "calibration"):
         check_condition(config.condition, data, purpose)
     source = compress.Source.open(model)
-    bins = bins_of(config, source.original_bytes)
+    bins = config.bins_in_bytes(source.original_bytes)
     config, vocabulary = settle(config, source, bins)
     recipes = baselines(source, config.levels or DEFAULT_LEVELS) if config.baselines else {}
-    folder = RunFolder(config, resume)
+    folder = RunDir(config, resume)
     progress = Progress()
     told = ", ".join(f"{each.name} {each.low:,} to {each.high:,} bytes" for each in bins)
     progress.say(f"run {folder.path}: {config.model} ({source.original_bytes:,} bytes), {config.lang}, {told}")
@@ -87,7 +86,7 @@ def search(config: Config, resume: bool = False) -> int:
     told_data, count = data_signature(data, cleaned=True), len(data.segments)
     try:
         code = launch(Prepared(config, folder, source, bins, recipes, model, comet, told_data, count, progress))
-    except Refusal:
+    except UserError:
         folder.discard()
         raise
     folder.release()

@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import IO
 
 from compress import Policy
-from compress.errors import Refusal
+from compress.errors import UserError
 from results.atomic_write import full_disk, write_atomically
 from search.config import Config
 
 
-class RunFolder:
+class RunDir:
     """`runs/<name>/`: config.json, candidates.parquet/, study.journal, policies/, pareto.csv, report."""
 
     def __init__(self, config: Config, resume: bool) -> None:
         self.path = config.folder
         exists = (self.path / "config.json").exists()
         if exists and not resume:
-            raise Refusal(
+            raise UserError(
                 f"run '{config.name}' exists in {config.runs}: add --resume to go on with it, or give another --name"
             )
         if resume and not exists:
-            raise Refusal(
+            raise UserError(
                 f"--resume: there is no run '{config.name}' in {config.runs} (looked for {self.path}/config.json)"
             )
         if exists:
@@ -35,7 +35,9 @@ class RunFolder:
             (self.path / "policies").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             refused = full_disk(error, self.path)
-            raise (refused if isinstance(refused, Refusal) else Refusal(f"cannot make {self.path}: {error}")) from None
+            raise (
+                refused if isinstance(refused, UserError) else UserError(f"cannot make {self.path}: {error}")
+            ) from None
         self.fresh = not exists
         self._lock = self._take_lock()
         write_atomically(self.path / "config.json", replace(config).to_json())
@@ -47,7 +49,7 @@ class RunFolder:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             stream.seek(0)
-            raise Refusal(
+            raise UserError(
                 f"run {self.path} is in use by process {stream.read().strip() or '?'}: wait for it or end it"
             ) from None
         stream.truncate(0)

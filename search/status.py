@@ -17,7 +17,7 @@ METRICS_EVERY = 2.0  # seconds
 RECENT = 200  # candidates that the pace is taken from
 
 
-class Standing:
+class RunStatus:
     """Numbers of a run that is under way."""
 
     def __init__(self, config: Config, recorder: Recorder, searcher: EngineSearch, workers: int) -> None:

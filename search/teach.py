@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.cli import Parser, run
-from compress.errors import Refusal
+from compress.errors import UserError
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 HALF_FROM = 3_000_000_000  # parameters from which a GPU holds trained values in bfloat16
@@ -75,7 +75,7 @@ def teach(
 ) -> Path:
     """Trains and writes the folder; checkpoints lie beside it until it is there."""
     if out.exists():
-        raise Refusal(f"{out} exists already; give another --out or remove it")
+        raise UserError(f"{out} exists already; give another --out or remove it")
     import torch
 
     import compress
@@ -90,7 +90,7 @@ def teach(
     lessons = open_lessons(data, split, lang, condition, held_out)
     source = compress.Source.open(str(embedded.MODEL) if model == "embedded" else model_folder(model))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    half = hold == "bfloat16" or (hold is None and device == "cuda" and source.anatomy.parameters >= HALF_FROM)
+    half = hold == "bfloat16" or (hold is None and device == "cuda" and source.structure.parameters >= HALF_FROM)
     with tempfile.TemporaryDirectory() as empty:
         resident = compress.Resident(
             source, compress.Store(empty), dtype=torch.bfloat16 if half else torch.float32, device=device
@@ -119,7 +119,7 @@ def teach(
 
 def trains(name: str, value: Any, source: Any) -> bool:
     """Everything but tables of positions: kept tensors of more than one dimension."""
-    return value.dim() == 1 or name not in source.anatomy.kept
+    return value.dim() == 1 or name not in source.structure.kept
 
 
 def write(net: Any, source: Any, out: Path) -> None:
@@ -133,7 +133,7 @@ def write(net: Any, source: Any, out: Path) -> None:
             (partial / name).write_bytes(content)
         os.rename(partial, out)
     except OSError as error:
-        raise Refusal(f"cannot write {out}: {error.strerror or error}") from None
+        raise UserError(f"cannot write {out}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

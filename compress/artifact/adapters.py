@@ -15,7 +15,7 @@ from torch import Tensor
 
 from compress.codecs import codec
 from compress.codecs.base import Shape
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.structure import Unit
 
 MOST_RANK = 1024
@@ -45,22 +45,22 @@ def encode_adapter(unit: str, level: str, rank: int, thin: Sequence[Tensor], sha
     """`thin` are A, B, A, B, … of the unit's matrices in order (for rank 0 one s each), `shapes` the matrices'."""
     wanted = thin_shapes(unit, rank, shapes)
     if [tuple(value.shape) for value in thin] != wanted:
-        raise Refusal(f"an adapter of rank {rank} for unit {unit} has matrices {wanted}; these are others")
+        raise UserError(f"an adapter of rank {rank} for unit {unit} has matrices {wanted}; these are others")
     chosen = codec(level)
-    reason = chosen.unit_misfit(wanted, [str(i) for i in range(len(wanted))])
+    reason = chosen.unit_unsupported(wanted, [str(i) for i in range(len(wanted))])
     if reason:
-        raise Refusal(f"level {level} does not fit the adapter of unit {unit}: {reason}")
+        raise UserError(f"level {level} does not fit the adapter of unit {unit}: {reason}")
     known = [None] * len(thin)
     values = [value.detach().to("cpu", torch.float32).contiguous() for value in thin]
     if not all(bool(torch.isfinite(value).all()) for value in values):
-        raise Refusal(f"the adapter of unit {unit} holds values that are no numbers")
+        raise UserError(f"the adapter of unit {unit} holds values that are no numbers")
     return Adapter(unit, chosen.level, rank, chosen.encode(values, known, [str(i) for i in range(len(thin))]))
 
 
 def thin_shapes(unit: str, rank: int, shapes: Sequence[Shape]) -> list[Shape]:
     """Shapes of what an adapter stores, from those of the unit's matrices."""
     if not 0 <= rank <= MOST_RANK or any(len(shape) != 2 for shape in shapes):
-        raise Refusal(f"no adapter of rank {rank} for unit {unit}: only units of plain matrices have one")
+        raise UserError(f"no adapter of rank {rank} for unit {unit}: only units of plain matrices have one")
     if rank == 0:
         return [(1, shape[0]) for shape in shapes]
     return [thin for outputs, inputs in shapes for thin in ((rank, inputs), (rank, outputs))]

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from compress.artifact.adapters import Adapter, merged
 from compress.artifact.assemble import as_model, processor_of
-from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Part, kept_order, unit_order
-from compress.artifact.unquantized import decode_kept
+from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Part, unit_order, unquantized_order
+from compress.artifact.unquantized import decode_unquantized
 from compress.codecs.lossless import check_ratio
 from compress.codecs.raw import DTYPES
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.aux_files import unpack_files
-from compress.model.meta_model import build_skeleton, config_from_dict
-from compress.model.structure import Anatomy, Unit, read_anatomy
+from compress.model.meta_model import build_meta_model, config_from_dict
+from compress.model.structure import Structure, Unit, read_structure
 from compress.policy.store import checksum
 from compress.policy.variant import decode_unit
 
@@ -38,35 +38,37 @@ class Artifact:
         self.policy = manifest.policy
         self.files = unpack_files(self._read(FILES, 0, manifest.files))
         self.config = self._config()
-        model = self.skeleton()
-        self.anatomy: Anatomy = read_anatomy(model)
-        check_ratio(self.anatomy.parameters, manifest.weight_bytes)
-        self.policy.check(self.anatomy)
-        self.units: list[Unit] = unit_order(self.anatomy, self.policy)
-        self.groups = kept_order(self.anatomy, self.policy)
+        model = self.meta_model()
+        self.structure: Structure = read_structure(model)
+        check_ratio(self.structure.parameters, manifest.weight_bytes)
+        self.policy.check(self.structure)
+        self.units: list[Unit] = unit_order(self.structure, self.policy)
+        self.groups = unquantized_order(self.structure, self.policy)
         if len(self.units) != len(manifest.units) or len(self.groups) != len(manifest.kept):
-            raise Refusal(
+            raise UserError(
                 f"damaged artifact {folder}: its manifest holds {len(manifest.units)} units, "
                 f"its policy {len(self.units)}"
             )
         order = [unit.name for unit in self.units]
         places = [order.index(a.unit) if a.unit in order else -1 for a in manifest.adapters]
         if places != sorted(set(places)) or -1 in places:
-            raise Refusal(f"damaged artifact {folder}: its adapters are not in the order of its units")
+            raise UserError(f"damaged artifact {folder}: its adapters are not in the order of its units")
         self._shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
 
     @classmethod
     def open(cls, folder: str | Path) -> Artifact:
         folder = Path(folder)
         if not (folder / MANIFEST).is_file():
-            raise Refusal(f"no artifact at {folder}: there is no {MANIFEST} in it")
+            raise UserError(f"no artifact at {folder}: there is no {MANIFEST} in it")
         sizes = _regular_files(folder)
         if sizes[MANIFEST] > _MOST_MANIFEST:
-            raise Refusal(f"damaged artifact {folder}: a manifest of {sizes[MANIFEST]} bytes")
+            raise UserError(f"damaged artifact {folder}: a manifest of {sizes[MANIFEST]} bytes")
         manifest = Manifest.from_bytes((folder / MANIFEST).read_bytes())
         for name, wanted in ((WEIGHTS, manifest.weight_bytes), (FILES, manifest.files.nbytes)):
             if sizes[name] != wanted:
-                raise Refusal(f"damaged artifact {folder}: {name} has {sizes[name]} bytes, its manifest says {wanted}")
+                raise UserError(
+                    f"damaged artifact {folder}: {name} has {sizes[name]} bytes, its manifest says {wanted}"
+                )
         return cls(folder, manifest, sizes[MANIFEST])
 
     @property
@@ -79,16 +81,16 @@ class Artifact:
         """What the original was stored in."""
         return DTYPES[self.manifest.dtype]
 
-    def skeleton(self) -> nn.Module:
-        return build_skeleton(config_from_dict(self.config))
+    def meta_model(self) -> nn.Module:
+        return build_meta_model(config_from_dict(self.config))
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor of every layer that stays, by its name in the original, one unit at a time."""
         at = 0
         adapters = self._adapters()
         for group, part in zip(self.groups, self.manifest.kept, strict=True):
-            names = self.anatomy.groups[group]
-            values = decode_kept(self._read(WEIGHTS, at, part), [self._shapes[name] for name in names])
+            names = self.structure.groups[group]
+            values = decode_unquantized(self._read(WEIGHTS, at, part), [self._shapes[name] for name in names])
             at += part.nbytes
             yield from zip(names, values, strict=True)
         for unit, part in zip(self.units, self.manifest.units, strict=True):
@@ -119,16 +121,16 @@ class Artifact:
             file.seek(at)
             data = file.read(part.nbytes)
         if len(data) != part.nbytes or checksum(data) != part.sum:
-            raise Refusal(f"damaged artifact {self.folder}: bytes {at} to {at + part.nbytes} of {name} have changed")
+            raise UserError(f"damaged artifact {self.folder}: bytes {at} to {at + part.nbytes} of {name} have changed")
         return data
 
     def _config(self) -> dict[str, Any]:
         try:
             config = json.loads(self.files["config.json"])
         except (KeyError, ValueError, RecursionError):
-            raise Refusal(f"damaged artifact {self.folder}: it holds no config.json") from None
+            raise UserError(f"damaged artifact {self.folder}: it holds no config.json") from None
         if not isinstance(config, dict):
-            raise Refusal(f"damaged artifact {self.folder}: its config.json is not a table")
+            raise UserError(f"damaged artifact {self.folder}: its config.json is not a table")
         return config
 
 
@@ -141,8 +143,8 @@ def load(
     """
     opened = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
     model = as_model(
-        opened.skeleton(),
-        opened.anatomy,
+        opened.meta_model(),
+        opened.structure,
         opened.tensors(),
         opened.policy.dropped,
         working_dtype(opened.dtype, dtype, device),
@@ -164,12 +166,12 @@ def _regular_files(folder: Path) -> dict[str, int]:
     sizes = {}
     for entry in os.scandir(folder):
         if entry.name not in (MANIFEST, WEIGHTS, FILES):
-            raise Refusal(f"{folder} holds {entry.name[:60]!r}, which is no part of an artifact; remove it")
+            raise UserError(f"{folder} holds {entry.name[:60]!r}, which is no part of an artifact; remove it")
         status = entry.stat(follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
-            raise Refusal(f"{folder}: {entry.name} is not a plain file")
+            raise UserError(f"{folder}: {entry.name} is not a plain file")
         sizes[entry.name] = status.st_size
     missing = [name for name in (MANIFEST, WEIGHTS, FILES) if name not in sizes]
     if missing:
-        raise Refusal(f"damaged artifact {folder}: {missing[0]} is missing")
+        raise UserError(f"damaged artifact {folder}: {missing[0]} is missing")
     return sizes

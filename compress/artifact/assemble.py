@@ -11,26 +11,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.errors import Refusal, first_line
+from compress.errors import UserError, first_line
 from compress.model.layers import Stacks, set_tensor
-from compress.model.structure import Anatomy
+from compress.model.structure import Structure
 
 
 def as_model(
-    skeleton: nn.Module,
-    anatomy: Anatomy,
+    meta_model: nn.Module,
+    structure: Structure,
     tensors: Iterable[tuple[str, Tensor]],
     dropped: Iterable[str],
     dtype: torch.dtype,
     device: str | torch.device,
     files: Mapping[str, bytes],
 ) -> nn.Module:
-    """Fill a skeleton with tensors, take out the dropped layers, and make it ready to generate."""
+    """Fill a meta_model with tensors, take out the dropped layers, and make it ready to generate."""
     for name, value in tensors:
-        set_tensor(skeleton, name, value.to(device, dtype))
-    Stacks(skeleton, anatomy).drop(dropped)
-    finish(skeleton, device, files)
-    return skeleton
+        set_tensor(meta_model, name, value.to(device, dtype))
+    Stacks(meta_model, structure).drop(dropped)
+    finish(meta_model, device, files)
+    return meta_model
 
 
 def finish(model: nn.Module, device: str | torch.device, files: Mapping[str, bytes]) -> None:
@@ -44,7 +44,7 @@ def finish(model: nn.Module, device: str | torch.device, files: Mapping[str, byt
                 module._buffers[name] = buffer.to(device)
     missing = [name for name, value in model.named_parameters() if value.is_meta]
     if missing:
-        raise Refusal(f"no weights for {missing[0]} ({len(missing)} tensors missing in all)")
+        raise UserError(f"no weights for {missing[0]} ({len(missing)} tensors missing in all)")
     if "generation_config.json" in files:
         _table(files, "generation_config.json")
         with tempfile.TemporaryDirectory() as folder:  # only from_pretrained makes one that generate takes
@@ -52,7 +52,7 @@ def finish(model: nn.Module, device: str | torch.device, files: Mapping[str, byt
             try:
                 model.generation_config = GenerationConfig.from_pretrained(folder)
             except Exception as error:  # transformers checks its values in many ways
-                raise Refusal(f"generation_config.json of this model is not one: {first_line(error)}") from None
+                raise UserError(f"generation_config.json of this model is not one: {first_line(error)}") from None
     model.eval()
 
 
@@ -76,7 +76,7 @@ def processor_of(files: Mapping[str, bytes]) -> Any:
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
         except BaseException as error:  # transformers raises anything; a panic of tokenizers is no Exception
-            raise Refusal(f"the processor of this model does not load: {first_line(error)}") from None
+            raise UserError(f"the processor of this model does not load: {first_line(error)}") from None
     return None
 
 
@@ -85,9 +85,9 @@ def _check_features(table: dict[str, Any]) -> None:
     sizes = {key: table.get(key, 1) for key in ("feature_size", "n_fft", "chunk_length", "sampling_rate", "n_samples")}
     for key, size in sizes.items():
         if not isinstance(size, (int, float)) or not 0 < size < 1 << 24:
-            raise Refusal(f"preprocessor_config.json gives {key} as {str(size)[:40]}; no model has that")
+            raise UserError(f"preprocessor_config.json gives {key} as {str(size)[:40]}; no model has that")
     if sizes["feature_size"] * sizes["n_fft"] > 1 << 24 or sizes["chunk_length"] * sizes["sampling_rate"] > 1 << 26:
-        raise Refusal("preprocessor_config.json asks for features larger than any model's")
+        raise UserError("preprocessor_config.json asks for features larger than any model's")
 
 
 def _check_merges(table: dict[str, Any]) -> None:
@@ -101,7 +101,7 @@ def _check_merges(table: dict[str, Any]) -> None:
         halves = merge.split(" ") if isinstance(merge, str) else merge
         second = halves[1] if isinstance(halves, list) and len(halves) == 2 else None
         if not isinstance(second, str) or not second.startswith(prefix):
-            raise Refusal("tokenizer.json has a continuing_subword_prefix that its merges do not begin with")
+            raise UserError("tokenizer.json has a continuing_subword_prefix that its merges do not begin with")
 
 
 def _table(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
@@ -110,5 +110,5 @@ def _table(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         table = None
     if not isinstance(table, dict):
-        raise Refusal(f"{name} of this model is not a table")
+        raise UserError(f"{name} of this model is not a table")
     return table

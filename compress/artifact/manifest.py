@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from compress.artifact.adapters import MOST_RANK, Adapter
 from compress.codecs.lossless import zstd_decode, zstd_encode
 from compress.codecs.raw import DTYPES
-from compress.errors import Refusal
-from compress.model.structure import REST, Anatomy, Unit
+from compress.errors import UserError
+from compress.model.structure import REST, Structure, Unit
 from compress.policy.policy import Policy
 from compress.policy.store import SUM_BYTES, checksum
 
@@ -46,7 +46,7 @@ class AdapterPart:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`kept` and `units` are in the order of `kept_order` and `unit_order`, as in weights.bin; adapters come last."""
+    """Parts in the order of weights.bin: `kept` as `unquantized_order`, `units` as `unit_order`, then adapters."""
 
     policy: Policy
     dtype: str  # what the weights were stored in: bf16, fp16 or fp32
@@ -86,9 +86,9 @@ class Manifest:
         try:
             table = json.loads(zstd_decode(data, min(_MOST_BYTES, 4096 + 256 * len(data))))
         except (ValueError, RecursionError):
-            raise Refusal("damaged artifact: its manifest is not JSON") from None
+            raise UserError("damaged artifact: its manifest is not JSON") from None
         if not isinstance(table, dict) or table.get("format") not in (FORMAT, WITH_ADAPTERS):
-            raise Refusal(f"this is not an artifact of format {FORMAT} or {WITH_ADAPTERS}")
+            raise UserError(f"this is not an artifact of format {FORMAT} or {WITH_ADAPTERS}")
         kept, units = _sizes(table.get("kept")), _sizes(table.get("units"))
         files = _sizes([table.get("files"), table.get("original")])
         told = _adapters(table.get("adapters")) if table["format"] == WITH_ADAPTERS else []
@@ -97,7 +97,7 @@ class Manifest:
         parts = [Part(n, s) for n, s in zip(sizes, sums, strict=True)]
         behind = len(kept) + len(units)
         if table.get("dtype") not in tuple(DTYPES):
-            raise Refusal("damaged artifact: its manifest names no dtype")
+            raise UserError("damaged artifact: its manifest names no dtype")
         return cls(
             dtype=table["dtype"],
             policy=Policy.from_dict(table.get("policy")),
@@ -109,13 +109,13 @@ class Manifest:
         )
 
 
-def kept_order(anatomy: Anatomy, policy: Policy) -> list[str]:
+def unquantized_order(structure: Structure, policy: Policy) -> list[str]:
     """The groups of kept tensors that an artifact holds."""
-    return [REST, *(layer.name for layer in anatomy.layers if layer.name not in policy.dropped)]
+    return [REST, *(layer.name for layer in structure.layers if layer.name not in policy.dropped)]
 
 
-def unit_order(anatomy: Anatomy, policy: Policy) -> list[Unit]:
-    return policy.kept_units(anatomy)
+def unit_order(structure: Structure, policy: Policy) -> list[Unit]:
+    return policy.kept_units(structure)
 
 
 def adapter_parts(adapters: Mapping[str, Adapter], order: Sequence[Unit]) -> tuple[AdapterPart, ...]:
@@ -126,19 +126,19 @@ def adapter_parts(adapters: Mapping[str, Adapter], order: Sequence[Unit]) -> tup
 
 def _adapters(value: object) -> list[tuple[str, str, int, int]]:
     if not isinstance(value, list) or not value or not all(isinstance(e, list) and len(e) == 4 for e in value):
-        raise Refusal("damaged artifact: its manifest names no adapters")
+        raise UserError("damaged artifact: its manifest names no adapters")
     for unit, level, rank, _ in value:
         if not isinstance(unit, str) or not isinstance(level, str) or type(rank) is not int:
-            raise Refusal("damaged artifact: an adapter without unit, level and rank")
+            raise UserError("damaged artifact: an adapter without unit, level and rank")
         if not 0 <= rank <= MOST_RANK:
-            raise Refusal(f"damaged artifact: an adapter of rank {rank}")
+            raise UserError(f"damaged artifact: an adapter of rank {rank}")
     sizes = _sizes([entry[3] for entry in value])
     return [(entry[0], entry[1], entry[2], size) for entry, size in zip(value, sizes, strict=True)]
 
 
 def _sizes(value: object) -> list[int]:
     if not isinstance(value, Sequence) or not all(type(n) is int and 0 <= n < 1 << 50 for n in value):
-        raise Refusal("damaged artifact: its manifest gives sizes that are none")
+        raise UserError("damaged artifact: its manifest gives sizes that are none")
     return list(value)
 
 
@@ -148,5 +148,5 @@ def _sums(value: object, count: int) -> list[bytes]:
     except (binascii.Error, ValueError):
         data = b""
     if len(data) != SUM_BYTES * count:
-        raise Refusal(f"damaged artifact: its manifest does not hold {count} checksums")
+        raise UserError(f"damaged artifact: its manifest does not hold {count} checksums")
     return [data[i : i + SUM_BYTES] for i in range(0, len(data), SUM_BYTES)]

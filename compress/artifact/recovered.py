@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from compress.artifact.adapters import Adapter
-from compress.errors import Refusal, first_line
+from compress.errors import UserError, first_line
 from compress.model.source import Source
 from compress.policy.policy import Policy
 
@@ -41,7 +41,7 @@ class Replaced:
 
     def at(self, unit: str, level: str, vocabulary: str) -> bytes:
         if (level, vocabulary) != (self.level, self.vocabulary):
-            raise Refusal(
+            raise UserError(
                 f"unit {unit} of this recovered model was trained at level {self.level}, vocabulary {self.vocabulary};"
                 f" it has no {level}, vocabulary {vocabulary}"
             )
@@ -72,7 +72,7 @@ class Recovery:
             "about": dict(self.about),
         }
         if folder.exists():
-            raise Refusal(f"{folder} exists already; give another name or remove it")
+            raise UserError(f"{folder} exists already; give another name or remove it")
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
         try:
@@ -81,7 +81,7 @@ class Recovery:
             (partial / JSON).write_text(json.dumps(table, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
             os.rename(partial, folder)
         except OSError as error:
-            raise Refusal(f"cannot write {folder}: {error.strerror or error}; nothing was left behind") from None
+            raise UserError(f"cannot write {folder}: {error.strerror or error}; nothing was left behind") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -92,34 +92,34 @@ class Recovery:
         folder = Path(folder)
         try:
             if (folder / JSON).stat().st_size > _MOST_JSON:
-                raise Refusal(f"{folder / JSON} is larger than any recovery's")
+                raise UserError(f"{folder / JSON} is larger than any recovery's")
             table = json.loads((folder / JSON).read_text(encoding="utf-8"))
             tensors = load_file(str(folder / TENSORS))
         except OSError:
-            raise Refusal(f"no recovery at {folder}: {JSON} and {TENSORS} are not both there") from None
-        except Refusal:
+            raise UserError(f"no recovery at {folder}: {JSON} and {TENSORS} are not both there") from None
+        except UserError:
             raise
         except Exception as error:  # safetensors raises a class of its own
-            raise Refusal(f"damaged recovery {folder}: {first_line(error)}") from None
+            raise UserError(f"damaged recovery {folder}: {first_line(error)}") from None
         if not isinstance(table, dict) or table.get("format") != FORMAT:
-            raise Refusal(f"{folder} is not a recovery of format {FORMAT}")
+            raise UserError(f"{folder} is not a recovery of format {FORMAT}")
         policy = Policy.from_dict(table.get("policy"))
         told = table.get("adapters")
         parts: dict[str, dict[str, Tensor]] = {"kept": {}, "unit": {}, "adapter": {}}
         for name, value in tensors.items():
             kind, _, rest = name.partition("/")
             if kind not in parts or not rest:
-                raise Refusal(f"damaged recovery {folder}: a tensor {name[:60]!r}")
+                raise UserError(f"damaged recovery {folder}: a tensor {name[:60]!r}")
             parts[kind][rest] = value
         if not isinstance(told, dict) or set(told) != set(parts["adapter"]):
-            raise Refusal(f"damaged recovery {folder}: its adapters are not those of its table")
+            raise UserError(f"damaged recovery {folder}: its adapters are not those of its table")
         try:
             adapters = {
                 name: Adapter(name, str(level), int(rank), _payload(parts["adapter"][name]))
                 for name, (level, rank) in told.items()
             }
         except (TypeError, ValueError):
-            raise Refusal(f"damaged recovery {folder}: its adapters give no level and rank") from None
+            raise UserError(f"damaged recovery {folder}: its adapters give no level and rank") from None
         units = {name: _payload(value) for name, value in parts["unit"].items()}
         about = table.get("about")
         return cls(policy, parts["kept"], units, adapters, about if isinstance(about, dict) else {})
@@ -134,25 +134,25 @@ class Recovered(Source):
         self.base, self.recovery = base, recovery
         self._kept, self._digests = {}, {}
         if recovery.policy.model != base.digest:
-            raise Refusal(
+            raise UserError(
                 f"this recovery is for model {recovery.policy.model}, not for {base.digest}:"
                 " give the model it was made of"
             )
-        recovery.policy.check(base.anatomy)
+        recovery.policy.check(base.structure)
         for name, value in recovery.kept.items():
-            if name not in base.anatomy.kept or value.shape != base.tensor(name).shape:
-                raise Refusal(f"damaged recovery: {name} is no kept tensor of this model, or has another shape")
+            if name not in base.structure.kept or value.shape != base.tensor(name).shape:
+                raise UserError(f"damaged recovery: {name} is no kept tensor of this model, or has another shape")
         levels = recovery.policy.levels
         stray = [name for name in (*recovery.units, *recovery.adapters) if name not in levels]
         if stray:
-            raise Refusal(f"damaged recovery: it changes unit {stray[0]}, which its policy does not have")
+            raise UserError(f"damaged recovery: it changes unit {stray[0]}, which its policy does not have")
         vocabulary = recovery.policy.vocabulary
         self.replaced = {n: Replaced(levels[n], vocabulary, p) for n, p in recovery.units.items()}
         self.adapters = dict(recovery.adapters)
         self._changed = {
             tensor: hashlib.blake2b(payload, digest_size=16).hexdigest()
             for name, payload in recovery.units.items()
-            for tensor in base.anatomy.unit(name).tensors
+            for tensor in base.structure.unit(name).tensors
         }
 
     @classmethod
@@ -197,5 +197,5 @@ def _bytes(payload: bytes) -> Tensor:
 
 def _payload(value: Tensor) -> bytes:
     if value.dtype != torch.uint8 or value.dim() != 1:
-        raise Refusal("damaged recovery: a payload that is not bytes")
+        raise UserError("damaged recovery: a payload that is not bytes")
     return bytes(value.numpy())

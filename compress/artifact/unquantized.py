@@ -19,19 +19,19 @@ from compress.codecs.base import Shape
 from compress.codecs.length_prefix import join, split
 from compress.codecs.lossless import integers_decode, integers_encode, zstd_decode, zstd_encode
 from compress.codecs.raw import from_bytes, to_bytes
-from compress.errors import Refusal
+from compress.errors import UserError
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _PLAIN, _REPEATED, _SINUSOIDS = 0, 16, 32
 _RAW, _PCODEC, _ZSTD = 0, 1, 2
 
 
-def encode_kept(tensors: Sequence[Tensor]) -> bytes:
+def encode_unquantized(tensors: Sequence[Tensor]) -> bytes:
     """One byte a tensor says how it lies here; then, for each dtype, one stream of bit patterns."""
     heads, streams = bytearray(), dict.fromkeys(_DTYPES, b"")
     for tensor in tensors:
         if tensor.dtype not in streams:
-            raise Refusal(f"a tensor of dtype {tensor.dtype} cannot be kept; give a floating-point checkpoint")
+            raise UserError(f"a tensor of dtype {tensor.dtype} cannot be kept; give a floating-point checkpoint")
         code = _DTYPES.index(tensor.dtype)
         data = to_bytes(tensor)
         first = data[: tensor.dtype.itemsize]
@@ -46,16 +46,16 @@ def encode_kept(tensors: Sequence[Tensor]) -> bytes:
     return bytes(heads) + join([_squeeze(data, dtype.itemsize) for dtype, data in streams.items()])
 
 
-def decode_kept(blob: bytes, shapes: Sequence[Shape]) -> list[Tensor]:
+def decode_unquantized(blob: bytes, shapes: Sequence[Shape]) -> list[Tensor]:
     """The tensors again, bit for bit."""
     heads, body = blob[: len(shapes)], blob[len(shapes) :]
     if len(heads) < len(shapes) or any(head & 15 >= len(_DTYPES) for head in heads):
-        raise Refusal("damaged kept tensors: unknown kind")
+        raise UserError("damaged kept tensors: unknown kind")
     needed = dict.fromkeys(_DTYPES, 0)
     for head, shape in zip(heads, shapes, strict=True):
         kind, dtype = head & ~15, _DTYPES[head & 15]
         if kind not in (_PLAIN, _REPEATED, _SINUSOIDS) or (kind == _SINUSOIDS and len(shape) != 2):
-            raise Refusal("damaged kept tensors: unknown kind")
+            raise UserError("damaged kept tensors: unknown kind")
         needed[dtype] += {_PLAIN: prod(shape), _REPEATED: 1, _SINUSOIDS: 0}[kind]
     parts = split(body, len(_DTYPES))
     streams = {d: _expand(part, needed[d], d.itemsize) for d, part in zip(_DTYPES, parts, strict=True)}
@@ -98,14 +98,14 @@ def _expand(part: bytes, count: int, width: int) -> bytes:
         planes = np.frombuffer(zstd_decode(data, nbytes, exact=nbytes), dtype=np.uint8)
         return planes.reshape(width, -1).T.tobytes()
     if way != bytes((_RAW,)) or len(data) != nbytes:
-        raise Refusal("damaged kept tensors: their stream has another length")
+        raise UserError("damaged kept tensors: their stream has another length")
     return data
 
 
 def sinusoids(length: int, channels: int, dtype: torch.dtype) -> Tensor:
     """Whisper's positions: sines of log-spaced frequencies, then cosines."""
     if channels % 2 or channels < 4 or length * channels > 1 << 26:
-        raise Refusal(f"damaged kept tensors: no sinusoids of shape ({length}, {channels})")
+        raise UserError(f"damaged kept tensors: no sinusoids of shape ({length}, {channels})")
     step = math.log(10000) / (channels // 2 - 1)
     frequencies = torch.exp(-step * torch.arange(channels // 2))
     angles = torch.arange(length)[:, None] * frequencies[None, :]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from compress.calibration.hessians import hessian_key, hessians_to_bytes
 from compress.calibration.importance import output_importance
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.source import Source
 from compress.model.structure import Unit
 from compress.policy.store import Store
@@ -48,11 +48,11 @@ def calibrate(
     `resident` lends its model (and device), which is restored first. `progress` is called with passes done and in all.
     """
     if not batches:
-        raise Refusal("calibration needs at least one batch of inputs")
+        raise UserError("calibration needs at least one batch of inputs")
     if places is not None and len(places) != len(batches):
-        raise Refusal(f"{len(places)} masks of places for {len(batches)} batches")
+        raise UserError(f"{len(places)} masks of places for {len(batches)} batches")
     digest = calibration_digest(source, batches, places)
-    wanted = [unit for unit in source.anatomy.units.values() if store.size(hessian_key(digest, unit)) is None]
+    wanted = [unit for unit in source.structure.units.values() if store.size(hessian_key(digest, unit)) is None]
     if not wanted:
         return digest
     lent = resident if resident is not None else Resident(source, store)

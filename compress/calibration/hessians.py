@@ -12,7 +12,7 @@ from torch import Tensor
 
 from compress.codecs.length_prefix import join, put_varint, split, take_varint
 from compress.codecs.statistics import Statistics
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.structure import Unit
 from compress.policy.store import Store
 
@@ -28,7 +28,7 @@ def statistics(store: str, calibration: str, unit: Unit) -> list[Statistics | No
     """What is known of each matrix of a unit; None where it takes no part in the model."""
     data = Store(store).get(hessian_key(calibration, unit))
     if data is None:
-        raise Refusal(f"the store {store} holds no calibration {calibration} for unit {unit.name}; calibrate first")
+        raise UserError(f"the store {store} holds no calibration {calibration} for unit {unit.name}; calibrate first")
     return _from_bytes(data, unit)
 
 

@@ -1,4 +1,4 @@
-"""Codecs: ways to write a tensor as bytes and back. Importing this registers the levels of the house."""
+"""Codecs: ways to write a tensor as bytes and back. Importing this registers the levels that ship with this project."""
 
 from __future__ import annotations
 

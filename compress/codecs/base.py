@@ -16,7 +16,7 @@ from torch import Tensor
 
 from compress.codecs.length_prefix import join, split
 from compress.codecs.statistics import Statistics
-from compress.errors import Refusal
+from compress.errors import UserError
 
 Shape = tuple[int, ...]
 AT_ONCE = 1 << 24  # weights an encoder takes in one go, to bound memory; the bytes are the same
@@ -36,7 +36,7 @@ class Codec(ABC):
             return f"the tensor has {len(shape)} dimension(s), a level is for matrices"
         return None
 
-    def unit_misfit(self, shapes: Sequence[Shape], roles: Sequence[str]) -> str | None:  # noqa: ARG002
+    def unit_unsupported(self, shapes: Sequence[Shape], roles: Sequence[str]) -> str | None:  # noqa: ARG002
         """As `misfit`, for a whole unit."""
         for shape in shapes:
             reason = self.misfit(shape)
@@ -86,5 +86,5 @@ def flat_shape(shape: Shape) -> tuple[int, int]:
 def exactly(payload: bytes, nbytes: int, what: str) -> bytes:
     """Refuse a payload of another length before anything is allocated for it."""
     if len(payload) != nbytes:
-        raise Refusal(f"damaged {what}: {len(payload)} bytes where {nbytes} are needed")
+        raise UserError(f"damaged {what}: {len(payload)} bytes where {nbytes} are needed")
     return payload

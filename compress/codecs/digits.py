@@ -16,7 +16,7 @@ from torch import Tensor
 from compress.codecs.base import AT_ONCE, EachAlone, Shape
 from compress.codecs.lossless import zstd_decode, zstd_encode
 from compress.codecs.registry import register
-from compress.errors import Refusal
+from compress.errors import UserError
 
 ZSTD_LEVEL = 3
 
@@ -33,7 +33,7 @@ class Digits(EachAlone):
         for begin in range(0, flat.numel(), AT_ONCE):
             values = flat[begin : begin + AT_ONCE].to(torch.float32).numpy()
             if float(np.abs(values).max(initial=0.0)) > 65504:
-                raise Refusal(f"{self.level} stores half precision, and a weight is beyond 65504; use another level")
+                raise UserError(f"{self.level} stores half precision, and a weight is beyond 65504; use another level")
             halves[begin : begin + AT_ONCE] = self._quantize.encode(values)
         return zstd_encode(halves, ZSTD_LEVEL)
 
@@ -45,7 +45,7 @@ class Digits(EachAlone):
 
 def _make(settings: str) -> Digits:
     if settings[:1] != ":" or not settings[1:].isdecimal() or not 0 < int(settings[1:]) <= 6:
-        raise Refusal(f"unknown level 'digits{settings}'; write digits:1 to digits:6")
+        raise UserError(f"unknown level 'digits{settings}'; write digits:1 to digits:6")
     return Digits(int(settings[1:]))
 
 

@@ -18,7 +18,7 @@ from compress.codecs.base import AT_ONCE, Shape
 from compress.codecs.lossless import check_ratio, most_weights
 from compress.codecs.registry import codec
 from compress.codecs.statistics import Statistics
-from compress.errors import Refusal
+from compress.errors import UserError
 
 _MAGIC = b"CET1"
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -50,25 +50,25 @@ class Encoded:
     def from_bytes(cls, data: bytes) -> Encoded:
         data = bytes(data)
         if len(data) < 7 or data[:4] != _MAGIC:
-            raise Refusal("these bytes are not an encoded tensor")
+            raise UserError("these bytes are not an encoded tensor")
         dtype, dims, length = data[4], data[5], data[6]
         end = 7 + length + 4 * dims
         if dtype >= len(_DTYPES) or not 0 < dims <= _MOST_DIMENSIONS or len(data) < end:
-            raise Refusal("damaged encoded tensor: its header makes no sense")
+            raise UserError("damaged encoded tensor: its header makes no sense")
         try:
             level = data[7 : 7 + length].decode("ascii")
         except UnicodeDecodeError:
-            raise Refusal("damaged encoded tensor: its level is not text") from None
+            raise UserError("damaged encoded tensor: its level is not text") from None
         shape = struct.unpack_from(f"<{dims}I", data, 7 + length)
         check_ratio(prod(shape), len(data))
-        refuse_misfit(level, shape)
+        refuse_unsupported(level, shape)
         return cls(level, shape, _DTYPES[dtype], data[end:])
 
 
 def encode(weight: Tensor, level: str, hessian: Tensor | None = None) -> Encoded:
     """Write one tensor at one level. `hessian` is XᵀX of the inputs of the layer (inputs × inputs)."""
     chosen = codec(level)
-    refuse_misfit(level, tuple(weight.shape))
+    refuse_unsupported(level, tuple(weight.shape))
     refuse_values(weight)
     if hessian is not None:
         refuse_hessian(hessian, prod(weight.shape[1:]))
@@ -82,28 +82,28 @@ def decode(encoded: Encoded) -> Tensor:
     return codec(encoded.level).decode(encoded.payload, [encoded.shape], encoded.dtype)[0]
 
 
-def refuse_misfit(level: str, shape: Shape) -> None:
-    reason = codec(level).unit_misfit([shape], ["weight"])
+def refuse_unsupported(level: str, shape: Shape) -> None:
+    reason = codec(level).unit_unsupported([shape], ["weight"])
     if reason:
-        raise Refusal(f"level {level} does not fit a tensor of shape {tuple(shape)}: {reason}")
+        raise UserError(f"level {level} does not fit a tensor of shape {tuple(shape)}: {reason}")
 
 
 def refuse_values(weight: Tensor, name: str = "the tensor") -> None:
     """Refuse what no codec can write: integers, NaN, Inf."""
     if weight.dtype not in _DTYPES:
-        raise Refusal(f"{name} has dtype {weight.dtype}; levels are for float32, float16 and bfloat16")
+        raise UserError(f"{name} has dtype {weight.dtype}; levels are for float32, float16 and bfloat16")
     if not all(bool(torch.isfinite(part).all()) for part in weight.reshape(-1).split(AT_ONCE)):
-        raise Refusal(f"{name} holds NaN or Inf; a damaged checkpoint cannot be compressed")
+        raise UserError(f"{name} holds NaN or Inf; a damaged checkpoint cannot be compressed")
 
 
 def refuse_empty(count: int, nbytes: int, name: str = "the tensor") -> None:
     """A huge tensor of one value would look like a decompression bomb when it is read again."""
     if count > most_weights(nbytes):
-        raise Refusal(f"{name} says nearly nothing ({count} weights in {nbytes} bytes); use a raw level for it")
+        raise UserError(f"{name} says nearly nothing ({count} weights in {nbytes} bytes); use a raw level for it")
 
 
 def refuse_hessian(hessian: Tensor, width: int) -> None:
     if tuple(hessian.shape) != (width, width):
-        raise Refusal(f"the Hessian has shape {tuple(hessian.shape)}; this tensor needs ({width}, {width})")
+        raise UserError(f"the Hessian has shape {tuple(hessian.shape)}; this tensor needs ({width}, {width})")
     if not bool(torch.isfinite(hessian).all()):
-        raise Refusal("the Hessian holds NaN or Inf; gather the calibration statistics again")
+        raise UserError("the Hessian holds NaN or Inf; gather the calibration statistics again")

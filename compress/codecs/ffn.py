@@ -15,7 +15,7 @@ from torch import Tensor
 from compress.codecs.base import Codec, Shape
 from compress.codecs.registry import codec, register
 from compress.codecs.statistics import Statistics
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 class PrunedMLP(Codec):
@@ -28,10 +28,10 @@ class PrunedMLP(Codec):
     def within(self, overhead: int) -> Codec:
         return PrunedMLP(self.share, self.inner.within(overhead))
 
-    def unit_misfit(self, shapes: Sequence[Shape], roles: Sequence[str]) -> str | None:
+    def unit_unsupported(self, shapes: Sequence[Shape], roles: Sequence[str]) -> str | None:
         if _down(shapes) is None:
             return "only a gated MLP of three matrices (gate, up, down) has neurons to prune"
-        return self.inner.unit_misfit(self._smaller(shapes), roles)
+        return self.inner.unit_unsupported(self._smaller(shapes), roles)
 
     def encode(self, weights: Sequence[Tensor], known: Sequence[Statistics | None], roles: Sequence[str]) -> bytes:
         shapes = [tuple(weight.shape) for weight in weights]
@@ -78,14 +78,14 @@ def _down(shapes: Sequence[Shape]) -> int | None:
 def _must_be_gated(shapes: Sequence[Shape]) -> int:
     down = _down(shapes)
     if down is None:
-        raise Refusal("only a gated MLP of three matrices (gate, up, down) has neurons to prune")
+        raise UserError("only a gated MLP of three matrices (gate, up, down) has neurons to prune")
     return down
 
 
 def _make(settings: str) -> PrunedMLP:
     match = re.fullmatch(r":(0\.\d{1,4})\+(.+)", settings)
     if match is None or not 0 < float(match[1]) < 1 or match[2].startswith("ffn"):
-        raise Refusal(f"unknown level 'ffn{settings}'; write ffn:SHARE+LEVEL such as ffn:0.8+digits:2")
+        raise UserError(f"unknown level 'ffn{settings}'; write ffn:SHARE+LEVEL such as ffn:0.8+digits:2")
     return PrunedMLP(float(match[1]), codec(match[2]))
 
 

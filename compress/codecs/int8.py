@@ -12,7 +12,7 @@ from torch import Tensor
 from compress.codecs.base import AT_ONCE, EachAlone, Shape, exactly, flat_shape
 from compress.codecs.raw import from_bytes, to_bytes
 from compress.codecs.registry import register
-from compress.errors import Refusal
+from compress.errors import UserError
 
 _INVERSE_127 = 7.874015718698502e-3  # the constant bitsandbytes multiplies by
 
@@ -37,7 +37,7 @@ def _row_codes(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """The largest magnitude of each row, and the codes."""
     half = matrix.cpu().to(torch.float16)
     if bool(torch.isinf(half).any()):
-        raise Refusal("int8 works in half precision, and a weight is beyond 65504; use another level")
+        raise UserError("int8 works in half precision, and a weight is beyond 65504; use another level")
     largest = half.abs().amax(dim=1, keepdim=True).to(torch.float32)
     scaled = half.to(torch.float32) * (127.0 / largest)
     return largest, torch.round(torch.where(largest > 0, scaled, torch.zeros_like(scaled))).to(torch.int8)
@@ -45,7 +45,7 @@ def _row_codes(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 def _make(settings: str) -> Int8:
     if settings:
-        raise Refusal(f"unknown level 'int8{settings}'; int8 takes no settings")
+        raise UserError(f"unknown level 'int8{settings}'; int8 takes no settings")
     return Int8()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 def put_varint(value: int) -> bytes:
@@ -22,12 +22,12 @@ def take_varint(data: bytes, at: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 63, 7):
         if at >= len(data):
-            raise Refusal("damaged data: it ends inside a number")
+            raise UserError("damaged data: it ends inside a number")
         value |= (data[at] & 0x7F) << shift
         at += 1
         if not data[at - 1] & 0x80:
             return value, at
-    raise Refusal("damaged data: a number of more than 63 bits")
+    raise UserError("damaged data: a number of more than 63 bits")
 
 
 def join(parts: Sequence[bytes]) -> bytes:
@@ -41,7 +41,7 @@ def split(data: bytes, count: int) -> list[bytes]:
         lengths.append(length)
     rest = len(data) - at - sum(lengths)
     if rest < 0:
-        raise Refusal(f"damaged data: parts of {sum(lengths)} bytes in {len(data) - at}")
+        raise UserError(f"damaged data: parts of {sum(lengths)} bytes in {len(data) - at}")
     out = []
     for length in [*lengths, rest]:
         out.append(data[at : at + length])

@@ -7,7 +7,7 @@ from numcodecs.pcodec import PCodec
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
-from compress.errors import Refusal, first_line
+from compress.errors import UserError, first_line
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 # Classic mode and no deltas: codes of a quantiser are independent draws, so looking for structure in them
@@ -24,13 +24,13 @@ def zstd_decode(data: bytes, most: int, exact: int | None = None) -> bytes:
     claimed = _zstd_size(data)
     if claimed is None or claimed > most or (exact is not None and claimed != exact):
         wanted = f"{exact}" if exact is not None else f"at most {most}"
-        raise Refusal(f"damaged Zstandard data: it claims {claimed} bytes where {wanted} are expected")
+        raise UserError(f"damaged Zstandard data: it claims {claimed} bytes where {wanted} are expected")
     try:
         out = bytes(Zstd().decode(data))
     except (RuntimeError, ValueError, TypeError) as error:
-        raise Refusal(f"damaged Zstandard data: {first_line(error)}") from None
+        raise UserError(f"damaged Zstandard data: {first_line(error)}") from None
     if len(out) != claimed:
-        raise Refusal(f"damaged Zstandard data: {len(out)} bytes came out of {claimed} claimed")
+        raise UserError(f"damaged Zstandard data: {len(out)} bytes came out of {claimed} claimed")
     return out
 
 
@@ -61,20 +61,20 @@ def integers_decode(data: bytes, count: int, dtype: str) -> NDArray[np.generic]:
     try:
         progress = standalone.simple_decompress_into(data, out)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise Refusal(f"damaged PCodec data: {first_line(error)}") from None
+        raise UserError(f"damaged PCodec data: {first_line(error)}") from None
     except BaseException as error:  # a panic of the Rust library derives from BaseException
         if type(error).__name__ != "PanicException":
             raise
-        raise Refusal("damaged PCodec data: the decoder gave up") from None
+        raise UserError("damaged PCodec data: the decoder gave up") from None
     if progress.n_processed != count or not progress.finished:
-        raise Refusal(f"damaged PCodec data: {progress.n_processed} of {count} integers came out")
+        raise UserError(f"damaged PCodec data: {progress.n_processed} of {count} integers came out")
     return out
 
 
 def check_ratio(count: int, nbytes: int) -> None:
     """A few bytes that claim billions of weights are a lie: refuse them before memory is taken."""
     if count > most_weights(nbytes):
-        raise Refusal(f"damaged data: {nbytes} bytes claim to hold {count} weights")
+        raise UserError(f"damaged data: {nbytes} bytes claim to hold {count} weights")
 
 
 def most_weights(nbytes: int) -> int:

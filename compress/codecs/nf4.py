@@ -15,7 +15,7 @@ from torch import Tensor
 from compress.codecs.base import AT_ONCE, EachAlone, Shape, exactly
 from compress.codecs.raw import from_bytes, to_bytes
 from compress.codecs.registry import register
-from compress.errors import Refusal
+from compress.errors import UserError
 
 BLOCK = 64  # weights that share a scale
 OUTER = 256  # scales that share a scale
@@ -75,7 +75,7 @@ def _dynamic_map() -> Tensor:
 
 def _make(settings: str) -> NF4:
     if settings:
-        raise Refusal(f"unknown level 'nf4{settings}'; nf4 takes no settings")
+        raise UserError(f"unknown level 'nf4{settings}'; nf4 takes no settings")
     return NF4()
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from compress.codecs.base import AT_ONCE, EachAlone, Shape, exactly
 from compress.codecs.registry import register
-from compress.errors import Refusal
+from compress.errors import UserError
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 FORMATS = {dtype: name for name, dtype in DTYPES.items()}
@@ -27,7 +27,7 @@ class Raw(EachAlone):
         for part in weight.detach().reshape(-1).split(AT_ONCE):
             stored = part.to("cpu", dtype)
             if self.format == "fp16" and bool(torch.isinf(stored).any()):
-                raise Refusal("raw:fp16 cannot hold this tensor: a weight is beyond 65504; use raw:bf16")
+                raise UserError("raw:fp16 cannot hold this tensor: a weight is beyond 65504; use raw:bf16")
             out.write(stored.view(torch.uint8).numpy().data)
         return out.getvalue()
 
@@ -47,7 +47,7 @@ def from_bytes(payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:
 
 def _make(settings: str) -> Raw:
     if settings[:1] != ":" or settings[1:] not in DTYPES:
-        raise Refusal(f"unknown level 'raw{settings}'; there are raw:bf16, raw:fp16 and raw:fp32")
+        raise UserError(f"unknown level 'raw{settings}'; there are raw:bf16, raw:fp16 and raw:fp32")
     return Raw(settings[1:])
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from compress.codecs.base import AT_ONCE, EachAlone, Shape, exactly, flat_shape
 from compress.codecs.raw import from_bytes, to_bytes
 from compress.codecs.registry import register
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 class RoundToNearest(EachAlone):
@@ -42,7 +42,7 @@ class RoundToNearest(EachAlone):
         low = groups.amin(dim=1, keepdim=True).to(torch.float16)
         step = ((groups.amax(dim=1, keepdim=True) - low.float()) / (2**self.bits - 1)).to(torch.float16)
         if bool(torch.isinf(low).any() | torch.isinf(step).any()):
-            raise Refusal(f"{self.level} keeps scales in half precision, and a weight is beyond 65504")
+            raise UserError(f"{self.level} keeps scales in half precision, and a weight is beyond 65504")
         scaled = torch.where(step > 0, (groups - low.float()) / step.float(), torch.zeros_like(groups))
         codes = scaled.round_().clamp_(0, 2**self.bits - 1).to(torch.uint8).numpy()
         return to_bytes(low), to_bytes(step), pack_bits(codes.reshape(-1), self.bits)
@@ -74,7 +74,7 @@ def unpack_bits(data: bytes, count: int, bits: int) -> np.ndarray:
 def _make(settings: str) -> RoundToNearest:
     match = re.fullmatch(r":([2-8]):g(\d{1,6})", settings)
     if match is None or int(match[2]) < 2:
-        raise Refusal(f"unknown level 'rtn{settings}'; write rtn:BITS:gGROUP with 2 to 8 bits, such as rtn:4:g64")
+        raise UserError(f"unknown level 'rtn{settings}'; write rtn:BITS:gGROUP with 2 to 8 bits, such as rtn:4:g64")
     return RoundToNearest(int(match[1]), int(match[2]))
 
 

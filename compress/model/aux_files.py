@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from compress.codecs.lossless import zstd_decode, zstd_encode
-from compress.errors import Refusal
+from compress.errors import UserError
 
 ALWAYS = (
     "config.json",
@@ -34,7 +34,7 @@ _RATIO = 64  # text compresses less than this: more is a bomb
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}\.(json|txt|model|jinja)")
 
 
-def fixed_files(folder: Path) -> dict[str, bytes]:
+def aux_files(folder: Path) -> dict[str, bytes]:
     """The files an artifact needs, by name, JSON in its shortest form."""
     names = [name for name in ALWAYS if (folder / name).is_file()]
     if "tokenizer.json" not in names:
@@ -48,7 +48,7 @@ def _shortest(name: str, data: bytes) -> bytes:
     try:
         return dump_json(json.loads(data))
     except ValueError:
-        raise Refusal(f"{name} of this model is not JSON") from None
+        raise UserError(f"{name} of this model is not JSON") from None
 
 
 def dump_json(value: object) -> bytes:
@@ -70,13 +70,13 @@ def unpack_files(blob: bytes) -> dict[str, bytes]:
     try:
         table = json.loads(zstd_decode(blob, min(MOST_BYTES, (1 << 20) + _RATIO * len(blob))))
     except (ValueError, RecursionError):
-        raise Refusal("damaged artifact: its fixed files are not JSON") from None
+        raise UserError("damaged artifact: its fixed files are not JSON") from None
     if not isinstance(table, dict) or len(table) > 64:
-        raise Refusal("damaged artifact: its fixed files are not a table")
+        raise UserError("damaged artifact: its fixed files are not a table")
     out = {}
     for name, data in table.items():
         if not _NAME.fullmatch(name):
-            raise Refusal(f"damaged artifact: a fixed file named {name[:60]!r}")
+            raise UserError(f"damaged artifact: a fixed file named {name[:60]!r}")
         out[name] = _content(name, data)
     return out
 
@@ -89,4 +89,4 @@ def _content(name: str, data: object) -> bytes:
             return base64.b64decode(data[0], validate=True)
         except binascii.Error:
             pass
-    raise Refusal(f"damaged artifact: fixed file {name} has no content")
+    raise UserError(f"damaged artifact: fixed file {name} has no content")

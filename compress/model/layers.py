@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from compress.model.structure import Anatomy, Stack
+from compress.model.structure import Stack, Structure
 
 _COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "encoder_layers", "decoder_layers")
 
@@ -15,17 +15,17 @@ _COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "encoder_layers", "deco
 class Stacks:
     """The stacks of one model with all their layers, whichever of them are in place now."""
 
-    def __init__(self, model: nn.Module, anatomy: Anatomy) -> None:
+    def __init__(self, model: nn.Module, structure: Structure) -> None:
         self.model = model
-        self.anatomy = anatomy
-        self._all = {s.name: list(_list_of(model, s)) for s in anatomy.stacks}
+        self.structure = structure
+        self._all = {s.name: list(_list_of(model, s)) for s in structure.stacks}
         self._types = {id(c): list(c.layer_types) for c in self._configs() if getattr(c, "layer_types", None)}
         self.dropped: frozenset[str] = frozenset()
 
     def drop(self, names: Iterable[str]) -> None:
         """Leave out exactly these layers; all others come back."""
         dropped = frozenset(names)
-        for stack in self.anatomy.stacks:
+        for stack in self.structure.stacks:
             keep = [i for i in range(stack.length) if f"{stack.name}.{i}" not in dropped]
             blocks = [self._all[stack.name][i] for i in keep]
             for position, block in enumerate(blocks):

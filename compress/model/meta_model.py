@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from compress.errors import Refusal, first_line
+from compress.errors import UserError, first_line
 
 _MOST_LAYERS = 1024
 _MOST_SIZE = 1 << 31
@@ -21,12 +21,12 @@ def read_config(folder: Path) -> Any:
 
     path = folder / "config.json"
     if not path.is_file():
-        raise Refusal(f"{folder} holds no config.json; give the folder of a transformers checkpoint")
+        raise UserError(f"{folder} holds no config.json; give the folder of a transformers checkpoint")
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         return config_from_dict(raw)
     except (OSError, ValueError, RecursionError) as error:
-        raise Refusal(f"cannot read {path}: {first_line(error)}") from None
+        raise UserError(f"cannot read {path}: {first_line(error)}") from None
 
 
 def config_from_dict(raw: object) -> Any:
@@ -34,35 +34,35 @@ def config_from_dict(raw: object) -> Any:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     if not isinstance(raw, dict) or not isinstance(raw.get("model_type"), str):
-        raise Refusal("config.json names no model_type; give the config of a transformers model")
+        raise UserError("config.json names no model_type; give the config of a transformers model")
     if "quantization_config" in raw:
-        raise Refusal("this model is quantised already; give the original checkpoint")
+        raise UserError("this model is quantised already; give the original checkpoint")
     _check_sizes(raw)
     kind = raw["model_type"]
     if kind not in CONFIG_MAPPING:
-        raise Refusal(f"model type {kind!r} is unknown to this version of transformers")
+        raise UserError(f"model type {kind!r} is unknown to this version of transformers")
     try:
         return CONFIG_MAPPING[kind].from_dict({k: v for k, v in raw.items() if k != "auto_map"})
     except Exception as error:  # transformers raises whatever its many config classes raise
-        raise Refusal(f"config.json is not the config of a {kind} model: {first_line(error)}") from None
+        raise UserError(f"config.json is not the config of a {kind} model: {first_line(error)}") from None
 
 
 def _check_sizes(value: object, depth: int = 0) -> None:
     """Refuse counts no model has before anything is built by them."""
     if depth > 8:
-        raise Refusal("config.json is nested deeper than any config")
+        raise UserError("config.json is nested deeper than any config")
     if isinstance(value, dict):
         for key, inner in value.items():
             counts = isinstance(key, str) and any(word in key for word in ("layers", "experts", "blocks"))
             if type(inner) is int and (abs(inner) > _MOST_SIZE or (counts and inner > _MOST_LAYERS)):
-                raise Refusal(f"config.json gives {key} as {inner}; no model has that")
+                raise UserError(f"config.json gives {key} as {inner}; no model has that")
             _check_sizes(inner, depth + 1)
     elif isinstance(value, list):
         for inner in value:
             _check_sizes(inner, depth + 1)
 
 
-def build_skeleton(config: Any) -> nn.Module:
+def build_meta_model(config: Any) -> nn.Module:
     """The model of a config: parameters on the meta device, buffers (rotary frequencies) real.
 
     The model gets a config of its own, since dropping layers changes what its config counts.
@@ -79,13 +79,13 @@ def build_skeleton(config: Any) -> nn.Module:
         with init_empty_weights(include_buffers=True):
             everything = classes[0](config) if classes else _by_type(config)
         if sum(buffer.nbytes for buffer in everything.buffers()) > _MOST_BUFFERS:
-            raise Refusal("this config asks for buffers larger than any model's")
+            raise UserError("this config asks for buffers larger than any model's")
         with init_empty_weights(include_buffers=False):
             model = classes[0](config) if classes else _by_type(config)
-    except Refusal:
+    except UserError:
         raise
     except Exception as error:
-        raise Refusal(f"transformers cannot build a model of this config: {first_line(error)}") from None
+        raise UserError(f"transformers cannot build a model of this config: {first_line(error)}") from None
     model.tie_weights()  # type: ignore[operator]
     return model.eval()
 
@@ -96,4 +96,4 @@ def _by_type(config: Any) -> nn.Module:
     for auto in (transformers.AutoModelForCausalLM, transformers.AutoModel):
         if type(config) in auto._model_mapping:
             return auto.from_config(config)
-    raise Refusal(f"config.json names no architecture, and model type {config.model_type!r} has no default one")
+    raise UserError(f"config.json names no architecture, and model type {config.model_type!r} has no default one")

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 _LATIN, _HAN = ("LATIN", "FULLWIDTH LATIN"), ("CJK", "KANGXI", "IDEOGRAPHIC")
 _LATIN_LANGUAGES = "cs da de en es et fi fr hr hu id it lt lv nl no pl pt ro sk sl sv tr vi"
@@ -63,7 +63,7 @@ def prefixes(languages: Iterable[str]) -> tuple[str, ...]:
     found: list[str] = []
     for language in languages:
         if language not in LANGUAGES:
-            raise Refusal(f"no script is known for language {language!r}; there are {', '.join(sorted(LANGUAGES))}")
+            raise UserError(f"no script is known for language {language!r}; there are {', '.join(sorted(LANGUAGES))}")
         found += LANGUAGES[language]
     return tuple(dict.fromkeys(found))
 

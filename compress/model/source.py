@@ -15,12 +15,12 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from compress.artifact.adapters import Adapter
-from compress.artifact.unquantized import encode_kept
-from compress.errors import Refusal, first_line
-from compress.model.aux_files import fixed_files
+from compress.artifact.unquantized import encode_unquantized
+from compress.errors import UserError, first_line
+from compress.model.aux_files import aux_files
 from compress.model.digests import remembered
-from compress.model.meta_model import build_skeleton, read_config
-from compress.model.structure import Anatomy, read_anatomy
+from compress.model.meta_model import build_meta_model, read_config
+from compress.model.structure import Structure, read_structure
 
 _DTYPES = ("F64", "F32", "BF16", "F16")
 
@@ -40,8 +40,8 @@ class Source:
         self.trims: dict[str, Any] = {}  # vocabularies by name, filled by compress.model.vocabulary
         self._heads = {shard: _read_head(shard) for shard in self.shards}
         stored = {name: shard for shard, head in self._heads.items() for name in head}
-        model = self.skeleton()
-        self.anatomy: Anatomy = read_anatomy(model)
+        model = self.meta_model()
+        self.structure: Structure = read_structure(model)
         self._where = _match(dict(model.named_parameters()), stored)
         self._check_shapes(dict(model.named_parameters()))
 
@@ -49,12 +49,12 @@ class Source:
     def open(cls, folder: str | Path) -> Source:
         folder = Path(folder)
         if not folder.is_dir():
-            raise Refusal(f"no model at {folder}; give the folder of a transformers checkpoint")
+            raise UserError(f"no model at {folder}; give the folder of a transformers checkpoint")
         return cls(folder)
 
-    def skeleton(self) -> nn.Module:
+    def meta_model(self) -> nn.Module:
         """The model without weights."""
-        return build_skeleton(self.config)
+        return build_meta_model(self.config)
 
     def tensor(self, name: str) -> Tensor:
         """One tensor, by its name in the model, at the checkpoint's dtype."""
@@ -62,7 +62,7 @@ class Source:
         try:
             return _read(shard, stored)
         except Exception as error:
-            raise Refusal(f"cannot read tensor {stored} of {shard}: {first_line(error)}") from None
+            raise UserError(f"cannot read tensor {stored} of {shard}: {first_line(error)}") from None
 
     def tensor_digest(self, name: str) -> str:
         """A hash of dtype, shape and content. Those of large shards are remembered between runs."""
@@ -86,7 +86,7 @@ class Source:
     @cached_property
     def fixed(self) -> dict[str, bytes]:
         """Config, tokenizer and processor: the files an artifact needs besides weights."""
-        return fixed_files(self.folder)
+        return aux_files(self.folder)
 
     @cached_property
     def original_bytes(self) -> int:
@@ -103,10 +103,10 @@ class Source:
         table = {"BF16": torch.bfloat16, "F16": torch.float16}
         return table.get(max(counts, key=lambda key: counts[key]), torch.float32)
 
-    def kept_blob(self, group: str) -> bytes:
+    def unquantized_blob(self, group: str) -> bytes:
         """The kept tensors of one layer (or of the rest, group ''), without loss."""
         if group not in self._kept:
-            self._kept[group] = encode_kept([self.tensor(name) for name in self.anatomy.groups[group]])
+            self._kept[group] = encode_unquantized([self.tensor(name) for name in self.structure.groups[group]])
         return self._kept[group]
 
     def _check_shapes(self, parameters: dict[str, Tensor]) -> None:
@@ -114,9 +114,9 @@ class Source:
             dtype, shape = self._heads[shard][stored]
             wanted = tuple(parameters[name].shape)
             if shape != wanted:
-                raise Refusal(f"tensor {stored} of {shard} has shape {shape}; config.json says {wanted}")
+                raise UserError(f"tensor {stored} of {shard} has shape {shape}; config.json says {wanted}")
             if dtype not in _DTYPES:
-                raise Refusal(f"tensor {stored} of {shard} is stored as {dtype}; give an uncompressed model")
+                raise UserError(f"tensor {stored} of {shard} is stored as {dtype}; give an uncompressed model")
 
 
 # Shards are opened anew for each tensor: a lasting memory map would keep every page once read, 16.8 GB in all.
@@ -132,7 +132,7 @@ def _read_head(shard: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
             views = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             return {name: (view.get_dtype(), tuple(view.get_shape())) for name, view in views.items()}
     except Exception as error:  # safetensors raises a class of its own for a damaged header
-        raise Refusal(f"{shard} is no safetensors file: {first_line(error)}") from None
+        raise UserError(f"{shard} is no safetensors file: {first_line(error)}") from None
 
 
 def _hash(shard: Path, name: str) -> str:
@@ -148,17 +148,17 @@ def _shards(folder: Path) -> list[Path]:
         try:
             files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         except (ValueError, KeyError, AttributeError, TypeError):
-            raise Refusal(f"{index} is not the index of a sharded checkpoint") from None
+            raise UserError(f"{index} is not the index of a sharded checkpoint") from None
         if any(not isinstance(name, str) or "/" in name or "\\" in name for name in files):
-            raise Refusal(f"{index} names a file outside its folder")
+            raise UserError(f"{index} names a file outside its folder")
         shards = [folder / name for name in files]
     else:
         shards = sorted(folder.glob("*.safetensors"))
     missing = [shard for shard in shards if not shard.is_file()]
     if missing:
-        raise Refusal(f"{missing[0]} is missing; download the model again")
+        raise UserError(f"{missing[0]} is missing; download the model again")
     if not shards:
-        raise Refusal(f"{folder} holds no .safetensors file; save the model with save_pretrained")
+        raise UserError(f"{folder} holds no .safetensors file; save the model with save_pretrained")
     return shards
 
 
@@ -169,7 +169,7 @@ def _match(parameters: dict[str, Tensor], stored: dict[str, Path]) -> dict[str, 
     for name in parameters:
         found = name if name in stored else loose.get(_bare(name))
         if found is None:
-            raise Refusal(f"the checkpoint holds no tensor {name}, which its config asks for")
+            raise UserError(f"the checkpoint holds no tensor {name}, which its config asks for")
         where[name] = (stored[found], found)
     return where
 

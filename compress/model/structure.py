@@ -14,7 +14,7 @@ from functools import cached_property
 
 from torch import Tensor, nn
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 KINDS = ("attention", "mlp", "embedding", "head", "projector", "conv")
 REST = ""  # the group of kept tensors that belong to no layer
@@ -61,7 +61,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class Structure:
     """Units and layers of one model, in the order in which an artifact holds them."""
 
     units: dict[str, Unit]
@@ -88,16 +88,16 @@ class Anatomy:
         try:
             return self.units[name]
         except KeyError:
-            raise Refusal(f"no unit {name!r} in this model; it has {_some(self.units)}") from None
+            raise UserError(f"no unit {name!r} in this model; it has {_some(self.units)}") from None
 
     def layer(self, name: str) -> Layer:
         try:
             return self.by_layer[name]
         except KeyError:
-            raise Refusal(f"no layer {name!r} in this model; it has {_some(self.by_layer)}") from None
+            raise UserError(f"no layer {name!r} in this model; it has {_some(self.by_layer)}") from None
 
 
-def read_anatomy(model: nn.Module) -> Anatomy:
+def read_structure(model: nn.Module) -> Structure:
     """Map a model, with weights or on the meta device."""
     parameters: dict[str, Tensor] = dict(model.named_parameters())  # tied tensors appear once, under their first name
     embedding, head = _ends(model)
@@ -106,7 +106,7 @@ def read_anatomy(model: nn.Module) -> Anatomy:
     encoded = {name for unit in units for name in unit.tensors}
     kept = tuple(name for name in parameters if name not in encoded)
     linears = sum(isinstance(module, nn.Linear) for module in model.modules())
-    return Anatomy(
+    return Structure(
         units={unit.name: unit for unit in units},
         layers=reader.layers(units, kept),
         stacks=tuple(Stack(name, path, len(block)) for name, path, block in reader.stacks),

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.codecs.lossless import zstd_decode, zstd_encode
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.aux_files import dump_json
 from compress.model.scripts import prefixes, wanted
 from compress.model.source import Source
@@ -78,17 +78,19 @@ def _make(source: Source, name: str, store: Store | None) -> Trim:
     else:
         match = _TOP.fullmatch(name)
         if match is None:
-            raise Refusal(
+            raise UserError(
                 f"unknown vocabulary {name!r}; there are full, scripts:en,zh and top:N:DIGEST (top:N with --texts)"
             )
         data = None if store is None else store.get(_key(source, name))
         if data is None:
-            raise Refusal(f"vocabulary {name} is not in the store; make it with `pack --texts`")
+            raise UserError(f"vocabulary {name} is not in the store; make it with `pack --texts`")
         ids = np.frombuffer(zstd_decode(data, 1 << 26), dtype="<i8").copy()
         if _digest(ids) != match[2]:
-            raise Refusal(f"vocabulary {name} in the store is damaged; make it again")
-    if source.anatomy.units["embedding"].kept or any(u.kept for u in source.anatomy.units.values() if u.kind == "head"):
-        raise Refusal("this model's head has a bias for each token, so its vocabulary cannot be trimmed")
+            raise UserError(f"vocabulary {name} in the store is damaged; make it again")
+    if source.structure.units["embedding"].kept or any(
+        u.kept for u in source.structure.units.values() if u.kind == "head"
+    ):
+        raise UserError("this model's head has a bias for each token, so its vocabulary cannot be trimmed")
     return Trim(name, ids, _files(source, tokens, ids))
 
 
@@ -98,7 +100,7 @@ def most_used(source: Source, texts: Iterable[str], count: int, store: Store) ->
     used = Counter(i for encoding in tokens.backend().encode_batch(list(texts)) for i in encoding.ids)
     ids = tokens.closed(set())
     if len(ids) > count:
-        raise Refusal(f"{count} tokens are too few: bytes and special tokens alone are {len(ids)}")
+        raise UserError(f"{count} tokens are too few: bytes and special tokens alone are {len(ids)}")
     chosen: set[int] = set(ids.tolist())
     for token, _ in sorted(used.items(), key=lambda item: (-item[1], item[0])):
         grown = chosen | tokens.ancestry(token)
@@ -114,18 +116,18 @@ class Tokens:
     """The tokenizer of a source, as far as trimming needs it."""
 
     def __init__(self, source: Source) -> None:
-        if "embedding" not in source.anatomy.units:
-            raise Refusal("this model has no token embedding, so its vocabulary cannot be trimmed")
+        if "embedding" not in source.structure.units:
+            raise UserError("this model has no token embedding, so its vocabulary cannot be trimmed")
         if "tokenizer.json" not in source.fixed:
-            raise Refusal(f"{source.folder} holds no tokenizer.json; save the fast tokenizer to trim the vocabulary")
+            raise UserError(f"{source.folder} holds no tokenizer.json; save the fast tokenizer to trim the vocabulary")
         self.table: dict[str, Any] = json.loads(source.fixed["tokenizer.json"])
         model = self.table.get("model", {})
         self.byte_level = '"ByteLevel"' in json.dumps([self.table.get("pre_tokenizer"), self.table.get("decoder")])
         if model.get("type") != "BPE" or not (self.byte_level or model.get("byte_fallback")):
-            raise Refusal("only a byte-level or byte-fallback BPE vocabulary can be trimmed; use vocabulary full")
+            raise UserError("only a byte-level or byte-fallback BPE vocabulary can be trimmed; use vocabulary full")
         self.vocabulary: dict[str, int] = model["vocab"]
         self.added = {entry["content"]: int(entry["id"]) for entry in self.table.get("added_tokens", [])}
-        self.rows = source.anatomy.vocabulary
+        self.rows = source.structure.vocabulary
         self.merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
         self._parents: dict[str, tuple[str, str]] = {}
         for left, right in self.merges:

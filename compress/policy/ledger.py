@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from compress.artifact.manifest import Manifest, Part, adapter_parts, kept_order, unit_order
+from compress.artifact.manifest import Manifest, Part, adapter_parts, unit_order, unquantized_order
 from compress.codecs import codec
 from compress.codecs.raw import FORMATS
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.aux_files import pack_files
 from compress.model.source import Source
-from compress.model.structure import Anatomy
+from compress.model.structure import Structure
 from compress.model.vocabulary import FULL, files_of
 from compress.policy.policy import Policy
 from compress.policy.store import Store, checksum
-from compress.policy.variant import Wanted, variant_key
+from compress.policy.variant import EncodeOptions, variant_key
 
 
 class Ledger:
@@ -28,16 +28,16 @@ class Ledger:
         self._source = source
         self._store = store
         self.calibration = calibration
-        self.anatomy: Anatomy = source.anatomy
+        self.structure: Structure = source.structure
         self._levels = tuple(dict.fromkeys(codec(level).level for level in levels))
         self._fitting = {
             unit.name: tuple(
-                level for level in self._levels if codec(level).unit_misfit(unit.shapes, unit.roles) is None
+                level for level in self._levels if codec(level).unit_unsupported(unit.shapes, unit.roles) is None
             )
-            for unit in self.anatomy.units.values()
+            for unit in self.structure.units.values()
         }
-        self._variants: dict[tuple[str, str, Wanted], Part] = {}
-        self._kept = {group: _part(source.kept_blob(group)) for group in self.anatomy.groups}
+        self._variants: dict[tuple[str, str, EncodeOptions], Part] = {}
+        self._kept = {group: _part(source.unquantized_blob(group)) for group in self.structure.groups}
         self._files: dict[str, Part] = {}
         self.refresh()
 
@@ -45,21 +45,21 @@ class Ledger:
         """Look again for variants that were not there."""
         for unit, levels in self._fitting.items():
             for level in levels:
-                self._find(unit, level, Wanted(calibration=self.calibration))
+                self._find(unit, level, EncodeOptions(calibration=self.calibration))
 
     def levels(self, unit: str) -> tuple[str, ...]:
         """The levels that fit a unit, in the order they were given."""
-        self.anatomy.unit(unit)
+        self.structure.unit(unit)
         return self._fitting[unit]
 
     def size(self, unit: str, level: str, vocabulary: str = FULL) -> int:
         """Bytes of a unit at a level."""
-        return self.part(unit, level, Wanted(vocabulary, self.calibration)).nbytes
+        return self.part(unit, level, EncodeOptions(vocabulary, self.calibration)).nbytes
 
     def kept(self, layer: str) -> int:
         """Bytes of the tensors that are kept as they are in a layer; '' for those outside of all layers."""
         if layer not in self._kept:
-            self.anatomy.layer(layer)
+            self.structure.layer(layer)
         return self._kept[layer].nbytes
 
     def fixed(self, vocabulary: str = FULL) -> int:
@@ -72,23 +72,23 @@ class Ledger:
         return len(manifest.to_bytes()) + manifest.weight_bytes + manifest.files.nbytes
 
     def manifest(self, policy: Policy) -> Manifest:
-        policy.check(self.anatomy, self._source.digest)
-        wanted = Wanted(policy.vocabulary, policy.calibration)
-        order = unit_order(self.anatomy, policy)
+        policy.check(self.structure, self._source.digest)
+        wanted = EncodeOptions(policy.vocabulary, policy.calibration)
+        order = unit_order(self.structure, policy)
         return Manifest(
             policy=policy,
             dtype=FORMATS[self._source.dtype],
             original_bytes=self._source.original_bytes,
-            kept=tuple(self._kept[group] for group in kept_order(self.anatomy, policy)),
+            kept=tuple(self._kept[group] for group in unquantized_order(self.structure, policy)),
             units=tuple(self.part(unit.name, policy.levels[unit.name], wanted) for unit in order),
             files=self.files(policy.vocabulary),
             adapters=adapter_parts(self._source.adapters, order),
         )
 
-    def part(self, unit: str, level: str, wanted: Wanted) -> Part:
+    def part(self, unit: str, level: str, wanted: EncodeOptions) -> Part:
         found = self._variants.get((unit, level, wanted)) or self._find(unit, level, wanted)
         if found is None:
-            raise Refusal(f"unit {unit} was not yet encoded at {level}; build it first")
+            raise UserError(f"unit {unit} was not yet encoded at {level}; build it first")
         return found
 
     def files(self, vocabulary: str) -> Part:
@@ -96,11 +96,11 @@ class Ledger:
             self._files[vocabulary] = _part(pack_files(files_of(self._source, vocabulary, self._store)))
         return self._files[vocabulary]
 
-    def _find(self, unit: str, level: str, wanted: Wanted) -> Part | None:
+    def _find(self, unit: str, level: str, wanted: EncodeOptions) -> Part | None:
         level = codec(level).level
         name = (unit, level, wanted)
         if name not in self._variants:
-            entry = self._store.entry(variant_key(self._source, self.anatomy.unit(unit), level, wanted, self._store))
+            entry = self._store.entry(variant_key(self._source, self.structure.unit(unit), level, wanted, self._store))
             if entry is None:
                 return None
             self._variants[name] = Part(*entry)

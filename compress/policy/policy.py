@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Any
 
 from compress.codecs import canonical, codec
-from compress.errors import Refusal
-from compress.model.structure import Anatomy, Unit
+from compress.errors import UserError
+from compress.model.structure import Structure, Unit
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,199}")
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
@@ -38,20 +38,20 @@ class Policy:
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not _DIGEST.fullmatch(self.model):
-            raise Refusal(f"a policy names its model by digest, not {self.model!r}")
+            raise UserError(f"a policy names its model by digest, not {self.model!r}")
         if not isinstance(self.levels, Mapping):
-            raise Refusal("the levels of a policy are a table unit -> level")
+            raise UserError("the levels of a policy are a table unit -> level")
         if isinstance(self.dropped, str) or not all(_is_name(name) for name in self.dropped):
-            raise Refusal(f"dropped layers are a list of names such as lm.3, not {self.dropped!r}")
+            raise UserError(f"dropped layers are a list of names such as lm.3, not {self.dropped!r}")
         if not isinstance(self.vocabulary, str) or not re.fullmatch(r"[a-z]+[a-z0-9:,+@._-]{0,99}", self.vocabulary):
-            raise Refusal(f"unknown vocabulary {self.vocabulary!r}; write full, scripts:en,zh or top:N:DIGEST")
+            raise UserError(f"unknown vocabulary {self.vocabulary!r}; write full, scripts:en,zh or top:N:DIGEST")
         if not isinstance(self.calibration, str) or (self.calibration and not _DIGEST.fullmatch(self.calibration)):
-            raise Refusal(f"a calibration is named by its digest, not {self.calibration!r}")
+            raise UserError(f"a calibration is named by its digest, not {self.calibration!r}")
         dropped = tuple(sorted(set(self.dropped), key=_natural))
         levels = {}
         for unit in sorted(self.levels, key=str):
             if not _is_name(unit) or not isinstance(self.levels[unit], str):
-                raise Refusal(f"a policy gives a level to each unit by name; {unit!r}: {self.levels[unit]!r} is none")
+                raise UserError(f"a policy gives a level to each unit by name; {unit!r}: {self.levels[unit]!r} is none")
             if not any(unit.startswith(layer + ".") for layer in dropped):
                 levels[unit] = canonical(self.levels[unit])
         object.__setattr__(self, "dropped", dropped)
@@ -87,23 +87,23 @@ class Policy:
     @classmethod
     def from_json(cls, text: str | bytes) -> Policy:
         if len(text) > MOST_BYTES:
-            raise Refusal(f"a policy of {len(text)} bytes is no policy")
+            raise UserError(f"a policy of {len(text)} bytes is no policy")
         try:
             raw = json.loads(text)
         except (ValueError, RecursionError):
-            raise Refusal("this is not a policy: it is not JSON") from None
+            raise UserError("this is not a policy: it is not JSON") from None
         return cls.from_dict(raw)
 
     @classmethod
     def from_dict(cls, raw: object) -> Policy:
         if not isinstance(raw, dict) or "model" not in raw or not isinstance(raw.get("levels"), dict):
-            raise Refusal("this is not a policy: it needs at least model and levels")
+            raise UserError("this is not a policy: it needs at least model and levels")
         unknown = [str(key) for key in raw if key not in _FIELDS]
         if unknown:
-            raise Refusal(f"a policy knows {', '.join(_FIELDS)}; not {unknown[0][:40]!r}")
+            raise UserError(f"a policy knows {', '.join(_FIELDS)}; not {unknown[0][:40]!r}")
         dropped = raw.get("dropped", [])
         if not isinstance(dropped, list):
-            raise Refusal(f"dropped layers are a list of names such as lm.3, not {dropped!r}")
+            raise UserError(f"dropped layers are a list of names such as lm.3, not {dropped!r}")
         return cls(
             model=raw["model"],
             levels=raw["levels"],
@@ -112,37 +112,37 @@ class Policy:
             calibration=raw.get("calibration", ""),
         )
 
-    def check(self, anatomy: Anatomy, model: str | None = None) -> None:
+    def check(self, structure: Structure, model: str | None = None) -> None:
         """Refuse a policy that is not for this model: by digest, by its units, by levels that do not fit."""
         if model is not None and model != self.model:
-            raise Refusal(f"this policy is for model {self.model}, not for {model}")
+            raise UserError(f"this policy is for model {self.model}, not for {model}")
         for name in self.dropped:
-            anatomy.layer(name)
-        for stack in anatomy.stacks:
+            structure.layer(name)
+        for stack in structure.stacks:
             if sum(name.rpartition(".")[0] == stack.name for name in self.dropped) >= stack.length:
-                raise Refusal(f"this policy drops all {stack.length} layers of {stack.name}; keep at least one")
+                raise UserError(f"this policy drops all {stack.length} layers of {stack.name}; keep at least one")
         for name, level in self.levels.items():
-            unit = anatomy.unit(name)
-            reason = codec(level).unit_misfit(unit.shapes, unit.roles)
+            unit = structure.unit(name)
+            reason = codec(level).unit_unsupported(unit.shapes, unit.roles)
             if reason:
-                raise Refusal(f"level {level} does not fit unit {name}: {reason}")
-        missing = [u.name for u in self.kept_units(anatomy) if u.name not in self.levels]
+                raise UserError(f"level {level} does not fit unit {name}: {reason}")
+        missing = [u.name for u in self.kept_units(structure) if u.name not in self.levels]
         if missing:
-            raise Refusal(f"this policy gives no level to unit {missing[0]} ({len(missing)} missing in all)")
+            raise UserError(f"this policy gives no level to unit {missing[0]} ({len(missing)} missing in all)")
 
-    def kept_units(self, anatomy: Anatomy) -> list[Unit]:
+    def kept_units(self, structure: Structure) -> list[Unit]:
         """The units that stay, in the order of an artifact."""
-        return [unit for unit in anatomy.units.values() if unit.layer not in self.dropped]
+        return [unit for unit in structure.units.values() if unit.layer not in self.dropped]
 
 
 def read_policy(path: Path) -> Policy:
     """A policy from a JSON file."""
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise Refusal(f"{path} is larger than any policy")
+            raise UserError(f"{path} is larger than any policy")
         return Policy.from_json(path.read_bytes())
     except OSError as error:
-        raise Refusal(f"cannot read policy {path}: {error.strerror or error}") from None
+        raise UserError(f"cannot read policy {path}: {error.strerror or error}") from None
 
 
 def _is_name(name: object) -> bool:

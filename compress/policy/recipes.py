@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable
 
 from compress.codecs import codec
-from compress.errors import Refusal
-from compress.model.structure import Anatomy, Unit
+from compress.errors import UserError
+from compress.model.structure import Structure, Unit
 from compress.policy.policy import Policy
 
 HALF = "raw:fp16"
@@ -37,45 +37,45 @@ def names() -> tuple[str, ...]:
     )
 
 
-def recipe(name: str, anatomy: Anatomy, model: str, calibration: str = "") -> Policy:
+def recipe(name: str, structure: Structure, model: str, calibration: str = "") -> Policy:
     """The policy of a recipe for one model (`model` is its digest, `calibration` that of its statistics)."""
-    level_of, dropped = _parse(name, anatomy)
-    levels = {u.name: level_of(u) for u in anatomy.units.values() if u.layer not in dropped}
+    level_of, dropped = _parse(name, structure)
+    levels = {u.name: level_of(u) for u in structure.units.values() if u.layer not in dropped}
     return Policy(model=model, levels=levels, dropped=dropped, calibration=calibration)
 
 
-def _parse(name: str, anatomy: Anatomy) -> tuple[LevelOf, tuple[str, ...]]:
+def _parse(name: str, structure: Structure) -> tuple[LevelOf, tuple[str, ...]]:
     if name in _PLAIN:
         return _PLAIN[name], ()
     if name == "diet":
-        return _diet(anatomy), ()
+        return _diet(structure), ()
     if name.startswith("uniform:"):
         level = codec(name.removeprefix("uniform:")).level
-        if all(codec(level).unit_misfit(u.shapes, u.roles) for u in anatomy.units.values()):
-            first = next(iter(anatomy.units.values()))
-            reason = codec(level).unit_misfit(first.shapes, first.roles)
-            raise Refusal(f"level {level} fits no unit of this model; {first.name}: {reason}")
+        if all(codec(level).unit_unsupported(u.shapes, u.roles) for u in structure.units.values()):
+            first = next(iter(structure.units.values()))
+            reason = codec(level).unit_unsupported(first.shapes, first.roles)
+            raise UserError(f"level {level} fits no unit of this model; {first.name}: {reason}")
         return lambda unit: _or_half(unit, level), ()
     if name.startswith("drop:"):
-        return lambda _: HALF, _layers(name.removeprefix("drop:"), anatomy)
+        return lambda _: HALF, _layers(name.removeprefix("drop:"), structure)
     if name in ("moslem-de", "moslem-zh"):
         dropped = tuple(f"lm.{i}" for i in MOSLEM[name[-2:]])
-        if any(layer not in anatomy.by_layer for layer in dropped):
-            raise Refusal(f"recipe {name} drops layers up to lm.29 of a model of 32; this one has no such layers")
+        if any(layer not in structure.by_layer for layer in dropped):
+            raise UserError(f"recipe {name} drops layers up to lm.29 of a model of 32; this one has no such layers")
         return lambda unit: "nf4" if _linear(unit) and unit.kind != "head" else HALF, dropped
-    raise Refusal(f"unknown recipe {name!r}; there are {', '.join(names())}")
+    raise UserError(f"unknown recipe {name!r}; there are {', '.join(names())}")
 
 
-def _diet(anatomy: Anatomy) -> LevelOf:
+def _diet(structure: Structure) -> LevelOf:
     """Diet-KIT 2026: 4 bits, 3 for the MLPs that mind least (the middle half), 2 for the embedding, 6 for the head.
 
     Their sizes, 3.98 GB in all, are met with rates of our own grid in place of HQQ.
     """
     middle = {
         layer.name
-        for layer in anatomy.layers
+        for layer in structure.layers
         if layer.stack == "lm"
-        for length in [next(s.length for s in anatomy.stacks if s.name == "lm")]
+        for length in [next(s.length for s in structure.stacks if s.name == "lm")]
         if length / 4 <= layer.index < 3 * length / 4
     }
 
@@ -89,7 +89,7 @@ def _diet(anatomy: Anatomy) -> LevelOf:
 
 def _or_half(unit: Unit, level: str) -> str:
     """A level where it fits, half precision where it does not."""
-    return HALF if codec(level).unit_misfit(unit.shapes, unit.roles) else level
+    return HALF if codec(level).unit_unsupported(unit.shapes, unit.roles) else level
 
 
 def _selected(unit: Unit) -> bool:
@@ -101,17 +101,17 @@ def _linear(unit: Unit) -> bool:
     return unit.kind in {"attention", "mlp", "head", "projector"}
 
 
-def _layers(text: str, anatomy: Anatomy) -> tuple[str, ...]:
+def _layers(text: str, structure: Structure) -> tuple[str, ...]:
     """`3,5,7-9` counts LM layers; `audio.3` names one."""
     found = []
     for part in filter(None, text.split(",")):
         match = re.fullmatch(r"(?:([a-z]\w*)\.)?(\d{1,4})(?:-(\d{1,4}))?", part.strip())
         if match is None:
-            raise Refusal(f"cannot read {part!r} as layers to drop; write drop:3,5,7-9 or drop:audio.3,lm.5")
+            raise UserError(f"cannot read {part!r} as layers to drop; write drop:3,5,7-9 or drop:audio.3,lm.5")
         first, last = int(match[2]), int(match[3] or match[2])
-        found += [anatomy.layer(f"{match[1] or 'lm'}.{i}").name for i in range(first, last + 1)]
+        found += [structure.layer(f"{match[1] or 'lm'}.{i}").name for i in range(first, last + 1)]
     if not found:
-        raise Refusal("recipe drop: names no layer; write drop:3,5,7-9 or drop:audio.3,lm.5")
+        raise UserError("recipe drop: names no layer; write drop:3,5,7-9 or drop:audio.3,lm.5")
     return tuple(found)
 
 

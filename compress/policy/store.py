@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 _MAGIC = b"CVAR0001"
 SUM_BYTES = 8
@@ -62,12 +62,12 @@ class Store:
         try:
             self._files.write(_path(key), [_MAGIC, checksum(payload), payload])
         except OSError as error:
-            raise Refusal(f"cannot write to the store {self.root}: {error.strerror or error}") from None
+            raise UserError(f"cannot write to the store {self.root}: {error.strerror or error}") from None
 
 
 def _path(key: str) -> str:
     if not _KEY.fullmatch(key):
-        raise Refusal(f"{key[:60]!r} is not the key of a variant")
+        raise UserError(f"{key[:60]!r} is not the key of a variant")
     return f"{key[:2]}/{key[2:]}"
 
 
@@ -109,7 +109,7 @@ class _Remote:
         try:
             self.files, self.root = fsspec.core.url_to_fs(root)
         except (ValueError, ImportError) as error:
-            raise Refusal(f"cannot open the store {root}: {error}") from None
+            raise UserError(f"cannot open the store {root}: {error}") from None
 
     def size(self, path: str) -> int | None:
         try:

@@ -13,7 +13,7 @@ from compress.calibration.hessians import statistics
 from compress.codecs import Codec, codec
 from compress.codecs.encoded import refuse_empty, refuse_values
 from compress.codecs.statistics import Statistics
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.source import Source
 from compress.model.structure import Unit
 from compress.model.vocabulary import FULL, Trim, trim
@@ -34,7 +34,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EncodeOptions:
     """The settings besides the level that a variant depends on."""
 
     vocabulary: str = FULL
@@ -46,7 +46,9 @@ def trimmed(source: Source, unit: Unit, vocabulary: str, store: Store | None) ->
     return trim(source, vocabulary, store) if unit.kind in {"embedding", "head"} else None
 
 
-def variant_key(source: Source, unit: Unit, level: str, wanted: Wanted = Wanted(), store: Store | None = None) -> str:
+def variant_key(
+    source: Source, unit: Unit, level: str, wanted: EncodeOptions = EncodeOptions(), store: Store | None = None
+) -> str:
     """The content address: the tensors, the level, and whatever else decides the bytes."""
     chosen = codec(level)
     rows = trimmed(source, unit, wanted.vocabulary, store)
@@ -60,9 +62,11 @@ def variant_key(source: Source, unit: Unit, level: str, wanted: Wanted = Wanted(
     return hashlib.blake2b(json.dumps(facts).encode(), digest_size=20).hexdigest()
 
 
-def build(source: Source, unit_name: str, level: str, store: Store, *, wanted: Wanted = Wanted()) -> Variant:
+def build(
+    source: Source, unit_name: str, level: str, store: Store, *, wanted: EncodeOptions = EncodeOptions()
+) -> Variant:
     """Encode one unit at one level, unless the store holds it already and undamaged."""
-    unit = source.anatomy.unit(unit_name)
+    unit = source.structure.unit(unit_name)
     level = codec(level).level
     key = variant_key(source, unit, level, wanted, store)
     payload = store.get(key)
@@ -72,7 +76,9 @@ def build(source: Source, unit_name: str, level: str, store: Store, *, wanted: W
     return Variant(unit_name, level, key, len(payload), checksum(payload))
 
 
-def encode_unit(source: Source, unit: Unit, level: str, store: Store | None, wanted: Wanted = Wanted()) -> bytes:
+def encode_unit(
+    source: Source, unit: Unit, level: str, store: Store | None, wanted: EncodeOptions = EncodeOptions()
+) -> bytes:
     """The bytes of a variant. The store is asked for calibration statistics, where any are wanted."""
     if unit.name in source.replaced:
         return bytes(source.replaced[unit.name].at(unit.name, codec(level).level, wanted.vocabulary))
@@ -86,7 +92,7 @@ def encode_unit(source: Source, unit: Unit, level: str, store: Store | None, wan
     known: list[Statistics | None] = [None] * len(weights)
     if wanted.calibration and chosen.uses_hessian:
         if store is None:
-            raise Refusal(f"this policy needs calibration {wanted.calibration}; name the store that holds it")
+            raise UserError(f"this policy needs calibration {wanted.calibration}; name the store that holds it")
         known = statistics(store.root, wanted.calibration, unit)
     if rows is not None:
         known = [None if k is None else _of_rows(k, torch.from_numpy(rows.ids)) for k in known]
@@ -107,7 +113,7 @@ def decode_unit(payload: bytes, unit: Unit, level: str, dtype: torch.dtype) -> l
 def fitting(unit: Unit, level: str) -> Codec:
     """The codec of a level, if it fits the unit."""
     chosen = codec(level)
-    reason = chosen.unit_misfit(unit.shapes, unit.roles)
+    reason = chosen.unit_unsupported(unit.shapes, unit.roles)
     if reason:
-        raise Refusal(f"level {level} does not fit unit {unit.name}: {reason}")
+        raise UserError(f"level {level} does not fit unit {unit.name}: {reason}")
     return chosen

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.recovery.losses import EXTRA, IGNORE, TOP_LOG_PROBS, TOP_TOKENS, first_completion
 
 TOP = 32
@@ -34,10 +34,10 @@ def pieces(batch: Batch, most: int | None) -> list[Batch]:
 def check(batches: Any, what: str) -> None:
     """Refuse batches that teach nothing."""
     if not len(batches):
-        raise Refusal(f"there is no {what} data: give at least one batch")
+        raise UserError(f"there is no {what} data: give at least one batch")
     for batch in (batches[0],):
         if "labels" not in batch or not bool((batch["labels"][:, 1:] != IGNORE).any()):
-            raise Refusal(f"the {what} data has no completions to learn: every label is masked")
+            raise UserError(f"the {what} data has no completions to learn: every label is masked")
 
 
 def placed(batch: Batch, model: Any) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compress.errors import Refusal, first_line
+from compress.errors import UserError, first_line
 
 STATE, TRAINED, OPTIMISER, BEST = "state.json", "trained.safetensors", "optimiser.safetensors", "best.safetensors"
 
@@ -46,7 +46,7 @@ def save(
             shutil.rmtree(final)
         os.rename(partial, final)
     except OSError as error:
-        raise Refusal(f"cannot write the checkpoint {final}: {error.strerror or error}") from None
+        raise UserError(f"cannot write the checkpoint {final}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     for other in list_of(folder):
@@ -72,7 +72,7 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Ten
         optimiser = load_file(str(latest / OPTIMISER)) if (latest / OPTIMISER).exists() else {}
         best = load_file(str(latest / BEST)) if (latest / BEST).exists() else None
     except Exception as error:  # safetensors raises a class of its own
-        raise Refusal(f"damaged checkpoint {latest} ({first_line(error)}): remove it to begin anew") from None
+        raise UserError(f"damaged checkpoint {latest} ({first_line(error)}): remove it to begin anew") from None
     return state, trained, optimiser, best
 
 

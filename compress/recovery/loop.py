@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.recovery import checkpoints
 from compress.recovery.batches import Batch, check, logits_of, on_policy, output_of, pieces, placed, rows_of
 from compress.recovery.losses import tokens_in, total
@@ -56,11 +56,11 @@ class Training:
     ) -> None:
         check(batches, "training")
         if not parameters:
-            raise Refusal("nothing in this model is to be trained")
+            raise UserError("nothing in this model is to be trained")
         if settings.on_policy > 0 and (teacher is None or settings.distillation == 0):
-            raise Refusal("training on the student's own completions needs a teacher and distillation above 0")
+            raise UserError("training on the student's own completions needs a teacher and distillation above 0")
         if settings.hidden > 0 and match is None:
-            raise Refusal("training on hidden states needs a teacher whose states they are to be like")
+            raise UserError("training on hidden states needs a teacher whose states they are to be like")
         self.model, self.parameters, self.batches = model, dict(parameters), batches
         self.settings, self.held_out, self.folder, self.teacher = settings, held_out, folder, teacher
         self.say, self.match = say or (lambda _: None), match if settings.hidden > 0 else None
@@ -85,7 +85,7 @@ class Training:
         last = self.steps if stop_at is None else min(stop_at, self.steps)
         stopped = ""
         if self._step == 0 and not self.curve and (reason := self._mark(None)):
-            raise Refusal(f"training cannot begin: {reason}")
+            raise UserError(f"training cannot begin: {reason}")
         while self._step < last:
             loss, reason = self._take_step()
             if reason:
@@ -204,7 +204,7 @@ class Training:
             return
         state, trained, moments, best = found
         if state.get("fingerprint") != self.fingerprint:
-            raise Refusal(
+            raise UserError(
                 f"{self.folder} holds the training of other settings, data or another model: give another folder"
                 " or remove it"
             )
@@ -250,5 +250,5 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 def halved(rows: int) -> int:
     if rows <= 1:
-        raise Refusal("out of memory with a single segment at once: a device with more memory is needed")
+        raise UserError("out of memory with a single segment at once: a device with more memory is needed")
     return rows // 2

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 _INNER = "base_model.model."
 
@@ -28,7 +28,7 @@ class Shape:
 
     def __post_init__(self) -> None:
         if not 1 <= self.rank <= 1024:
-            raise Refusal(f"adapters of rank {self.rank}: give 1 to 1024")
+            raise UserError(f"adapters of rank {self.rank}: give 1 to 1024")
 
 
 def all_linear(model: Any) -> list[str]:
@@ -66,7 +66,7 @@ def add_adapters(
     from peft import LoraConfig, get_peft_model
 
     if not modules:
-        raise Refusal("this model has no linear modules for adapters")
+        raise UserError("this model has no linear modules for adapters")
     config = LoraConfig(
         r=shape.rank,
         lora_alpha=shape.alpha,

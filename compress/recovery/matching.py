@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.recovery.batches import output_of, placed
 
 LEAST = 1e-6  # of a squared norm that is divided by
@@ -31,7 +31,7 @@ class Match:
         """For a student that is the teacher's like without some of its layers. What leaves the last is the head's."""
         left = sorted(set(range(layers)) - set(dropped))
         if not left:
-            raise Refusal("a model without layers has no hidden states to match")
+            raise UserError("a model without layers has no hidden states to match")
         inner = tuple((place, layer + 1) for place, layer in enumerate(left[:-1], 1))
         return cls(teacher, ((0, 0), *inner, (len(left), layers)))
 
@@ -44,7 +44,7 @@ class Match:
         for mine, its in self.pairs:
             student, teacher = states[mine][counts].float(), wanted[its].to(states[mine].device)[counts].float()
             if student.shape != teacher.shape:
-                raise Refusal("the teacher's hidden states are of another size: train with hidden=0")
+                raise UserError("the teacher's hidden states are of another size: train with hidden=0")
             found = found + ((student - teacher).square().sum(-1) / teacher.square().sum(-1).clamp(min=LEAST)).sum()
         return found / len(self.pairs)
 

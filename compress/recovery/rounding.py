@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from compress.codecs.grid.integers import Lattice
+from compress.codecs.grid.integers import QuantizedIntegers
 
 GAIN = 20.0  # cells that a trained value of 1 moves: at a learning rate of 1e-3 a fiftieth of a cell an update
 
@@ -21,7 +21,7 @@ GAIN = 20.0  # cells that a trained value of 1 moves: at a learning rate of 1e-3
 class Rounded(nn.Module):
     """step · centroid(round(integers + GAIN · moved))."""
 
-    def __init__(self, lattice: Lattice, like: Tensor) -> None:
+    def __init__(self, lattice: QuantizedIntegers, like: Tensor) -> None:
         super().__init__()
         self.moved = nn.Parameter(torch.zeros(lattice.integers.shape, device=like.device))
         self.begin, self.steps = lattice.integers.to(like.device), lattice.steps.to(like.device)
@@ -45,7 +45,7 @@ def settled(begin: Tensor, shift: Tensor, outward: float = 0.5) -> Tensor:
     return torch.where(near.abs() > begin.abs(), later, near)
 
 
-def add_rounding(model: Any, found: Mapping[str, Lattice]) -> dict[str, nn.Parameter]:
+def add_rounding(model: Any, found: Mapping[str, QuantizedIntegers]) -> dict[str, nn.Parameter]:
     """The named weights as rounded ones; returns what trains by the weight's name."""
     out = {}
     for name, lattice in found.items():

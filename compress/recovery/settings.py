@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Settings:
         for name, least, most in _RANGES:
             value = getattr(self, name)
             if not least <= value <= most:
-                raise Refusal(f"training with {name} {value}: give {least:g} to {most:g}")
+                raise UserError(f"training with {name} {value}: give {least:g} to {most:g}")
         if self.cross_entropy == self.distillation == 0:
-            raise Refusal("training with neither cross-entropy nor distillation trains nothing")
+            raise UserError("training with neither cross-entropy nor distillation trains nothing")
 
     def steps(self, batches: int) -> int:
         return max(1, math.ceil(batches * self.epochs / self.accumulate))
@@ -57,14 +57,14 @@ class Settings:
         typed = {}
         for name, value in changes.items():
             if name not in known:
-                raise Refusal(f"unknown training setting {name!r}; there are {', '.join(known)}")
+                raise UserError(f"unknown training setting {name!r}; there are {', '.join(known)}")
             try:
                 typed[name] = json.loads(value) if isinstance(value, str) else value
                 if known[name] == "int" and int(typed[name]) != typed[name]:
                     raise ValueError
                 typed[name] = {"int": int, "float": float, "bool": bool}[str(known[name])](typed[name])
             except (ValueError, TypeError):
-                raise Refusal(f"training setting {name}={value}: not a value of its kind") from None
+                raise UserError(f"training setting {name}={value}: not a value of its kind") from None
         return replace(self, **typed)
 
 

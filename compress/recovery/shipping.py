@@ -17,21 +17,21 @@ from compress.codecs import codec
 from compress.codecs.grid.scales import can_rescale, rescaled
 from compress.codecs.nf4 import BLOCK
 from compress.codecs.statistics import Statistics
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.source import Source
-from compress.model.structure import Anatomy, Unit
+from compress.model.structure import Structure, Unit
 from compress.policy.policy import Policy
 from compress.policy.store import Store
-from compress.policy.variant import Wanted, build, variant_key
+from compress.policy.variant import EncodeOptions, build, variant_key
 
 
-def names_now(anatomy: Anatomy, dropped: tuple[str, ...]) -> dict[str, str]:
+def names_now(structure: Structure, dropped: tuple[str, ...]) -> dict[str, str]:
     """Name in the whole model -> name in the model without the dropped layers, of every parameter that stays."""
-    tensors = (*anatomy.kept, *(t for unit in anatomy.units.values() for t in unit.tensors))
+    tensors = (*structure.kept, *(t for unit in structure.units.values() for t in unit.tensors))
     found = {}
     for name in tensors:
         now: str | None = name
-        for stack in anatomy.stacks:
+        for stack in structure.stacks:
             if name.startswith(stack.path + "."):
                 index, _, rest = name[len(stack.path) + 1 :].partition(".")
                 gone = sum(f"{stack.name}.{i}" in dropped for i in range(int(index)))
@@ -44,9 +44,9 @@ def names_now(anatomy: Anatomy, dropped: tuple[str, ...]) -> dict[str, str]:
 
 def trainable_kept(source: Source, policy: Policy) -> list[str]:
     """Norms and biases, by their names in the whole model: kept tensors of one dimension."""
-    parameters = dict(source.skeleton().named_parameters())
-    here = names_now(source.anatomy, policy.dropped)
-    return [name for name in source.anatomy.kept if name in here and parameters[name].dim() == 1]
+    parameters = dict(source.meta_model().named_parameters())
+    here = names_now(source.structure, policy.dropped)
+    return [name for name in source.structure.kept if name in here and parameters[name].dim() == 1]
 
 
 def kept_of(source: Source, model: Any, names: Mapping[str, str]) -> dict[str, Tensor]:
@@ -60,7 +60,7 @@ def kept_of(source: Source, model: Any, names: Mapping[str, str]) -> dict[str, T
 def scaled_units(source: Source, policy: Policy, store: Store, factors: Mapping[str, float]) -> dict[str, bytes]:
     """Payloads of the units whose matrices got factors (by tensor name; none is 1)."""
     found = {}
-    for unit in policy.kept_units(source.anatomy):
+    for unit in policy.kept_units(source.structure):
         mine = [factors.get(name, 1.0) for name in unit.tensors]
         if any(name in factors for name in unit.tensors):
             found[unit.name] = rescaled(payload_of(source, policy, unit, store), policy.levels[unit.name], mine)
@@ -69,12 +69,12 @@ def scaled_units(source: Source, policy: Policy, store: Store, factors: Mapping[
 
 def scalable(source: Source, policy: Policy) -> list[str]:
     """Tensors whose level keeps a scale that can be replaced."""
-    units = [u for u in policy.kept_units(source.anatomy) if can_rescale(policy.levels[u.name]) and u.layer]
+    units = [u for u in policy.kept_units(source.structure) if can_rescale(policy.levels[u.name]) and u.layer]
     return [name for unit in units for name in unit.tensors]
 
 
 def payload_of(source: Source, policy: Policy, unit: Unit, store: Store) -> bytes:
-    wanted = Wanted(policy.vocabulary, policy.calibration)
+    wanted = EncodeOptions(policy.vocabulary, policy.calibration)
     build(source, unit.name, policy.levels[unit.name], store, wanted=wanted)
     return store.get(variant_key(source, unit, policy.levels[unit.name], wanted, store)) or b""
 
@@ -85,11 +85,11 @@ def nf4_originals(source: Source, policy: Policy) -> dict[str, Tensor]:
     Only rows of whole blocks: bitsandbytes 0.50 gives other values back on a CPU where a block goes from one row into
     the next. Such matrices stay as they are decoded, which are the values NF4 means.
     """
-    here = names_now(source.anatomy, policy.dropped)
-    linear = {n for n, v in source.skeleton().named_modules() if isinstance(v, nn.Linear)}
+    here = names_now(source.structure, policy.dropped)
+    linear = {n for n, v in source.meta_model().named_modules() if isinstance(v, nn.Linear)}
     return {
         here[name].removesuffix(".weight"): source.tensor(name)
-        for unit in policy.kept_units(source.anatomy)
+        for unit in policy.kept_units(source.structure)
         if policy.levels[unit.name] == "nf4" and unit.name not in source.replaced
         for name in unit.tensors
         if name.removesuffix(".weight") in linear and source.tensor(name).shape[1] % BLOCK == 0
@@ -97,7 +97,7 @@ def nf4_originals(source: Source, policy: Policy) -> dict[str, Tensor]:
 
 
 def adapters_of(
-    anatomy: Anatomy,
+    structure: Structure,
     policy: Policy,
     widths: Mapping[str, tuple[int, ...]],
     products: Mapping[str, tuple[Tensor, Tensor]],
@@ -107,16 +107,16 @@ def adapters_of(
 
     `widths` are the shapes of the linear modules' weights: a pruned FFN is narrower than its unit.
     """
-    here = names_now(anatomy, policy.dropped)
+    here = names_now(structure, policy.dropped)
     found = {}
-    for unit in policy.kept_units(anatomy):
+    for unit in policy.kept_units(structure):
         modules = [here[name].removesuffix(".weight") for name in unit.tensors]
         mine = [products.get(module) for module in modules]
         ranks = {len(pair[0]) for pair in mine if pair is not None}
         if not ranks:
             continue
         if len(ranks) > 1:
-            raise Refusal(f"adapters of several ranks in unit {unit.name}: give them one")
+            raise UserError(f"adapters of several ranks in unit {unit.name}: give them one")
         rank, shapes, thin = ranks.pop(), [], []
         for module, pair in zip(modules, mine, strict=True):
             shape = widths[module]
@@ -131,15 +131,15 @@ def adapters_of(
 
 def encoded_again(source: Source, policy: Policy, model: Any, store: Store | None) -> dict[str, bytes]:
     """Every unit of a fully trained model at the policy's levels, with the calibration the policy names."""
-    here = names_now(source.anatomy, policy.dropped)
+    here = names_now(source.structure, policy.dropped)
     found = {}
-    for unit in policy.kept_units(source.anatomy):
+    for unit in policy.kept_units(source.structure):
         level = policy.levels[unit.name]
         weights = [model.get_parameter(here[name]).detach().cpu() for name in unit.tensors]
         if policy.vocabulary == "full" and any(
             tuple(w.shape) != shape for w, shape in zip(weights, unit.shapes, strict=True)
         ):
-            raise Refusal(f"unit {unit.name} is pruned ({level}) and cannot be encoded again: train adapters instead")
+            raise UserError(f"unit {unit.name} is pruned ({level}) and cannot be encoded again: train adapters instead")
         weights = [
             weight.to(source.dtype) if level.startswith(("nf4", "raw")) else weight.float() for weight in weights
         ]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.dataset import ACL6060, OTHER, DataSet, Segment, check_counts
 from evaluate.data.languages import split_pair
 from evaluate.data.lines import read_lines
@@ -32,11 +32,11 @@ def read(root: Path, wanted: Sequence[str], split: str, lang: str) -> DataSet:
     """One split with the segmentation (gold, shas) and the form of texts (txt, xml) that are wanted."""
     unknown = [word for word in wanted if word not in (GOLD, SHAS, TXT, XML)]
     if unknown:
-        raise Refusal(f"acl6060:{root},{unknown[0]}: after the folder write gold or shas, txt or xml")
+        raise UserError(f"acl6060:{root},{unknown[0]}: after the folder write gold or shas, txt or xml")
     folder = _folder(root, split)
     source, target = split_pair(lang)
     if source != "en":
-        raise Refusal(f"ACL 60/60 is English speech: {lang} cannot be made of it")
+        raise UserError(f"ACL 60/60 is English speech: {lang} cannot be made of it")
     form = XML if XML in wanted else TXT
     if not wanted_txt(wanted) and not (folder / "text" / TXT).is_dir() and (folder / "text" / XML).is_dir():
         form = XML
@@ -72,7 +72,7 @@ def check_split(data: DataSet) -> None:
     """Refuses talks of the other split, whatever file they come in: eval would be searched on as dev."""
     for segment in data.segments:
         if SPLIT_OF.get(segment.talk, data.split) not in (data.split, "train"):
-            raise Refusal(
+            raise UserError(
                 f"data {data.name}: talk {segment.talk} is of ACL 60/60 {SPLIT_OF[segment.talk]}, not of {data.split}"
             )
 
@@ -87,7 +87,7 @@ def _folder(root: Path, split: str) -> Path:
     for base in (root, root / "acl_6060", root / "2" / "acl_6060"):
         if (base / split).is_dir():
             return base / split
-    raise Refusal(
+    raise UserError(
         f"{root} holds no ACL 60/60 '{split}' (looked for {root / '2' / 'acl_6060' / split}):"
         " give the folder the zip was unpacked to"
     )
@@ -99,10 +99,10 @@ def _wavs(folder: Path) -> list[Path]:
         if match := WAV.fullmatch(path.name):
             numbered[int(match.group(1))] = path
     if not numbered:
-        raise Refusal(f"{folder} holds no sent_N.wav: unpack the zip again")
+        raise UserError(f"{folder} holds no sent_N.wav: unpack the zip again")
     absent = [n for n in range(1, max(numbered) + 1) if n not in numbered]
     if absent:
-        raise Refusal(f"{folder / f'sent_{absent[0]}.wav'} is missing ({len(absent)} of {max(numbered)} numbers)")
+        raise UserError(f"{folder / f'sent_{absent[0]}.wav'} is missing ({len(absent)} of {max(numbered)} numbers)")
     return [numbered[n] for n in sorted(numbered)]
 
 
@@ -123,10 +123,10 @@ def read_xml(path: Path) -> list[tuple[str, str]]:
     docs = DOC.findall("\n".join(read_lines(path)))
     found = list(chain.from_iterable(((talk, _text(seg)) for seg in SEG.findall(body)) for talk, body in docs))
     if not found:
-        raise Refusal(f"{path} holds no <doc docid=…> with <seg>: is it a reference XML of ACL 60/60?")
+        raise UserError(f"{path} holds no <doc docid=…> with <seg>: is it a reference XML of ACL 60/60?")
     if any(not text for _, text in found):
         number = next(n for n, (_, text) in enumerate(found, start=1) if not text)
-        raise Refusal(f"{path}: segment {number} is empty")
+        raise UserError(f"{path}: segment {number} is empty")
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 SLACK = 0.25  # seconds a stretch may end after its file: rounding in the lists of segments
 
@@ -22,20 +22,20 @@ def read_audio(path: Path, rate: int = 16_000, offset: float = 0.0, duration: fl
             start = round(offset * found)
             frames = -1 if duration is None else round(duration * found)
             if start + max(frames, 0) > length + SLACK * found:
-                raise Refusal(
+                raise UserError(
                     f"audio {path} lasts {length / found:.2f} s; a segment of {duration or 0:.2f} s at"
                     f" {offset:.2f} s lies outside it: are segments and sound of one release?"
                 )
             file.seek(min(start, length))
             sound = file.read(frames, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise Refusal(f"cannot read audio {path}: {error}") from None
+        raise UserError(f"cannot read audio {path}: {error}") from None
     mono = sound.mean(axis=1)
     if not mono.size:
         where = "" if duration is None else f" at {offset:.2f} s"
-        raise Refusal(f"audio {path} is empty{where}")
+        raise UserError(f"audio {path} is empty{where}")
     if not np.isfinite(mono).all():
-        raise Refusal(f"audio {path} holds samples that are no numbers")
+        raise UserError(f"audio {path} holds samples that are no numbers")
     if found != rate:
         from scipy.signal import resample_poly
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.dataset import ACL6060, EMBEDDED, DataSet, Segment
 
 CONSTRAINED, UNCONSTRAINED = "constrained", "unconstrained"
@@ -21,15 +21,15 @@ def check_condition(condition: str, data: DataSet, purpose: str) -> str:
     The embedded set passes, but what comes of it is of no condition: its label says so.
     """
     if condition not in CONDITIONS:
-        raise Refusal(f"unknown condition '{condition}': known are {', '.join(CONDITIONS)}")
+        raise UserError(f"unknown condition '{condition}': known are {', '.join(CONDITIONS)}")
     if purpose not in PURPOSES:
-        raise Refusal(f"unknown purpose '{purpose}': known are {', '.join(PURPOSES)}")
+        raise UserError(f"unknown purpose '{purpose}': known are {', '.join(PURPOSES)}")
     if purpose in CHOICES and data.split == "eval":
-        raise Refusal(f"{purpose} on the eval split of {data.name} is refused: use dev, and eval to report only")
+        raise UserError(f"{purpose} on the eval split of {data.name} is refused: use dev, and eval to report only")
     if data.origin == EMBEDDED:
         return "embedded (no condition of the shared task)"
     if condition == CONSTRAINED and purpose in CHOICES and data.origin != ACL6060:
-        raise Refusal(
+        raise UserError(
             f"--condition constrained: {purpose} on {data.name} is refused, only ACL 60/60 may be used"
             " (a manifest that holds it says so with ,origin=acl6060); or give --condition unconstrained"
         )
@@ -40,7 +40,7 @@ def talks_of(data: DataSet) -> list[str]:
     """The talks in the order of the data. Refuses data of which nobody knows the talks."""
     unknown = [segment for segment in data.segments if not segment.talk]
     if unknown:
-        raise Refusal(
+        raise UserError(
             f"data {data.name}: the talk of {len(unknown)} segments is not known, first {unknown[0].id}; give a"
             " manifest with a column talk, or ACL 60/60 with its XML"
         )
@@ -51,9 +51,9 @@ def split_by_talk(data: DataSet, share: float) -> tuple[DataSet, DataSet]:
     """Two parts of whole talks, the first as near to `share` of the segments as talks allow; order kept."""
     talks = talks_of(data)
     if len(talks) < 2:
-        raise Refusal(f"data {data.name} holds one talk only: it cannot be split between tuning and reporting")
+        raise UserError(f"data {data.name} holds one talk only: it cannot be split between tuning and reporting")
     if not 0 < share < 1:
-        raise Refusal(f"a share of {share}: give one between 0 and 1")
+        raise UserError(f"a share of {share}: give one between 0 and 1")
     sizes = {talk: sum(segment.talk == talk for segment in data.segments) for talk in talks}
     wanted, total = share * len(data.segments), len(data.segments)
     reached: dict[int, tuple[str, ...]] = {0: ()}  # number of segments -> talks that have so many together
@@ -72,7 +72,7 @@ def check_disjoint(tuning: DataSet, reporting: DataSet) -> None:
     for what, of in (("talk", _talks), ("audio", _sounds), ("sentence", _sentences)):
         shared = of(tuning.segments) & of(reporting.segments)
         if shared:
-            raise Refusal(
+            raise UserError(
                 f"{tuning.name} and {reporting.name} share {len(shared)} {what}s, such as {min(shared)[:80]!r}:"
                 " tuning and reporting need different talks"
             )

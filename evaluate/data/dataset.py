@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.languages import LANGUAGES, check_language, split_pair
 
 __all__ = ["LANGUAGES", "DataSet", "Segment", "check_audio", "check_counts", "check_language", "open_data"]
@@ -95,9 +95,11 @@ class DataSet:
         if count is None or count >= len(self.segments):
             return self
         if count < 1:
-            raise Refusal(f"--segments {count}: at least one segment is needed")
+            raise UserError(f"--segments {count}: at least one segment is needed")
         if self.gold is not None:
-            raise Refusal(f"{self.name}: a part of an automatic segmentation cannot be scored; use all of it, or gold")
+            raise UserError(
+                f"{self.name}: a part of an automatic segmentation cannot be scored; use all of it, or gold"
+            )
         return replace(self, segments=self.segments[:count])
 
 
@@ -105,7 +107,7 @@ def check_counts(what: str, counts: dict[str, int]) -> None:
     """Refuses parallel files that do not have the same number of lines."""
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} has {count}" for name, count in counts.items())
-        raise Refusal(f"{what}: the numbers of segments differ ({told}); use files of one release")
+        raise UserError(f"{what}: the numbers of segments differ ({told}); use files of one release")
 
 
 def check_audio(segments: Sequence[Segment]) -> None:
@@ -113,7 +115,7 @@ def check_audio(segments: Sequence[Segment]) -> None:
     files = dict.fromkeys(segment.audio for segment in segments if segment.audio is not None)
     missing = [file for file in files if not file.is_file()]
     if missing:
-        raise Refusal(f"audio file {missing[0]} is missing ({len(missing)} of {len(files)}); check the data's folder")
+        raise UserError(f"audio file {missing[0]} is missing ({len(missing)} of {len(files)}); check the data's folder")
 
 
 def read_spec(spec: str) -> tuple[str, list[str], dict[str, str]]:
@@ -127,7 +129,7 @@ def read_spec(spec: str) -> tuple[str, list[str], dict[str, str]]:
         else:
             places.append(part)
     if options.get("origin", OTHER) not in ORIGINS[1:]:
-        raise Refusal(f"data '{spec}': origin={options['origin']} is unknown; known are {', '.join(ORIGINS[1:])}")
+        raise UserError(f"data '{spec}': origin={options['origin']} is unknown; known are {', '.join(ORIGINS[1:])}")
     return kind, places, options
 
 
@@ -137,7 +139,7 @@ def open_data(spec: str, split: str, lang: str) -> DataSet:
 
     split_pair(lang)
     if split not in SPLITS:
-        raise Refusal(f"unknown split '{split}': known are {', '.join(SPLITS)}")
+        raise UserError(f"unknown split '{split}': known are {', '.join(SPLITS)}")
     kind, places, options = read_spec(spec)
     paths = [Path(place) for place in places]
     if kind == "embedded" and not places:
@@ -151,11 +153,11 @@ def open_data(spec: str, split: str, lang: str) -> DataSet:
     elif kind == "text" and len(places) == 2:
         data = readers.parallel_text(paths[0], paths[1], split, lang)
     else:
-        raise Refusal(f"unknown data '{spec}': write one of {'  '.join(FORMS)}")
+        raise UserError(f"unknown data '{spec}': write one of {'  '.join(FORMS)}")
     if not data.segments:
-        raise Refusal(f"data '{spec}' holds no segment of split '{split}' for {lang}")
+        raise UserError(f"data '{spec}' holds no segment of split '{split}' for {lang}")
     if options.get("split", split) != split:
-        raise Refusal(f"data '{spec}' is the {options['split']} split, and {split} was asked for")
+        raise UserError(f"data '{spec}' is the {options['split']} split, and {split} was asked for")
     if "origin" in options and data.origin == OTHER:
         data = replace(data, origin=options["origin"])
     acl6060.check_split(data)

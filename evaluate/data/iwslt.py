@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from compress.errors import Refusal, first_line
+from compress.errors import UserError, first_line
 from evaluate.data.acl6060 import origin_of
 from evaluate.data.dataset import DataSet, Segment, check_counts
 from evaluate.data.lines import read_lines
@@ -33,13 +33,13 @@ def read_segments(file: Path) -> list[tuple[str, float, float]]:
     try:
         found: Any = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except FileNotFoundError:
-        raise Refusal(f"segments file {file} is missing") from None
+        raise UserError(f"segments file {file} is missing") from None
     except UnicodeDecodeError as error:
-        raise Refusal(f"{file} is not UTF-8 (byte {error.start}): convert it first") from None
+        raise UserError(f"{file} is not UTF-8 (byte {error.start}): convert it first") from None
     except (yaml.YAMLError, OSError) as error:
-        raise Refusal(f"segments file {file} is not YAML: {first_line(error)}") from None
+        raise UserError(f"segments file {file} is not YAML: {first_line(error)}") from None
     if not isinstance(found, list) or not found:
-        raise Refusal(f"segments file {file} holds no list of segments")
+        raise UserError(f"segments file {file} holds no list of segments")
     return [_entry(entry, number, file) for number, entry in enumerate(found, start=1)]
 
 
@@ -47,9 +47,9 @@ def _entry(entry: Any, number: int, file: Path) -> tuple[str, float, float]:
     try:
         wav, offset, duration = str(entry["wav"]), float(entry["offset"]), float(entry["duration"])
     except (KeyError, TypeError, ValueError):
-        raise Refusal(f"segments file {file}: entry {number} has no wav, offset and duration") from None
+        raise UserError(f"segments file {file}: entry {number} has no wav, offset and duration") from None
     if not (math.isfinite(offset) and math.isfinite(duration) and offset >= 0 and duration > 0):
-        raise Refusal(f"segments file {file}: entry {number} has offset {offset} and duration {duration}")
+        raise UserError(f"segments file {file}: entry {number} has offset {offset} and duration {duration}")
     if Path(wav).is_absolute() or ".." in Path(wav).parts:
-        raise Refusal(f"segments file {file}: entry {number} names {wav}, outside the folder of wavs")
+        raise UserError(f"segments file {file}: entry {number} names {wav}, outside the folder of wavs")
     return wav, offset, duration

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 NAMES = {
     "ar": "Arabic",
@@ -54,7 +54,7 @@ WITHOUT_SPACES = ("ja", "th", "zh")
 def check_language(lang: str) -> str:
     """Refuses a pair that no shared task on compressed speech translation has."""
     if lang not in LANGUAGES:
-        raise Refusal(f"unknown language pair '{lang}': known are {', '.join(LANGUAGES)}")
+        raise UserError(f"unknown language pair '{lang}': known are {', '.join(LANGUAGES)}")
     return lang
 
 
@@ -63,7 +63,7 @@ def split_pair(lang: str) -> tuple[str, str]:
     source, _, target = lang.partition("-")
     unknown = [code for code in (source, target) if code not in NAMES]
     if unknown or source == target:
-        raise Refusal(
+        raise UserError(
             f"unknown language pair '{lang}': write SOURCE-TARGET such as en-zh, with codes of {', '.join(NAMES)}"
         )
     return source, target

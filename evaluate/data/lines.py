@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 def read_lines(path: Path, allow_empty: bool = True) -> list[str]:
@@ -12,16 +12,16 @@ def read_lines(path: Path, allow_empty: bool = True) -> list[str]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise Refusal(f"{path} is missing") from None
+        raise UserError(f"{path} is missing") from None
     except UnicodeDecodeError as error:
-        raise Refusal(f"{path} is not UTF-8 (byte {error.start}): convert it first") from None
+        raise UserError(f"{path} is not UTF-8 (byte {error.start}): convert it first") from None
     except OSError as error:
-        raise Refusal(f"cannot read {path}: {error.strerror or error}") from None
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     if not lines[-1]:
         lines.pop()
     if not allow_empty and (bad := empty_lines(lines)):
-        raise Refusal(f"{path}: line {bad[0]} is empty ({len(bad)} in all)")
+        raise UserError(f"{path}: line {bad[0]} is empty ({len(bad)} in all)")
     return lines
 
 
@@ -39,4 +39,4 @@ def write_lines(path: Path, lines: list[str]) -> None:
         partial.write_text("".join(f"{line}\n" for line in one_line), encoding="utf-8", newline="\n")
         partial.replace(path)
     except OSError as error:
-        raise Refusal(f"cannot write {path}: {error.strerror or error}") from None
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 import embedded
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.dataset import EMBEDDED, OTHER, DataSet, Segment, check_counts
 from evaluate.data.languages import split_pair
 from evaluate.data.lines import read_lines
@@ -15,7 +15,7 @@ from evaluate.data.lines import read_lines
 def embedded_speech(split: str, lang: str) -> DataSet:
     """The speech that the repository carries: dev to search on, eval to report on."""
     if split == "train":
-        raise Refusal("the embedded training speech is not shipped: `python -m embedded.recipe` makes it again")
+        raise UserError("the embedded training speech is not shipped: `python -m embedded.recipe` makes it again")
     return manifest(embedded.SPEECH / "segments.csv", embedded.SPEECH, split, lang, name=EMBEDDED, origin=EMBEDDED)
 
 
@@ -30,18 +30,18 @@ def manifest(
             needed = ("id", "split", "audio_path", source, target)
             absent = [column for column in needed if column not in (reader.fieldnames or ())]
             if absent:
-                raise Refusal(f"manifest {path} has no column {', '.join(absent)}")
+                raise UserError(f"manifest {path} has no column {', '.join(absent)}")
             rows = [row for row in reader if row["split"] == split]
     except FileNotFoundError:
-        raise Refusal(f"manifest {path} is missing") from None
+        raise UserError(f"manifest {path} is missing") from None
     except UnicodeDecodeError as error:
-        raise Refusal(f"manifest {path} is not UTF-8 (byte {error.start}): convert it first") from None
+        raise UserError(f"manifest {path} is not UTF-8 (byte {error.start}): convert it first") from None
     except (csv.Error, OSError) as error:
-        raise Refusal(f"manifest {path} cannot be read: {error}") from None
+        raise UserError(f"manifest {path} cannot be read: {error}") from None
     base = root or path.parent
     for number, row in enumerate(rows, start=1):
         if short := [column for column in needed if not (row[column] or "").strip()]:
-            raise Refusal(f"manifest {path}: row {number} of split {split} ('{row['id']}') has no {short[0]}")
+            raise UserError(f"manifest {path}: row {number} of split {split} ('{row['id']}') has no {short[0]}")
     segments = tuple(
         Segment(row["id"], row.get("talk") or "", base / row["audio_path"], row[source], row[target]) for row in rows
     )

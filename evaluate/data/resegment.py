@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.languages import WITHOUT_SPACES
 
 PROGRAM = "mweralign"
@@ -28,7 +28,7 @@ def find_program() -> str:
     beside = Path(sys.executable).parent / PROGRAM
     found = named or (str(beside) if beside.is_file() else shutil.which(PROGRAM))
     if not found or (named and not shutil.which(named)):
-        raise Refusal(
+        raise UserError(
             "re-segmentation needs the program mweralign: pip install 'compression-search[resegment]', or name the"
             " program in MWERALIGN"
         )
@@ -40,13 +40,13 @@ def resegment(hypotheses: Sequence[str], references: Sequence[str], lang: str) -
     language = lang.split("-")[-1]
     text = joined([line.strip() for line in hypotheses if line.strip()], language)
     if not references:
-        raise Refusal("re-segmentation needs references")
+        raise UserError("re-segmentation needs references")
     if not text:
         return [""] * len(references)
     cuts = _run(find_program(), " ".join(text.split()), [" ".join(line.split()) for line in references], language)
     counts = [len(_bare(line)) for line in cuts]
     if sum(counts) != len(_bare(text)) or "".join(map(_bare, cuts)) != _bare(text):
-        raise Refusal("mweralign gave back another text than it was given: please report this with its version")
+        raise UserError("mweralign gave back another text than it was given: please report this with its version")
     if counts == [len(_bare(line)) for line in hypotheses]:
         return list(hypotheses)
     return _cut(text, counts)
@@ -84,13 +84,13 @@ def _run(program: str, text: str, references: Sequence[str], language: str) -> l
         try:
             done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace")
         except OSError as error:
-            raise Refusal(f"{program} cannot be started: {error.strerror}") from None
+            raise UserError(f"{program} cannot be started: {error.strerror}") from None
         if done.returncode or not (at / "out").is_file():
             said = (done.stderr.strip().splitlines() or ["no message"])[-1][:200]
-            raise Refusal(f"mweralign failed: {said}")
+            raise UserError(f"mweralign failed: {said}")
         lines = (at / "out").read_text(encoding="utf-8").split("\n")
     if lines and not lines[-1]:
         lines.pop()
     if len(lines) != len(references):
-        raise Refusal(f"mweralign gave {len(lines)} lines for {len(references)} references")
+        raise UserError(f"mweralign gave {len(lines)} lines for {len(references)} references")
     return lines

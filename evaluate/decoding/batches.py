@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.audio import read_audio
 from evaluate.data.dataset import DataSet
 from evaluate.decoding.prompts import prompt, text_prompt
@@ -75,7 +75,7 @@ def prepare(
 ) -> list[Batch]:
     """All of the data as batches in the processor's own form."""
     if batch_size < 1:
-        raise Refusal(f"--batch-size {batch_size}: at least 1")
+        raise UserError(f"--batch-size {batch_size}: at least 1")
     if data.is_text:
         return prepare_text(data, processor, batch_size, template)
     return prepare_speech(data, processor, batch_size, chat, template)
@@ -86,18 +86,18 @@ def prepare_speech(
 ) -> list[Batch]:
     """Sound and one prompt for all."""
     if not hasattr(processor, "feature_extractor"):
-        raise Refusal("the model's processor takes no audio: a speech model (Qwen2-Audio) is needed for speech data")
+        raise UserError("the model's processor takes no audio: a speech model (Qwen2-Audio) is needed for speech data")
     rate = processor.feature_extractor.sampling_rate
     window = processor.feature_extractor.n_samples
     sounds = []
     for segment in data.segments:
         if segment.audio is None:
-            raise Refusal(f"data {data.name}: segment {segment.id} has no audio, others have")
+            raise UserError(f"data {data.name}: segment {segment.id} has no audio, others have")
         if segment.duration is not None and segment.duration > window / rate:
-            raise Refusal(_too_long(segment.where, segment.duration, window / rate))
+            raise UserError(_too_long(segment.where, segment.duration, window / rate))
         sound = read_audio(segment.audio, rate, segment.offset, segment.duration)
         if len(sound) > window:
-            raise Refusal(_too_long(segment.where, len(sound) / rate, window / rate))
+            raise UserError(_too_long(segment.where, len(sound) / rate, window / rate))
         sounds.append(sound)
     text = prompt(data.lang, chat, template)
     tokenizer_of(processor).padding_side = "left"
@@ -138,7 +138,7 @@ def prepare_text(data: DataSet, processor: Any, batch_size: int, template: str |
     rows = [tokenizer(text, add_special_tokens=not chat).input_ids for text in asked]
     for segment, row in zip(data.segments, rows, strict=True):
         if len(row) >= tokenizer.model_max_length:
-            raise Refusal(
+            raise UserError(
                 f"data {data.name}: {segment.where} has {len(row)} tokens with its prompt, longer than the model's"
                 f" window of {tokenizer.model_max_length}"
             )

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluate.decoding.batches import Batch, tokenizer_of
-from evaluate.decoding.encoder_cache import Ear
+from evaluate.decoding.encoder_cache import EncoderHook
 from evaluate.decoding.placing import place
 
 TIE = 2e-5  # of the largest logit: tens of times the difference between the two kinds of pass
@@ -119,7 +119,7 @@ def cut(tokens: Sequence[int], ends: Sequence[int], limit: int) -> tuple[int, ..
 
 
 def translate_drafted(
-    model: Any, processor: Any, batch: Batch, limit: int, drafts: Drafts, ear: Ear
+    model: Any, processor: Any, batch: Batch, limit: int, drafts: Drafts, ear: EncoderHook
 ) -> list[tuple[int, ...]] | None:
     """Tokens of every row, or None where plain decoding has to do it: no drafts yet, or a tie."""
     rows = range(len(batch.indices))
@@ -180,7 +180,7 @@ def agreed(
 
 
 def confirm(
-    model: Any, processor: Any, batch: Batch, drafts: Mapping[int, tuple[int, ...]], ear: Ear
+    model: Any, processor: Any, batch: Batch, drafts: Mapping[int, tuple[int, ...]], ear: EncoderHook
 ) -> list[tuple[int, list[tuple[int, bool]]]]:
     """For each row the token the model would write at every place of its draft and one behind, and whether it is sure.
 
@@ -217,7 +217,7 @@ def write_on(
     batch: Batch,
     begun: Sequence[tuple[int, ...]],
     rows: Sequence[int],
-    ear: Ear,
+    ear: EncoderHook,
     limit: int,
 ) -> list[list[int]]:
     """Plain decoding behind what each row has written so far."""

@@ -19,7 +19,7 @@ from evaluate.decoding.batches import Batch
 
 
 @dataclass(frozen=True)
-class Heard:
+class EncoderOutput:
     """Last states of the tower for the rows of a batch, in main memory. `frames` is their number with padding."""
 
     states: Any  # [rows, frames kept, width]
@@ -30,8 +30,8 @@ class Heard:
     def nbytes(self) -> int:
         return int(self.states.numel() * self.states.element_size())
 
-    def rows(self, rows: Sequence[int]) -> Heard:
-        return Heard(self.states[list(rows)], self.frames, self.kind)
+    def rows(self, rows: Sequence[int]) -> EncoderOutput:
+        return EncoderOutput(self.states[list(rows)], self.frames, self.kind)
 
     def output(self, device: Any) -> Any:
         """What the tower itself would have returned."""
@@ -41,15 +41,15 @@ class Heard:
         return self.kind(last_hidden_state=full)
 
 
-class TowerCache:
-    """Heard batches by treatment of the tower, the least recently used forgotten first."""
+class EncoderCache:
+    """EncoderOutput batches by action of the tower, the least recently used forgotten first."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.nbytes = self.hits = self.misses = 0
-        self._kept: OrderedDict[tuple[str, ...], Heard] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, ...], EncoderOutput] = OrderedDict()
 
-    def get(self, key: tuple[str, ...]) -> Heard | None:
+    def get(self, key: tuple[str, ...]) -> EncoderOutput | None:
         found = self._kept.get(key)
         if found is None:
             self.misses += 1
@@ -58,7 +58,7 @@ class TowerCache:
         self._kept.move_to_end(key)
         return found
 
-    def put(self, key: tuple[str, ...], heard: Heard) -> None:
+    def put(self, key: tuple[str, ...], heard: EncoderOutput) -> None:
         """What alone is larger than the limit is not kept."""
         if heard.nbytes > self.limit_bytes:
             return
@@ -78,18 +78,18 @@ class TowerCache:
         return len(self._kept)
 
 
-class Ear:
+class EncoderHook:
     """One batch on its way through one model: `hearing()` around each call of the model."""
 
-    def __init__(self, model: Any, batch: Batch, cache: TowerCache | None = None, tower_key: str = "") -> None:
-        if cache is not None and not tower_key:
-            raise ValueError("a tower cache needs a tower_key that names what was done to the tower")
+    def __init__(self, model: Any, batch: Batch, cache: EncoderCache | None = None, encoder_key: str = "") -> None:
+        if cache is not None and not encoder_key:
+            raise ValueError("a tower cache needs a encoder_key that names what was done to the tower")
         self._batch, self._cache = batch, cache
-        self._tower = find_tower(model) if batch.heard_digest else None
+        self._tower = find_encoder(model) if batch.heard_digest else None
         self._key: tuple[str, ...] = ()
-        self._heard: Heard | None = None
+        self._heard: EncoderOutput | None = None
         if self._tower is not None and cache is not None:
-            self._key = (tower_key, batch.heard_digest, str(model.dtype), str(model.device))
+            self._key = (encoder_key, batch.heard_digest, str(model.dtype), str(model.device))
             self._heard = cache.get(self._key)
 
     @property
@@ -111,13 +111,13 @@ class Ear:
         longest = int(mask.sum(-1).max())
         used = min(states.shape[1], -(-longest * states.shape[1] // mask.shape[1]) + 1)
         # A copy: a slice would keep the whole alive.
-        self._heard = Heard(states[:, :used].detach().to("cpu", copy=True), states.shape[1], type(output))
+        self._heard = EncoderOutput(states[:, :used].detach().to("cpu", copy=True), states.shape[1], type(output))
         if self._cache is not None:
             self._cache.put(self._key, self._heard)
 
 
 @contextmanager
-def stand_in(tower: Any, heard: Heard | None, keep: Callable[[Any], None] | None) -> Iterator[None]:
+def stand_in(tower: Any, heard: EncoderOutput | None, keep: Callable[[Any], None] | None) -> Iterator[None]:
     """While it lasts the tower answers what it heard before; if nothing, it listens, and `keep` is told."""
     before = tower.__dict__.get("forward")
     original = tower.forward
@@ -140,7 +140,7 @@ def stand_in(tower: Any, heard: Heard | None, keep: Callable[[Any], None] | None
             tower.forward = before
 
 
-def find_tower(model: Any) -> Any:
+def find_encoder(model: Any) -> Any:
     """The module that holds both 1-D convolutions and a stack of layers; None in a text model."""
     from torch import nn
 
@@ -151,7 +151,7 @@ def find_tower(model: Any) -> Any:
     return None
 
 
-def tower_key(policy: Any) -> str:
+def encoder_key(policy: Any) -> str:
     """What a policy does to the tower: equal for policies that treat it alike. None is the original.
 
     Levels and calibration decide what a unit becomes, nothing else does (a unit's variant knows of no other unit).

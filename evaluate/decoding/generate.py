@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluate.decoding.batches import Batch, tokenizer_of
 from evaluate.decoding.drafts import Drafts, cut, ends_of, translate_drafted, usable
-from evaluate.decoding.encoder_cache import Ear, TowerCache
+from evaluate.decoding.encoder_cache import EncoderCache, EncoderHook
 from evaluate.decoding.placing import place
 
 __all__ = ["halves", "place", "translate"]
@@ -28,13 +28,13 @@ def translate(
     batches: Sequence[Batch],
     max_new_tokens: int = 256,
     progress: Callable[[int], None] | None = None,
-    tower: TowerCache | None = None,
-    tower_key: str = "",
+    tower: EncoderCache | None = None,
+    encoder_key: str = "",
     drafts: Drafts | None = None,
 ) -> list[str]:
     """One translation a segment. Out of memory halves the batch and goes on; a single segment too large is an error.
 
-    `tower` keeps what the audio tower heard, under `tower_key`; `drafts` keeps the
+    `tower` keeps what the audio tower heard, under `encoder_key`; `drafts` keeps the
     translations of earlier candidates. With or without either the translations are the same.
     """
     import torch
@@ -45,7 +45,7 @@ def translate(
     while queue:
         batch = queue.pop(0)
         try:
-            tokens = _translate_batch(model, processor, batch, max_new_tokens, tower, tower_key, drafts)
+            tokens = _translate_batch(model, processor, batch, max_new_tokens, tower, encoder_key, drafts)
         except torch.OutOfMemoryError:
             if len(batch.indices) == 1:
                 raise
@@ -64,14 +64,14 @@ def _translate_batch(
     processor: Any,
     batch: Batch,
     max_new_tokens: int,
-    tower: TowerCache | None,
-    tower_key: str,
+    tower: EncoderCache | None,
+    encoder_key: str,
     drafts: Drafts | None,
 ) -> list[tuple[int, ...]]:
     """Tokens of every row, up to and with the end token."""
     import torch
 
-    ear = Ear(model, batch, tower, tower_key)
+    ear = EncoderHook(model, batch, tower, encoder_key)
     drafting = drafts is not None and usable(model)
     tokens = None
     if drafts is not None and drafting:
@@ -86,10 +86,3 @@ def _translate_batch(
         for row, row_tokens in zip(batch.row_digests, tokens, strict=True):
             drafts.add(row, row_tokens)
     return tokens
-
-
-if __name__ == "__main__":
-    from compress.cli import run
-    from evaluate.commands import translate_command
-
-    raise SystemExit(run(translate_command))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from string import Formatter
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.languages import NAMES, split_pair
 
 AUDIO = "<|audio_bos|><|AUDIO|><|audio_eos|>"
@@ -51,15 +51,15 @@ def check_template(template: str, speech: bool) -> None:
             (name, spec, conversion) for _, name, spec, conversion in Formatter().parse(template) if name is not None
         ]
     except ValueError as error:
-        raise Refusal(f"--prompt cannot be read ({error}): write {{{{ and }}}} for braces of your own") from None
+        raise UserError(f"--prompt cannot be read ({error}): write {{{{ and }}}} for braces of your own") from None
     for name, spec, conversion in fields:
         if name not in FIELDS or spec or conversion:
-            raise Refusal(f"--prompt holds {{{name}}}: known are {', '.join(f'{{{field}}}' for field in FIELDS)}")
+            raise UserError(f"--prompt holds {{{name}}}: known are {', '.join(f'{{{field}}}' for field in FIELDS)}")
     names = [name for name, _, _ in fields]
     if speech and "text" in names:
-        raise Refusal("--prompt holds {text}, and speech is translated: leave it out, the sound takes its place")
+        raise UserError("--prompt holds {text}, and speech is translated: leave it out, the sound takes its place")
     if not speech and "text" not in names:
-        raise Refusal("--prompt has no place for the sentence: write {text} into it")
+        raise UserError("--prompt has no place for the sentence: write {text} into it")
 
 
 def fill(template: str, lang: str, text: str = "") -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.metrics.comet_server import find_checkpoint
 from evaluate.metrics.score_cache import ScoreCache, Triple
 
@@ -37,7 +37,7 @@ def check_comet(name: str) -> None:
         try:
             find_checkpoint(name)
         except ValueError as error:
-            raise Refusal(f"COMET: {error}; give --comet embedded, a checkpoint or a hub name") from None
+            raise UserError(f"COMET: {error}; give --comet embedded, a checkpoint or a hub name") from None
 
 
 class Comet:
@@ -87,15 +87,15 @@ class Comet:
                 env=environment,
             )
         except OSError as error:
-            raise Refusal(f"COMET: {python} cannot be started ({error.strerror}): check COMET_PYTHON") from None
+            raise UserError(f"COMET: {python} cannot be started ({error.strerror}): check COMET_PYTHON") from None
         try:
             hello = self._read()
         except BrokenPipeError as error:
             self.close()
-            raise Refusal(f"COMET: {self.name} could not be loaded ({error})") from None
+            raise UserError(f"COMET: {self.name} could not be loaded ({error})") from None
         if "refused" in hello:
             self.close()
-            raise Refusal(f"COMET: {hello['refused']}")
+            raise UserError(f"COMET: {hello['refused']}")
         name = self.name if not Path(self.name).exists() else Path(hello["checkpoint"]).name
         return Identity(name, hello["digest"], hello["version"])
 
@@ -125,12 +125,12 @@ class Comet:
         self._process.stdin.flush()
         answer = self._read()
         if "error" in answer:
-            raise Refusal(f"COMET failed: {answer['error']}")
+            raise UserError(f"COMET failed: {answer['error']}")
         scores = [float(score) for score in answer["scores"]]
         if len(scores) != len(triples):
-            raise Refusal(f"COMET gave {len(scores)} scores for {len(triples)} segments")
+            raise UserError(f"COMET gave {len(scores)} scores for {len(triples)} segments")
         if bad := [triple for triple, score in zip(triples, scores, strict=True) if not math.isfinite(score)]:
-            raise Refusal(f"COMET gave no number for {len(bad)} segments, first: {bad[0][1][:60]!r}")
+            raise UserError(f"COMET gave no number for {len(bad)} segments, first: {bad[0][1][:60]!r}")
         return scores
 
     def _ask_again(self, triples: Sequence[Triple], deaths: int) -> tuple[list[float], int]:
@@ -143,7 +143,7 @@ class Comet:
                 words = self._last_words() or str(error)
                 self.close()
                 if deaths > 1:
-                    raise Refusal(
+                    raise UserError(
                         f"COMET: the process died twice ({words}); what was scored before is kept, try a smaller"
                         " --batch-size"
                     ) from None

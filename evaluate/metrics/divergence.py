@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluate.decoding.batches import Batch, tokenizer_of
-from evaluate.decoding.encoder_cache import Ear, TowerCache
+from evaluate.decoding.encoder_cache import EncoderCache, EncoderHook
 from evaluate.decoding.placing import place
 
 TOP = 32
@@ -47,7 +47,7 @@ class Smaller:
 
 
 @dataclass(frozen=True)
-class Taught:
+class ReferenceLogits:
     """A batch with the original's translation appended, and what the original said at each of its tokens."""
 
     inputs: dict[str, Any]
@@ -115,7 +115,7 @@ def _append(batch: Batch, rows: Sequence[Sequence[Sequence[int]]], pad: int) -> 
     return inputs, places
 
 
-def log_probs(model: Any, inputs: dict[str, Any], places: Any, ear: Ear) -> Any:
+def log_probs(model: Any, inputs: dict[str, Any], places: Any, ear: EncoderHook) -> Any:
     import torch
 
     with torch.inference_mode(), ear.hearing():
@@ -135,10 +135,10 @@ def teach(
     processor: Any,
     batches: Sequence[Batch],
     texts: Sequence[str],
-    tower: TowerCache | None = None,
-    tower_key: str = "",
+    tower: EncoderCache | None = None,
+    encoder_key: str = "",
     smaller: Smaller | None = None,
-) -> list[Taught]:
+) -> list[ReferenceLogits]:
     """Runs the original once and keeps what it said. `tower` as in evaluate.translate.
 
     With `smaller` what is kept is for candidates of that vocabulary; the original has its own all the same.
@@ -146,7 +146,7 @@ def teach(
     kept = []
     for batch in batches:
         inputs, places = append_translations(batch, processor, texts)
-        said = log_probs(model, inputs, places, Ear(model, batch, tower, tower_key))
+        said = log_probs(model, inputs, places, EncoderHook(model, batch, tower, encoder_key))
         lost = 0.0
         if smaller is not None:
             inputs, places = respelled(batch, processor, texts, smaller)
@@ -154,15 +154,17 @@ def teach(
             stays = said.logsumexp(dim=-1, keepdim=True)
             said, lost = said - stays, max(-float(stays.double().sum()), 0.0)
         top = said.topk(min(TOP, said.shape[-1] - 1), dim=-1)
-        kept.append(Taught(inputs, places, top.indices, top.values, log_rest(top.values), batch, lost))
+        kept.append(ReferenceLogits(inputs, places, top.indices, top.values, log_rest(top.values), batch, lost))
     return kept
 
 
-def closeness(model: Any, taught: Sequence[Taught], tower: TowerCache | None = None, tower_key: str = "") -> float:
+def divergence(
+    model: Any, taught: Sequence[ReferenceLogits], tower: EncoderCache | None = None, encoder_key: str = ""
+) -> float:
     """Mean KL in nats a token; NaN if the candidate's outputs are not numbers."""
     total, count = 0.0, 0
     for batch in taught:
-        said = log_probs(model, batch.inputs, batch.places, Ear(model, batch.batch, tower, tower_key))
+        said = log_probs(model, batch.inputs, batch.places, EncoderHook(model, batch.batch, tower, encoder_key))
         top = said.gather(-1, batch.top_tokens)
         kl = (batch.top_log_probs.exp() * (batch.top_log_probs - top)).sum(-1)
         kl = kl + batch.rest_log_prob.exp() * (batch.rest_log_prob - log_rest(top))

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 Triple = tuple[str, str, str]
 AT_ONCE = 500  # keys a query
@@ -38,7 +38,7 @@ class ScoreCache:
                     "CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, score REAL, sum BLOB) WITHOUT ROWID"
                 )
         except OSError as error:
-            raise Refusal(f"cannot keep scores in {path}: {error.strerror or error}") from None
+            raise UserError(f"cannot keep scores in {path}: {error.strerror or error}") from None
         except sqlite3.Error as error:
             raise self._damaged(error) from None
 
@@ -84,8 +84,8 @@ class ScoreCache:
             state.update(data)
         return state.digest()
 
-    def _damaged(self, error: sqlite3.Error) -> Refusal:
-        return Refusal(f"the cache of scores {self.path} cannot be used ({error}): remove it, or name another file")
+    def _damaged(self, error: sqlite3.Error) -> UserError:
+        return UserError(f"the cache of scores {self.path} cannot be used ({error}): remove it, or name another file")
 
 
 class _Connection:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.dataset import DataSet
 from evaluate.metrics.comet import Comet
 from evaluate.metrics.mt import RESAMPLES, bleu_metric, chrf_metric, comet_signature, data_signature, interval
@@ -36,7 +36,7 @@ def check_hypotheses(hypotheses: Sequence[str], data: DataSet, what: str) -> Non
     """Refuses a number of lines that is not the number of segments."""
     wanted = len(data.segments)
     if len(hypotheses) != wanted:
-        raise Refusal(
+        raise UserError(
             f"{what} has {len(hypotheses)} lines, {data.name} ({data.split}) has {wanted} segments: a line a segment"
             " is needed; of another segmentation, give --resegment"
         )
@@ -109,10 +109,3 @@ def versus(
         # sacrebleu calls a difference of 0 certain; nothing is more likely by chance.
         found.append(Versus(name, difference, system.p_value if difference else 1.0))
     return found
-
-
-if __name__ == "__main__":
-    from compress.cli import run
-    from evaluate.commands import score_command
-
-    raise SystemExit(run(score_command))

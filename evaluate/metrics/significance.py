@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 LEVEL = 0.95
 CELLS = 4_000_000  # counts held in memory at once
@@ -36,7 +36,7 @@ def paired(first: Sequence[float], second: Sequence[float], resamples: int = 100
     """
     differences = _differences(first, second)
     if resamples < 1:
-        raise Refusal(f"{resamples} resamples: at least one is needed")
+        raise UserError(f"{resamples} resamples: at least one is needed")
     seen = float(differences.mean())
     means = _resampled_means(differences, resamples, seed)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -46,13 +46,13 @@ def paired(first: Sequence[float], second: Sequence[float], resamples: int = 100
 
 def _differences(first: Sequence[float], second: Sequence[float]) -> np.ndarray:
     if len(first) != len(second):
-        raise Refusal(f"a paired test needs the same segments: one system has {len(first)} scores, one {len(second)}")
+        raise UserError(f"a paired test needs the same segments: one system has {len(first)} scores, one {len(second)}")
     if not len(first):
-        raise Refusal("a paired test needs at least one segment")
+        raise UserError("a paired test needs at least one segment")
     for name, scores in (("first", first), ("second", second)):
         bad = [index for index, score in enumerate(scores, start=1) if not math.isfinite(score)]
         if bad:
-            raise Refusal(f"the {name} system's score of segment {bad[0]} is not a number ({len(bad)} in all)")
+            raise UserError(f"the {name} system's score of segment {bad[0]} is not a number ({len(bad)} in all)")
     return np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
 
 

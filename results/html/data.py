@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from results.candidate import SCORED, Candidate
 from results.formats import plain
 from results.html.downsample import by_interest, drawn, height
@@ -81,7 +81,7 @@ def policies(run: Run, candidates: Sequence[Candidate], most: int = MOST_POLICIE
     for i in by_interest(candidates)[:most]:
         try:
             found[i] = run.policy(candidates[i])
-        except Refusal:
+        except UserError:
             continue
     return found
 
@@ -135,7 +135,7 @@ def spoken(run: Run, count: int) -> tuple[list[str], list[str]]:
     try:
         data = open_data(str(run.config.get("data", "")), "dev", str(run.config["lang"]))
         data = data.first(run.config.get("segments"))
-    except (Refusal, OSError, TypeError):
+    except (UserError, OSError, TypeError):
         return [], []
     return (data.sources, data.references) if len(data.segments) == count else ([], [])
 

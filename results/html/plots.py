@@ -9,7 +9,7 @@ import io
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from results.bins import BinRange
+from compress.sizes import Bin
 from results.candidate import STOPPED, Candidate
 from results.html.downsample import drawn, height
 from results.pareto import comparable, front
@@ -26,7 +26,7 @@ def size(nbytes: float) -> str:
     return f"{nbytes:.3g} B"
 
 
-def canvas(sizes: Sequence[int], bins: Sequence[BinRange], asked: Collection[str] = ()) -> tuple[Any, Any]:
+def canvas(sizes: Sequence[int], bins: Sequence[Bin], asked: Collection[str] = ()) -> tuple[Any, Any]:
     """Figure and axes with a log axis of bytes and the bins shaded, those asked for darker."""
     import matplotlib
 
@@ -91,7 +91,7 @@ def stairs(axes: Any, best: Sequence[Candidate], colour: str, label: str, mark: 
     )
 
 
-def draw(candidates: Sequence[Candidate], bins: Sequence[BinRange], title: str, asked: Collection[str] = ()) -> Any:
+def draw(candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, asked: Collection[str] = ()) -> Any:
     """A matplotlib figure. The caller closes it."""
     shown = [candidates[i] for i in drawn(candidates)]
     scored = [c for c in shown if comparable(c)]
@@ -175,14 +175,14 @@ def saved(figure: Any) -> dict[str, bytes]:
 
 
 def render(
-    candidates: Sequence[Candidate], bins: Sequence[BinRange], title: str, asked: Collection[str] = ()
+    candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, asked: Collection[str] = ()
 ) -> dict[str, bytes]:
     """The picture as `png` and `svg`."""
     return saved(draw(candidates, bins, title, asked))
 
 
 def render_two(
-    a: Sequence[Candidate], b: Sequence[Candidate], bins: Sequence[BinRange], names: Sequence[str]
+    a: Sequence[Candidate], b: Sequence[Candidate], bins: Sequence[Bin], names: Sequence[str]
 ) -> dict[str, bytes]:
     """Two fronts over each other, as `png` and `svg`."""
     figure, axes = canvas([c.bytes for c in (*a, *b) if comparable(c)], bins)

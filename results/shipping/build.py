@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from results.candidate import SCORED, Candidate
 from results.compatibility import parts_of
 from results.runs import RECOVERED, Run
@@ -45,7 +45,7 @@ class Agreement:
 def agreement(row: Candidate, hypotheses: Sequence[str], scores: Sequence[float]) -> Agreement:
     """Segment by segment. Refuses another number of segments."""
     if not row.comet_segments or len(row.comet_segments) != len(scores):
-        raise Refusal(
+        raise UserError(
             f"candidate {row.candidate} was scored on {len(row.comet_segments)} segments, the artifact on"
             f" {len(scores)}: this is not the data of the run"
         )
@@ -66,11 +66,11 @@ def check_agreement(found: Agreement, flipped: float, drift: float) -> None:
     texts = f"{found.differing} of {found.segments} translations differ"
     told = f"COMET {found.comet:.6f}, its row says {found.row:.6f}; {texts}"
     if found.same_texts_drift > EXACT:
-        raise Refusal(
+        raise UserError(
             f"the artifact is not scored as its row was: the same text by {found.same_texts_drift:.6f}; {told}"
         )
     if abs(found.difference) > drift or found.differing > max(1, flipped * found.segments):
-        raise Refusal(
+        raise UserError(
             f"the artifact does not do what its row says: {told}; floating point on another batch size or device"
             f" explains {drift:g} COMET and {flipped:.0%} of the translations (--tolerance allows more COMET)"
         )
@@ -82,7 +82,7 @@ def build(run: Run, row: Candidate, out: Path, model: str | None = None, store: 
     from compress.cli import progress_line
 
     if row.status != SCORED:
-        raise Refusal(f"candidate {row.candidate} was {row.status}: only a scored one can be exported")
+        raise UserError(f"candidate {row.candidate} was {row.status}: only a scored one can be exported")
     folder = model_at(model or str(run.config.get("model", "")))
     source = source_of(run, row, compress.Source.open(folder))
     kept = store or default_store(run)
@@ -91,7 +91,7 @@ def build(run: Run, row: Candidate, out: Path, model: str | None = None, store: 
     )
     if packed != row.bytes:
         shutil.rmtree(out)
-        raise Refusal(f"the artifact has {packed:,} bytes, its row says {row.bytes:,}: it was removed")
+        raise UserError(f"the artifact has {packed:,} bytes, its row says {row.bytes:,}: it was removed")
     return packed
 
 
@@ -105,7 +105,7 @@ def source_of(run: Run, row: Candidate, base: Any) -> Any:
     place = run.recovery(row)
     if place is not None:
         return Recovered.open_at(base, place)
-    raise Refusal(
+    raise UserError(
         f"candidate {row.candidate} is of model {policy.model[:12]}, this one is {base.digest[:12]}, and there is no"
         f" recovery of it in {run.path / RECOVERED}: give the model of the run with --model"
     )
@@ -131,7 +131,7 @@ def model_at(name: str) -> Path:
     try:
         return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.gguf"], local_files_only=True))
     except Exception as error:
-        raise Refusal(
+        raise UserError(
             f"model '{name}' is not in the local cache ({type(error).__name__}): give its folder with --model"
         ) from None
 
@@ -162,7 +162,7 @@ def fresh(settings: Settings) -> dict[str, Any]:
         )
         if done.returncode != 0 or not out.exists():
             lines = [line for line in done.stderr.splitlines() if line.strip()]
-            raise Refusal(f"the artifact could not be used afresh: {lines[-1] if lines else 'no output'}"[:500])
+            raise UserError(f"the artifact could not be used afresh: {lines[-1] if lines else 'no output'}"[:500])
         found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
         return found
 
@@ -172,6 +172,6 @@ def check_checkpoint(row: Candidate, identity: dict[str, str]) -> None:
     signed = parts_of(row.signature)
     for name, found in (("digest", identity["digest"]), ("comet", identity["version"])):
         if signed.get(name, found) != found:
-            raise Refusal(
+            raise UserError(
                 f"this COMET is not the one of the row ({name} {found}, there {signed[name]}): give it with --comet"
             )

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.conditions import check_condition
 from evaluate.data.dataset import SPLITS, DataSet, Segment, open_data
 from results.atomic_write import write_atomically
@@ -51,7 +51,7 @@ def trained_on(recovery: Path, lang: str) -> dict[str, Any]:
     spec, split = str(about.get("train", "?")), str(about.get("train_split") or "train")
     try:
         return fingerprint("training", spec, open_data(spec, split, lang))
-    except (Refusal, OSError):
+    except (UserError, OSError):
         unknown = DataSet(spec, split if split in SPLITS else "train", lang, ())
         return fingerprint("training", spec, unknown) | {"unchecked": True}
 
@@ -85,16 +85,16 @@ def read(artifact: Path) -> dict[str, Any]:
     """Refuses an artifact without a history: nobody could say that eval was not among what it was tuned on."""
     path = path_for(artifact)
     if not path.exists():
-        raise Refusal(
+        raise UserError(
             f"there is no {path.name} beside {artifact}, so it is not known what it was tuned on: make the artifact"
             " with python -m results.export, and keep the two together"
         )
     found = read_json(path, "the history of the artifact")
     if not isinstance(found, dict) or found.get("format") != FORMAT or not isinstance(found.get("tuned"), list):
-        raise Refusal(f"{path} is not a history of format {FORMAT}: export the artifact again")
+        raise UserError(f"{path} is not a history of format {FORMAT}: export the artifact again")
     wanted = ("purpose", "data", "name", "origin", "split", "lang", "sounds", "sentences")
     if not all(isinstance(each, dict) and all(name in each for name in wanted) for each in found["tuned"]):
-        raise Refusal(f"{path} is damaged: export the artifact again")
+        raise UserError(f"{path} is damaged: export the artifact again")
     return found
 
 
@@ -105,10 +105,10 @@ def check_clean(history: dict[str, Any], data: DataSet, condition: str) -> str:
     for each in history["tuned"]:
         what = f"{each['purpose']} on {each['name']} ({each['split']})"
         if each["split"] == "eval":
-            raise Refusal(f"eval data in the tuning history: {what}; such an artifact cannot be submitted")
+            raise UserError(f"eval data in the tuning history: {what}; such an artifact cannot be submitted")
         shared = len(heard & set(each["sounds"])), len(said & set(each["sentences"]))
         if any(shared):
-            raise Refusal(
+            raise UserError(
                 f"eval data in the tuning history: {what} shares {shared[0]} sounds and {shared[1]} sentences with"
                 f" {data.name} ({data.split}); such an artifact cannot be submitted"
             )

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compress.errors import Refusal
+from compress.errors import UserError
+from compress.sizes import bin_of, bins_of, find_bin
 from evaluate.decoding.cleanup import clean
 from results.atomic_write import write_atomically
-from results.bins import bin_of, bins_of, named
 
 TASK, SET, SPEECHM = "ModelCompressionTask", "IWSLT25", "speechm"
 YEARS = ("2025", "2026", "both")
@@ -62,11 +62,11 @@ class Submission:
 def planned(team: str, lang: str, bin_name: str, condition: str, type_name: str, year: str, folder: Path) -> Submission:
     """Refuses names that cannot be; a bare `contrastive` gets the next number that is free."""
     if not TEAM.fullmatch(team):
-        raise Refusal(f"--team '{team}': letters, digits, '-' and '_' only, as in the registration form")
+        raise UserError(f"--team '{team}': letters, digits, '-' and '_' only, as in the registration form")
     if not TYPE.fullmatch(type_name):
-        raise Refusal(f"--type '{type_name}': primary, contrastive, or contrastive1, contrastive2, …")
+        raise UserError(f"--type '{type_name}': primary, contrastive, or contrastive1, contrastive2, …")
     if year != "2026" and not bin_name:
-        raise Refusal("--bin is missing: 2025 has bins (give --year 2026 for a submission without)")
+        raise UserError("--bin is missing: 2025 has bins (give --year 2026 for a submission without)")
     if type_name == "contrastive":
         taken = [Submission(team, lang, bin_name, condition, f"contrastive{n}", year) for n in range(1, 100)]
         return next(each for each in taken if not any((folder / name).exists() for name in each.files()))
@@ -76,10 +76,10 @@ def planned(team: str, lang: str, bin_name: str, condition: str, type_name: str,
 def check_bin(size: int, original_bytes: int, claimed: str) -> None:
     """Refuses a size that lies in another bin than claimed. A boundary value belongs to the larger bin."""
     bins = bins_of(original_bytes)
-    _, low, high = named(claimed, bins)
+    _, low, high = find_bin(claimed, bins)
     if not low <= size < high:
         truly = bin_of(size, original_bytes)
-        raise Refusal(
+        raise UserError(
             f"the artifact has {size:,} bytes: that is {'in no bin' if truly == '-' else truly}, not {claimed}"
             f" ({low:,} to {high:,} bytes)"
         )
@@ -88,10 +88,10 @@ def check_bin(size: int, original_bytes: int, claimed: str) -> None:
 def check_lines(hypotheses: Sequence[str], wanted: int) -> list[str]:
     """Cleaned, one sentence a line. Refuses another number of lines than of segments, and an empty line."""
     if len(hypotheses) != wanted:
-        raise Refusal(f"{len(hypotheses)} hypotheses for {wanted} segments: one line each is needed")
+        raise UserError(f"{len(hypotheses)} hypotheses for {wanted} segments: one line each is needed")
     lines = [clean(text) for text in hypotheses]
     if empty := [n for n, line in enumerate(lines, start=1) if not line]:
-        raise Refusal(
+        raise UserError(
             f"line {empty[0]} is empty ({len(empty)} in all): a submission must say something for every segment;"
             " mend the hypotheses and give them with --hyp"
         )
@@ -107,20 +107,20 @@ def check_free(folder: Path, wanted: Submission) -> None:
             place = f"_{wanted.lang}_{wanted.bin}_"
             there = [path for path in there if path.exists() and (path.parent == tree or place in path.name)]
             if there:
-                raise Refusal(
+                raise UserError(
                     f"there is a primary for {wanted.lang} and {wanted.bin} already ({there[0]}): one for each bin and"
                     " language; submit this one as contrastive, or remove the other"
                 )
         if wanted.year != "2025":
             there = list(speechm.glob(f"{wanted.team}_IWSLT26_ModelCompression_{wanted.lang}_*_primary.txt"))
             if there:
-                raise Refusal(
+                raise UserError(
                     f"2026 has no bins, and there is a primary for {wanted.lang} already ({there[0]}): add --year 2025,"
                     " or submit this one as contrastive"
                 )
     for name in wanted.files():
         if (folder / name).exists():
-            raise Refusal(f"{folder / name} exists already: give another --type, or remove it")
+            raise UserError(f"{folder / name} exists already: give another --type, or remove it")
 
 
 def write(folder: Path, wanted: Submission, lines: Sequence[str]) -> list[Path]:

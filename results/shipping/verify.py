@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Settings:
                 threads=int(config.get("threads", 0)),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise Refusal(f"the run's config.json lacks what scoring needs ({error})") from None
+            raise UserError(f"the run's config.json lacks what scoring needs ({error})") from None
 
 
 def translations(settings: Settings) -> tuple[list[str], dict[str, Any]]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compress.errors import Refusal, first_line
+from compress.errors import UserError, first_line
 from results.atomic_write import full_disk
 from results.table.parts import VERSION, Part, all_parts, defaults, name_of, schema, uncovered, version_of
 
@@ -75,7 +75,7 @@ def merge(parts: Sequence[Path], path: Path, known: Mapping[Path, Any] | None = 
         beside.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise full_disk(error, path) from None
-        raise Refusal(f"parts of the table {path.parent} cannot be merged: {first_line(error)}") from None
+        raise UserError(f"parts of the table {path.parent} cannot be merged: {first_line(error)}") from None
 
 
 def tidy(folder: Path) -> None:

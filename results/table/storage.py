@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from compress.errors import Refusal, first_line
+from compress.errors import UserError, first_line
 from results.atomic_write import write_atomically
 from results.candidate import STATUSES, Candidate
 from results.table.compaction import GROUP, compact, tidy
@@ -88,7 +88,7 @@ class Table:
                 return reading()
             except FileNotFoundError:
                 continue
-        raise Refusal(f"table {self.folder} keeps changing while it is read: try again")
+        raise UserError(f"table {self.folder} keeps changing while it is read: try again")
 
 
 def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None = None) -> list[Candidate]:
@@ -112,7 +112,7 @@ def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
-        raise Refusal(f"table part {path} is damaged ({first_line(error)}): remove it and use --resume") from None
+        raise UserError(f"table part {path} is damaged ({first_line(error)}): remove it and use --resume") from None
     return _candidates(path, values, table.num_rows)
 
 
@@ -122,23 +122,27 @@ def _candidates(path: Path, values: dict[str, list[Any]], count: int) -> list[Ca
         column = values.get(name)
         if column is None:
             if name not in missing:
-                raise Refusal(f"table part {path} lacks the column {name}: it is not a table of this program")
+                raise UserError(f"table part {path} lacks the column {name}: it is not a table of this program")
             column = [missing[name]] * count
         elif name in TEXTS:
             column = [tuple(value or ()) for value in column]
         elif name in FLOATS:
             column = [math.nan if value is None else value for value in column]
         elif None in column:
-            raise Refusal(f"table part {path} is damaged: column {name} has holes")
+            raise UserError(f"table part {path} is damaged: column {name} has holes")
         ordered.append(column)
     found = [Candidate(*row) for row in zip(*ordered, strict=True)]
     if strange := next((c for c in found if c.status not in STATUSES), None):
-        raise Refusal(f"table part {path} is damaged: candidate {strange.candidate} has the status {strange.status!r}")
+        raise UserError(
+            f"table part {path} is damaged: candidate {strange.candidate} has the status {strange.status!r}"
+        )
     return found
 
 
 def _check_version(path: Path, version: int) -> None:
     if version == 0:
-        raise Refusal(f"{path} is not a part of a run's table: it names no version")
+        raise UserError(f"{path} is not a part of a run's table: it names no version")
     if version > VERSION:
-        raise Refusal(f"table part {path} has version {version}, this program reads 1 to {VERSION}: update the program")
+        raise UserError(
+            f"table part {path} has version {version}, this program reads 1 to {VERSION}: update the program"
+        )

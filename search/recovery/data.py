@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.recovery.batches import taught
 from compress.recovery.losses import IGNORE
 from evaluate.data.conditions import check_condition, check_disjoint, split_by_talk
@@ -38,12 +38,12 @@ def open_lessons(
     label = check_condition(condition, data, "training")
     empty = [segment.id for segment in data.segments if not segment.reference.strip()]
     if empty:
-        raise Refusal(
+        raise UserError(
             f"training on {spec}: {len(empty)} of {len(data.segments)} segments have no reference, first {empty[0]};"
             " training needs translations"
         )
     if data.gold is not None:
-        raise Refusal(f"training on {spec}: an automatic segmentation has no references of its own; use the gold one")
+        raise UserError(f"training on {spec}: an automatic segmentation has no references of its own; use the gold one")
     train, held = hold_out(data, held_out)
     check_disjoint(train, held)
     return Lessons(train, held, label)
@@ -56,7 +56,7 @@ def hold_out(data: DataSet, share: float) -> tuple[DataSet, DataSet]:
     count = len(data.segments)
     at = count - max(1, round(share * count))
     if not 0 < share < 1 or at < 1:
-        raise Refusal(f"cannot hold {share:g} of {count} sentences out: give a share between 0 and 1 and more data")
+        raise UserError(f"cannot hold {share:g} of {count} sentences out: give a share between 0 and 1 and more data")
     return replace(data, segments=data.segments[:at]), replace(data, segments=data.segments[at:])
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.recovery.batches import output_of, placed
-from evaluate.decoding.encoder_cache import Heard, find_tower, stand_in
+from evaluate.decoding.encoder_cache import EncoderOutput, find_encoder, stand_in
 from search.recovery import data as lessons_
 
 BY_STUDENT, BY_TEACHER = "heard", "heard_by_teacher"
@@ -34,13 +34,13 @@ class Speech:
     kind: type
 
 
-Known = tuple[Speech, ...]
+Observation = tuple[Speech, ...]
 
 
 class Listener(nn.Module):
     """A model whose tower, asked for a batch that has its states, answers those."""
 
-    def __init__(self, model: Any, name: str, known: Known | None) -> None:
+    def __init__(self, model: Any, name: str, known: Observation | None) -> None:
         super().__init__()
         self.model, self.name, self.speech = model, name, known[0] if known else None
         self.dtype = getattr(model, "dtype", torch.float32)
@@ -49,7 +49,7 @@ class Listener(nn.Module):
         found = {name: inputs.pop(name, None) for name in (BY_STUDENT, BY_TEACHER)}[self.name]
         if found is None or self.speech is None:
             return self.model(**inputs)
-        with stand_in(find_tower(self.model), Heard(found, self.speech.frames, self.speech.kind), None):
+        with stand_in(find_encoder(self.model), EncoderOutput(found, self.speech.frames, self.speech.kind), None):
             return self.model(**inputs)
 
 
@@ -59,7 +59,7 @@ class _Enough(Exception):
 
 def listen(model: Any, batches: Sequence[Mapping[str, Tensor]]) -> Speech | None:
     """The tower's states of all batches; None where it has no tower or they would be too many."""
-    tower = find_tower(model)
+    tower = find_encoder(model)
     if tower is None or SOUND not in batches[0]:
         return None
     found: list[Tensor] = []
@@ -83,9 +83,9 @@ def listen(model: Any, batches: Sequence[Mapping[str, Tensor]]) -> Speech | None
     return Speech(tuple(found), told["states"].shape[1], told["kind"])
 
 
-def known(model: Any, *sets: Sequence[Mapping[str, Tensor]]) -> Known | None:
+def known(model: Any, *sets: Sequence[Mapping[str, Tensor]]) -> Observation | None:
     """The same of several sets of batches, remembered by what the tower is and what it hears."""
-    if find_tower(model) is None:
+    if find_encoder(model) is None:
         return None
     tower, found = digest(model), []
     for batches in sets:
@@ -99,7 +99,7 @@ def known(model: Any, *sets: Sequence[Mapping[str, Tensor]]) -> Known | None:
     return tuple(found)
 
 
-def with_states(sets: Sequence[Batches], known: Known, name: str) -> list[Batches]:
+def with_states(sets: Sequence[Batches], known: Observation, name: str) -> list[Batches]:
     return [
         [{**batch, name: states} for batch, states in zip(batches, speech.states, strict=True)]
         for batches, speech in zip(sets, known, strict=True)
@@ -113,13 +113,13 @@ def without_sound(sets: Sequence[Batches]) -> list[Batches]:
 
 def trains(model: Any, parameters: Iterable[nn.Parameter]) -> bool:
     """Whether any of these parameters is in the model's tower."""
-    tower, mine = find_tower(model), {id(parameter) for parameter in parameters}
+    tower, mine = find_encoder(model), {id(parameter) for parameter in parameters}
     return tower is not None and any(id(parameter) in mine for parameter in tower.parameters())
 
 
 def digest(model: Any) -> str:
     """Of a tower's values: equal towers hear the same. Empty without a tower."""
-    tower = find_tower(model)
+    tower = find_encoder(model)
     if tower is None:
         return ""
     found = blake2b(digest_size=16)

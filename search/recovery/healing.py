@@ -41,7 +41,7 @@ def heal(
 
 def narrowed(source: compress.Source, before: Recovery, policy: Policy) -> Recovery:
     """What was trained of the layers that still stay."""
-    stays = shipping.names_now(source.anatomy, policy.dropped)
+    stays = shipping.names_now(source.structure, policy.dropped)
     kept = {name: value for name, value in before.kept.items() if name in stays}
     return Recovery(policy, kept, {name: value for name, value in before.units.items() if name in policy.levels})
 

@@ -20,7 +20,7 @@ from compress.artifact.recovered import JSON
 from compress.codecs.grid.integers import has_integers
 from compress.codecs.grid.scales import can_rescale
 from compress.codecs.raw import FORMATS
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.dataset import DataSet, open_data
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.cleanup import clean
@@ -41,7 +41,7 @@ def recover(task: Task, score: Score, say: Say | None = None) -> dict[str, Any]:
         torch.set_num_threads(task.threads)
     source, store = compress.Source.open(task.model), compress.Store(task.store)
     policy = Policy.from_json(task.policy)
-    policy.check(source.anatomy, source.digest)
+    policy.check(source.structure, source.digest)
     reported, part = reporting(task)
     began = time.perf_counter()
     out = Path(task.out)
@@ -73,7 +73,9 @@ def reporting(task: Task) -> tuple[DataSet, tuple[int, ...]]:
         return data, ()
     part = tuple(index for index, segment in enumerate(data.segments) if segment.talk not in trained)
     if not part:
-        raise Refusal(f"every talk of {task.data} ({task.split}) is trained on: hold some out, or train on other data")
+        raise UserError(
+            f"every talk of {task.data} ({task.split}) is trained on: hold some out, or train on other data"
+        )
     found = replace(data, segments=tuple(data.segments[index] for index in part))
     lessons_.refuse_overlap(lessons, found)
     return found, part
@@ -91,13 +93,13 @@ def train(task: Task, source: compress.Source, store: compress.Store, policy: Po
     if task.begin and len(stages) > 1 and WHOLE in stages:
         stages.remove(WHOLE)  # that was done between the rounds
     if not stages:
-        raise Refusal(
+        raise UserError(
             f"method {task.method} has nothing to train in {task.parent}: it drops no layer and keeps no plain grid"
             " (--no-trellis searches with that); distill, cheap, lora and qlora can train a trellis"
         )
     recovery = Recovery.read(task.begin) if task.begin else Recovery(policy)
     if recovery.policy != policy:
-        raise Refusal(f"the recovery at {task.begin} was made of another policy than {task.parent}'s")
+        raise UserError(f"the recovery at {task.begin} was made of another policy than {task.parent}'s")
     notes: list[dict[str, Any]] = []
     for number, name in enumerate(stages):
         place = work / f"{number}-{name}"
@@ -136,7 +138,7 @@ def needed(stages: Sequence[str], policy: Policy, other_teacher: bool) -> list[s
 
 def original(source: compress.Source, dropped: tuple[str, ...] = ()) -> Policy:
     level = f"raw:{FORMATS[source.dtype]}"
-    return Policy(model=source.digest, levels=dict.fromkeys(source.anatomy.units, level), dropped=dropped)
+    return Policy(model=source.digest, levels=dict.fromkeys(source.structure.units, level), dropped=dropped)
 
 
 class Teacher:
@@ -183,7 +185,7 @@ class Teacher:
 def size(recovered: Recovered, store: compress.Store) -> int:
     """Bytes of the artifact, to the byte."""
     policy = recovered.policy
-    wanted = compress.Wanted(policy.vocabulary, policy.calibration)
+    wanted = compress.EncodeOptions(policy.vocabulary, policy.calibration)
     for unit, level in policy.levels.items():
         compress.build(recovered, unit, level, store, wanted=wanted)
     return compress.Ledger(recovered, store, (), policy.calibration).predict(policy)

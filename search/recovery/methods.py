@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import compress
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.recovery.settings import Settings
 
 WHOLE, CODES, CHEAP, ADAPTERS = "whole", "codes", "cheap", "adapters"
@@ -128,13 +128,13 @@ def method(name: str) -> Method:
     """By name; `lora:16` has adapters of rank 16, `lora:16:grid@4` stores them at that level."""
     base, _, rest = name.partition(":")
     if base not in METHODS:
-        raise Refusal(f"unknown method of recovery '{base}': known are {', '.join(METHODS)}")
+        raise UserError(f"unknown method of recovery '{base}': known are {', '.join(METHODS)}")
     found = METHODS[base]
     if not rest:
         return found
     rank, _, level = rest.partition(":")
     if ADAPTERS not in found.stages or not rank.isdigit() or not 1 <= int(rank) <= 1024:
-        raise Refusal(f"method '{name}': only methods with adapters take a rank, such as lora:16 or lora:16:grid@4")
+        raise UserError(f"method '{name}': only methods with adapters take a rank, such as lora:16 or lora:16:grid@4")
     if level:
         level = compress.codecs.codec(level).level
     return replace(
@@ -146,9 +146,9 @@ def parse(text: str) -> tuple[Method, ...]:
     """`distill,qlora` as methods."""
     names = [part.strip() for part in text.split(",") if part.strip()]
     if not names:
-        raise Refusal(f"--methods names none: known are {', '.join(METHODS)}")
+        raise UserError(f"--methods names none: known are {', '.join(METHODS)}")
     return tuple(method(name) for name in dict.fromkeys(names))
 
 
 def size_of(source: compress.Source) -> str:
-    return EMBEDDED if source.anatomy.parameters < SMALL else FULL
+    return EMBEDDED if source.structure.parameters < SMALL else FULL

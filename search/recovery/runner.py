@@ -15,18 +15,18 @@ from typing import Any
 import compress
 from cluster.metrics import PREFIX, RECOVERY
 from compress import Policy
-from compress.errors import Refusal
+from compress.errors import UserError
 from results.candidate import FAILED, Candidate
 from search.recorder import Recorder, Tried
 from search.recovery.methods import method
 from search.recovery.task import Task
-from search.run_dir import RunFolder
+from search.run_dir import RunDir
 
 RECOVERED, WORK = "recovered", ".training"
 
 
 @dataclass(frozen=True)
-class Asked:
+class PendingTrial:
     """What recovery needs beside the run: what to train on, and how."""
 
     train: str
@@ -61,12 +61,12 @@ class Where:
 
 
 def recover_run(
-    folder: RunFolder,
+    folder: RunDir,
     recorder: Recorder,
     context: Where,
     candidates: Sequence[Candidate],
     methods: Sequence[str],
-    asked: Asked,
+    asked: PendingTrial,
     gpus: float = 0.0,
     workers: int = 1,
     say: Callable[[str], None] = print,
@@ -89,19 +89,19 @@ def recover_run(
 
 
 def tasks(
-    folder: RunFolder,
+    folder: RunDir,
     context: Where,
     source: compress.Source,
     candidates: Sequence[Candidate],
     methods: Sequence[str],
-    asked: Asked,
+    asked: PendingTrial,
 ) -> list[Task]:
     """Every candidate with every method. Refuses candidates that cannot be begun with."""
     found = []
     for candidate in candidates:
         policy = folder.read_policy(candidate.policy)
         if candidate.parent or policy.model != source.digest:
-            raise Refusal(
+            raise UserError(
                 f"candidate {candidate.candidate} is recovered already, from {candidate.parent}: give that one"
             )
         for name in methods:
@@ -175,7 +175,7 @@ def work(task: dict[str, Any], scorer: str) -> dict[str, Any]:
     meter = Meter(Path(task["out"]).parent.parent.name)
     try:
         return recover(Task(**task), score, meter.say)
-    except Refusal as refusal:
+    except UserError as refusal:
         return {"error": str(refusal)}
     except Exception as error:  # told to the driver, which records the row as failed
         return {"error": f"{type(error).__name__}: {error}"}
@@ -210,8 +210,8 @@ class Meter:
 def record(recorder: Recorder, source: compress.Source, task: Task, outcome: dict[str, Any]) -> Candidate:
     """A row of the run's table. One that is scored on a part of the segments only stands beside no other."""
     policy = Policy.from_json(outcome["policy"]) if "policy" in outcome else Policy.from_json(task.policy)
-    gone = sum(layer.parameters for layer in source.anatomy.layers if layer.name in policy.dropped)
-    recipe, parameters = f"recover:{task.method}", source.anatomy.parameters - gone
+    gone = sum(layer.parameters for layer in source.structure.layers if layer.name in policy.dropped)
+    recipe, parameters = f"recover:{task.method}", source.structure.parameters - gone
     tried = Tried(task.name, recipe, policy, outcome.get("bytes", 0), parameters, 0.0, parent=task.parent)
     part = {"stopped": True, "rung": "part"} if outcome.get("part") and "error" not in outcome else {}
     return recorder.record(tried, {**outcome, **part})

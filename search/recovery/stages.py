@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import compress
 from compress import Policy, Recovered, Recovery
-from compress.codecs.grid.integers import Lattice, has_integers, lattices, with_integers
-from compress.errors import Refusal
+from compress.codecs.grid.integers import QuantizedIntegers, has_integers, quantized_integers, with_integers
+from compress.errors import UserError
 from compress.recovery import lora, rounding, scaling, shipping
 from compress.recovery.loop import Training
 from compress.recovery.matching import Match
@@ -115,10 +115,12 @@ def do_stage(
 
 def matching(source: compress.Source, teacher: Teacher, policy: Policy, helper: Any) -> Match:
     """Which of the teacher's hidden states the student's are held to. A teacher of another shape has none to give."""
-    ours, its = ({s.name: s.length for s in each.anatomy.stacks} for each in (source, teacher.source))
+    ours, its = ({s.name: s.length for s in each.structure.stacks} for each in (source, teacher.source))
     if ours != its:
-        raise Refusal(f"the teacher {teacher.source.folder} has other layers than the model: train with --set hidden=0")
-    gone = [layer.index for layer in source.anatomy.layers if layer.stack == LM and layer.name in policy.dropped]
+        raise UserError(
+            f"the teacher {teacher.source.folder} has other layers than the model: train with --set hidden=0"
+        )
+    gone = [layer.index for layer in source.structure.layers if layer.stack == LM and layer.name in policy.dropped]
     return Match.of(helper, ours[LM], gone)
 
 
@@ -162,19 +164,19 @@ class Whole:
     def __init__(self, at: Setup) -> None:
         now, policy, store, model = at.now, at.policy, at.store, at.model
         self.now, self.policy, self.store, self.model = now, policy, store, model
-        self.here = shipping.names_now(now.anatomy, policy.dropped)
+        self.here = shipping.names_now(now.structure, policy.dropped)
         parameters = dict(model.named_parameters())
-        frozen = {n for n in now.anatomy.kept if n in self.here and parameters[self.here[n]].dim() > 1}  # positions
+        frozen = {n for n in now.structure.kept if n in self.here and parameters[self.here[n]].dim() > 1}  # positions
         hearing = () if size_of(now) != EMBEDDED else ("audio",)
-        frozen |= {t for u in now.anatomy.units.values() for t in u.tensors if u.name.split(".")[0] in hearing}
-        frozen |= {n for layer in now.anatomy.layers if layer.stack in hearing for n in layer.kept}
+        frozen |= {t for u in now.structure.units.values() for t in u.tensors if u.name.split(".")[0] in hearing}
+        frozen |= {n for layer in now.structure.layers if layer.stack in hearing for n in layer.kept}
         self.trains = {name: place for name, place in self.here.items() if name not in frozen}
         self.parameters = {name: parameters[place] for name, place in self.trains.items()}
 
     def shipped(self) -> Recovery:
-        kept = {n: self.here[n] for n in self.now.anatomy.kept if n in self.trains}
+        kept = {n: self.here[n] for n in self.now.structure.kept if n in self.trains}
         units = shipping.encoded_again(self.now, self.policy, self.model, self.store)
-        changed = {u.name for u in self.now.anatomy.units.values() if any(t in self.trains for t in u.tensors)}
+        changed = {u.name for u in self.now.structure.units.values() if any(t in self.trains for t in u.tensors)}
         return Recovery(
             self.now.recovery.policy,
             shipping.kept_of(self.now, self.model, kept),
@@ -188,7 +190,7 @@ class Cheap:
     def __init__(self, at: Setup) -> None:
         now, policy, store, model = at.now, at.policy, at.store, at.model
         self.now, self.policy, self.store, self.model = now, policy, store, model
-        here = shipping.names_now(now.anatomy, policy.dropped)
+        here = shipping.names_now(now.structure, policy.dropped)
         self.kept = {name: here[name] for name in shipping.trainable_kept(now, policy)}
         self.parameters = {name: model.get_parameter(place) for name, place in self.kept.items()}
         self.scaled = {here[name]: name for name in shipping.scalable(now, policy)}
@@ -208,7 +210,7 @@ class Cheap:
 def grown(now: Recovered, kept: Mapping[str, Any]) -> int:
     """Bytes by which tensors that are kept as they are grow when some of them change: they are entropy-coded."""
     then = Recovered(now.base, replace(now.recovery, kept={**now.recovery.kept, **kept}))
-    return sum(len(then.kept_blob(group)) - len(now.kept_blob(group)) for group in now.anatomy.groups)
+    return sum(len(then.unquantized_blob(group)) - len(now.unquantized_blob(group)) for group in now.structure.groups)
 
 
 class Codes:
@@ -217,20 +219,20 @@ class Codes:
     def __init__(self, at: Setup) -> None:
         now, policy, store, model = at.now, at.policy, at.store, at.model
         self.now, self.policy, self.store, self.model = now, policy, store, model
-        here = shipping.names_now(now.anatomy, policy.dropped)
+        here = shipping.names_now(now.structure, policy.dropped)
         self.here = here
         self.kept = {name: here[name] for name in shipping.trainable_kept(now, policy)}
         self.parameters = {name: model.get_parameter(place) for name, place in self.kept.items()}
         self.units = [
             unit
-            for unit in policy.kept_units(now.anatomy)
+            for unit in policy.kept_units(now.structure)
             if has_integers(policy.levels[unit.name])
             and (policy.vocabulary == "full" or unit.kind not in {"embedding", "head"})
         ]
-        found: dict[str, Lattice] = {}
+        found: dict[str, QuantizedIntegers] = {}
         for unit in self.units:
             payload = shipping.payload_of(now, policy, unit, store)
-            found |= {here[n]: x for n, x in zip(unit.tensors, lattices(payload, unit.shapes), strict=True)}
+            found |= {here[n]: x for n, x in zip(unit.tensors, quantized_integers(payload, unit.shapes), strict=True)}
         self.moved = rounding.add_rounding(model, found)
         self.parameters |= {f"{name} integers": value for name, value in self.moved.items()}
 
@@ -271,7 +273,7 @@ class Adapters:
 
     def shipped(self) -> Recovery:
         products = lora.products(self.model)
-        adapters = shipping.adapters_of(self.now.anatomy, self.policy, self.widths, products, self.level)
+        adapters = shipping.adapters_of(self.now.structure, self.policy, self.widths, products, self.level)
         return Recovery(self.now.recovery.policy, adapters=adapters)
 
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from compress.cli import Parser, progress_line, run
-from compress.errors import Refusal
+from compress.errors import UserError
 from results.atomic_write import write_atomically
 
 TALKS, MOST = 100, 2000
@@ -32,9 +32,9 @@ def speak(folder: Path, talks: int = TALKS, after: int = 0) -> Path:
     try:
         voices.require_espeak()
     except voices.NoSpeech as problem:
-        raise Refusal(str(problem)) from None
+        raise UserError(str(problem)) from None
     if not 1 <= talks <= MOST:
-        raise Refusal(f"--talks {talks}: give 1 to {MOST}")
+        raise UserError(f"--talks {talks}: give 1 to {MOST}")
     heard = recipe.Sizes().train
     chosen = recipe.splits(speech.SEED, recipe.Sizes(train=heard + after + talks))["train"][heard + after :]
     (folder / "train").mkdir(parents=True, exist_ok=True)

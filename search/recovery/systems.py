@@ -9,7 +9,7 @@ from typing import Any
 
 import compress
 from compress import Policy, Recovered, Recovery
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.policy.recipes import recipe
 from evaluate.decoding.batches import is_chat, prepare
 from evaluate.decoding.cleanup import clean
@@ -158,7 +158,7 @@ class Build:
 
     def prune(self, source: compress.Source, lessons: lessons_.Lessons) -> tuple[tuple[str, ...], str]:
         """The greedy loop on held-out segments, by chrF: what goes, and the model healed last."""
-        layers = iterative.lm_layers(source.anatomy)
+        layers = iterative.lm_layers(source.structure)
         rounds = self.given.drop or max(1, round(self.system.share * len(layers)))
         pruning = iterative.IterativePruning(layers, rounds=rounds, heal_every=self.given.heal_every)
         residents = {"": compress.Resident(source, self.store, device=self.device)}
@@ -190,10 +190,10 @@ class Build:
         if self.system.levels == "raw":
             return whole
         if self.system.levels == "nf4":
-            units = [u for u in source.anatomy.units.values() if u.layer not in dropped]
+            units = [u for u in source.structure.units.values() if u.layer not in dropped]
             linear = {u.name: "nf4" for u in units if u.kind in {"attention", "mlp", "projector"}}
             return replace(whole, levels={**whole.levels, **linear})
-        found = recipe("diet", source.anatomy, source.digest)
+        found = recipe("diet", source.structure, source.digest)
         return replace(found, calibration=self.calibrate(source, lessons))
 
     def calibrate(self, source: compress.Source, lessons: lessons_.Lessons) -> str:
@@ -267,10 +267,10 @@ def refuse_other_settings(path: Path, given: Any) -> bool:
     try:
         before, now = dict(json.loads(path.read_text(encoding="utf-8"))), settings_of(given)
     except (ValueError, TypeError):
-        raise Refusal(f"{path} is damaged: give another --out") from None
+        raise UserError(f"{path} is damaged: give another --out") from None
     if other := [name for name in now if before.get(name) != now[name]]:
         told = ", ".join(f"--{name.replace('_', '-')} {before.get(name)} (now {now[name]})" for name in other)
-        raise Refusal(f"{path.parent} was made with {told}: give another --out")
+        raise UserError(f"{path.parent} was made with {told}: give another --out")
     return True
 
 
@@ -278,4 +278,4 @@ def refuse_kind(system: System, text: bool) -> None:
     """`wmt25` is a text system, the others translate speech."""
     if (system.name == "wmt25") != text:
         kind = "text (text:SRC,REF)" if system.name == "wmt25" else "speech"
-        raise Refusal(f"system {system.name} is trained on {kind}; give such data with --train and --data")
+        raise UserError(f"system {system.name} is trained on {kind}; give such data with --train and --data")

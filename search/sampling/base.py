@@ -10,18 +10,18 @@ import numpy as np
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from search.bins import Bin
-from search.space.constraint import Fitter
+from compress.sizes import Bin
+from search.space.constraint import SizeConstraint
 from search.space.space import Choice
 
 SWITCHED = 0.1  # share of changed policies that get another vocabulary, where there is a choice
 
 
-class WholeSampler(BaseSampler):
+class PolicySampler(BaseSampler):
     """Optuna's interface over `suggest` and `learn`. Bins take turns."""
 
-    def __init__(self, fitter: Fitter, bins: Sequence[Bin], seed: int = 0) -> None:
-        self.fitter, self.bins = fitter, tuple(bins)
+    def __init__(self, constraint: SizeConstraint, bins: Sequence[Bin], seed: int = 0) -> None:
+        self.constraint, self.bins = constraint, tuple(bins)
         self._generator = np.random.default_rng(seed)
 
     def suggest(self, into: Bin) -> Choice:
@@ -33,10 +33,10 @@ class WholeSampler(BaseSampler):
         raise NotImplementedError
 
     def infer_relative_search_space(self, study: Any, trial: FrozenTrial) -> dict[str, Any]:  # noqa: ARG002
-        return self.fitter.space.distributions
+        return self.constraint.space.distributions
 
     def sample_relative(self, study: Any, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        return self.fitter.space.parameters(self.suggest(self.turn(trial)))
+        return self.constraint.space.parameters(self.suggest(self.turn(trial)))
 
     def sample_independent(self, study: Any, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:  # noqa: ARG002
         raise ValueError(f"{param_name} is not part of this model's space")
@@ -50,12 +50,12 @@ class WholeSampler(BaseSampler):
     ) -> None:
         """Learns from a trial that carries its parameters."""
         if state == TrialState.COMPLETE and values is not None and trial.params:
-            choice = self.fitter.space.from_parameters(trial.params)
-            self.learn(choice, self.fitter.size(choice), values[0])
+            choice = self.constraint.space.from_parameters(trial.params)
+            self.learn(choice, self.constraint.size(choice), values[0])
 
     def _other_vocabulary(self, choice: Choice) -> Choice:
         """Now and then the same choice under another vocabulary."""
-        count = len(self.fitter.space.vocabularies)
+        count = len(self.constraint.space.vocabularies)
         if count < 2 or self._generator.random() >= SWITCHED:
             return choice
         return replace(choice, vocabulary=(choice.vocabulary + int(self._generator.integers(1, count))) % count)

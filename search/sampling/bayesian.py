@@ -1,10 +1,10 @@
-"""The house sampler, on Optuna's own BaseSampler: belief about damage, a target size, an exact allocator.
+"""The bayesian sampler, on Optuna's own BaseSampler: quality_model about damage, a target size, an exact allocator.
 
 Stock samplers are lost among 132 categorical parameters and find no feasible policy at all. This one never leaves
-the bin. It draws damages from its belief (quality_model) and either lets the allocator (allocate) fill a target
+the bin. It draws damages from its quality_model (quality_model) and either lets the allocator (allocate) fill a target
 size with the least of them, or moves bytes between a few units of one of the best policies so far; KL to the original,
 which is cheap, tells how good a policy is long before COMET does. A policy that was stopped at its KL is suggested
-once more when it has become the most promising that was never scored. Milliseconds an ask; parallel asks differ
+once more when it has become the most best_unscored that was never scored. Milliseconds an ask; parallel asks differ
 because each draws anew.
 """
 
@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 
+from compress.sizes import Bin
 from results.pareto import front_indices, hypervolume
-from search.bins import Bin
 from search.pruning import CHANCE, Forecast
-from search.sampling.base import WholeSampler
-from search.sampling.quality_model import FLOOR, LEAST, Belief, observed
+from search.sampling.base import PolicySampler
+from search.sampling.quality_model import FLOOR, LEAST, QualityModel, observed
 from search.space.allocate import Damage, allocate, fill_all
-from search.space.constraint import Fitter
+from search.space.constraint import SizeConstraint
 from search.space.space import Choice
 
 SPREAD = 0.6  # of a draw from the posterior: below 1 leans to what is known
@@ -43,7 +43,7 @@ PARENTS = 1.5  # how far down the list of the best a parent may stand (mean of a
 
 
 @dataclass
-class Known:
+class Observation:
     """What was measured of a choice. `kl` and `comet` are NaN as long as they were not."""
 
     choice: Choice
@@ -53,19 +53,24 @@ class Known:
     pending: bool = False  # is being scored
 
 
-class HouseSampler(WholeSampler):
+class BayesianSampler(PolicySampler):
     """`original`, COMET of the original, is what damage is measured against. Besides what trials tell (the engine's
     carry no parameters), it is told by `learn` and `learn_kl`."""
 
     def __init__(
-        self, fitter: Fitter, bins: Sequence[Bin], belief: Belief, seed: int = 0, original: float = 1.0
+        self,
+        constraint: SizeConstraint,
+        bins: Sequence[Bin],
+        quality_model: QualityModel,
+        seed: int = 0,
+        original: float = 1.0,
     ) -> None:
-        super().__init__(fitter, bins, seed)
-        self.belief = belief
+        super().__init__(constraint, bins, seed)
+        self.quality_model = quality_model
         self.original = original
         self.forecast = Forecast(original)
-        self.known: dict[bytes, Known] = {}
-        self._inside: dict[str, list[Known]] = {each.name: [] for each in self.bins}
+        self.known: dict[bytes, Observation] = {}
+        self._inside: dict[str, list[Observation]] = {each.name: [] for each in self.bins}
         self._fronts: dict[str, list[tuple[float, float]]] = {each.name: [] for each in self.bins}
         self._probed = 0  # of those known, how many have a KL
         self.may_score: Callable[[], bool] | None = None  # where candidates climb rungs: is there room to score one?
@@ -74,10 +79,10 @@ class HouseSampler(WholeSampler):
 
     def sample_relative(self, study: Any, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
         if self.warm and self.may_score is not None and self.may_score():
-            entry = self.promising(self.turn(trial))
+            entry = self.best_unscored(self.turn(trial))
             if entry is not None:
                 entry.pending = True
-                return self.fitter.space.parameters(entry.choice)
+                return self.constraint.space.parameters(entry.choice)
         return super().sample_relative(study, trial, search_space)
 
     # What it learns from
@@ -88,7 +93,7 @@ class HouseSampler(WholeSampler):
         anew = math.isfinite(entry.comet)
         entry.comet = comet
         self._renew_fronts(entry, anew)
-        self.belief.learn(choice, observed(comet, self.original))
+        self.quality_model.learn(choice, observed(comet, self.original))
         self.forecast.learn(entry.kl, comet)
 
     def learn_kl(self, choice: Choice, size: int, kl: float) -> None:
@@ -97,11 +102,11 @@ class HouseSampler(WholeSampler):
         if not np.isfinite(entry.kl):
             entry.kl = kl
             self._probed += math.isfinite(kl)
-            self.belief.learn_kl(choice, kl)
+            self.quality_model.learn_kl(choice, kl)
 
-    def never_again(self, choice: Choice) -> None:
+    def mark_failed(self, choice: Choice) -> None:
         """A candidate that failed: not to be suggested any more."""
-        key = self.fitter.space.key(choice)
+        key = self.constraint.space.key(choice)
         self._asked.add(key)
         entry = self.known.pop(key, None)
         if entry is None:
@@ -111,17 +116,17 @@ class HouseSampler(WholeSampler):
             self._inside[name] = [each for each in entries if each is not entry]
         self._renew_fronts(entry)
 
-    def _entry(self, choice: Choice, size: int) -> Known:
-        key = self.fitter.space.key(choice)
+    def _entry(self, choice: Choice, size: int) -> Observation:
+        key = self.constraint.space.key(choice)
         self._asked.add(key)
         if key not in self.known:
-            self.known[key] = Known(choice, size)
+            self.known[key] = Observation(choice, size)
             for each in self.bins:
                 if each.holds(size):
                     self._inside[each.name].append(self.known[key])
         return self.known[key]
 
-    def _renew_fronts(self, entry: Known, anew: bool = True) -> None:
+    def _renew_fronts(self, entry: Observation, anew: bool = True) -> None:
         """After one more score; from all scores where one changed or went."""
         for each in self.bins:
             if each.holds(entry.size):
@@ -141,25 +146,25 @@ class HouseSampler(WholeSampler):
         """A choice inside the bin that was never asked for before (unless the bin holds no other)."""
         found = None
         for attempt in range(ATTEMPTS):
-            damage = self.belief.draw(self._generator, spread=SPREAD * (1.0 + 0.25 * attempt))
+            damage = self.quality_model.draw(self._generator, spread=SPREAD * (1.0 + 0.25 * attempt))
             target = self._target(into, damage)
-            choice = self._trade(into, damage, target) if self._generator.random() < TRADES else None
+            choice = self._mutate_in_budget(into, damage, target) if self._generator.random() < TRADES else None
             if choice is None:
-                choice = self.fitter.fill(damage, target, into)
+                choice = self.constraint.fill(damage, target, into)
             if choice is None:
                 continue
             found = choice
-            if self.fitter.space.key(choice) not in self._asked:
+            if self.constraint.space.key(choice) not in self._asked:
                 break
         else:
-            start = found or self.fitter.smallest()
-            found = self.fitter.repair(self._shake(start), into, self._generator) or found
+            start = found or self.constraint.smallest()
+            found = self.constraint.repair(self._perturb(start), into, self._generator) or found
         if found is None:
             raise RuntimeError(f"no policy found inside {into.name}")
-        self._asked.add(self.fitter.space.key(found))
+        self._asked.add(self.constraint.space.key(found))
         return found
 
-    def promising(self, into: Bin) -> Known | None:
+    def best_unscored(self, into: Bin) -> Observation | None:
         """Of the policies never scored, one whose KL promises much, if any has a chance: the least KL of all, or the
         greatest gain of the front."""
         near = [k for k in self._inside[into.name] if math.isfinite(k.kl)]
@@ -180,9 +185,9 @@ class HouseSampler(WholeSampler):
                 best, most = entry, promise
         return best
 
-    def _bottom(self, into: Bin, near: list[Known], front: list[tuple[float, float]]) -> list[Known]:
+    def _bottom(self, into: Bin, near: list[Observation], front: list[tuple[float, float]]) -> list[Observation]:
         """The smallest of those whose KL is known, as long as none so small was scored."""
-        low = max(into.low, self.fitter.size(self.fitter.smallest()))
+        low = max(into.low, self.constraint.size(self.constraint.smallest()))
         limit = low + BOTTOM * (into.high - low)
         if any(size <= limit for size, _ in front):
             return []
@@ -199,7 +204,7 @@ class HouseSampler(WholeSampler):
 
     def _target(self, into: Bin, damage: Damage) -> float:
         """A size inside the bin: its top, or of some drawn at random, in proportion to the front's gain there."""
-        low = max(into.low, self.fitter.size(self.fitter.smallest()))
+        low = max(into.low, self.constraint.size(self.constraint.smallest()))
         high = into.high - 1
         if self._generator.random() < AT_TOP:
             return float(high)
@@ -207,19 +212,21 @@ class HouseSampler(WholeSampler):
             return low + BOTTOM * (high - low) * self._generator.random()
         sizes = low + (high - low) * (np.arange(SIZES) + self._generator.random(SIZES)) / SIZES
         sizes[-1] = high
-        overhead = self.fitter.size(self.fitter.smallest()) - self.fitter.space.weigh(self.fitter.smallest())
+        overhead = self.constraint.size(self.constraint.smallest()) - self.constraint.space.weigh(
+            self.constraint.smallest()
+        )
         front = self._fronts[into.name]
         gains = np.zeros(SIZES)
         for index, size in enumerate(sizes):
-            choice = allocate(self.fitter.space, damage, size - overhead)
+            choice = allocate(self.constraint.space, damage, size - overhead)
             if choice is not None:
-                comet = self.original * float(np.exp(-self.belief.expect(choice)))
+                comet = self.original * float(np.exp(-self.quality_model.expect(choice)))
                 gains[index] = self._gain(front, into, size, comet)
         if gains.sum() <= 0:
             return float(sizes[-1] if self._generator.random() < 0.5 else self._generator.choice(sizes))
         return float(self._generator.choice(sizes, p=gains / gains.sum()))
 
-    def _parents(self, into: Bin, target: float) -> list[Known]:
+    def _parents(self, into: Bin, target: float) -> list[Observation]:
         """The newest policies of the bin no larger than the target, the least KL first (else the best COMET)."""
         newest = (k for k in reversed(self._inside[into.name]) if k.size <= target)
         entries = list(itertools.islice(newest, REMEMBERED))[::-1]
@@ -230,27 +237,27 @@ class HouseSampler(WholeSampler):
             worth = [-k.comet for k in entries]
         return [entries[index] for index in np.argsort(worth)]
 
-    def _trade(self, into: Bin, damage: Damage, target: float) -> Choice | None:
+    def _mutate_in_budget(self, into: Bin, damage: Damage, target: float) -> Choice | None:
         """One of the best policies with bytes moved between a few units, the best of some proposals."""
         parents = self._parents(into, target)
         if len(parents) < 3:
             return None
-        space = self.fitter.space
+        space = self.constraint.space
         start = parents[min(int(self._generator.exponential(PARENTS)), len(parents) - 1)]
         overhead = start.size - space.weigh(start.choice)
-        shaken = [self._shake(start.choice, count=int(self._generator.integers(1, 4))) for _ in range(PROPOSALS)]
+        shaken = [self._perturb(start.choice, count=int(self._generator.integers(1, 4))) for _ in range(PROPOSALS)]
         shaken = [choice for choice in shaken if space.weigh(choice) + overhead <= target]
         filled = fill_all(space, damage, shaken, target - overhead) if shaken else []
         proposals = [(damage.of(space, each), each) for each in filled if space.key(each) not in self._asked]
         proposals.sort(key=lambda each: each[0])
         for _, choice in proposals[:CHECKED]:
-            if into.holds(self.fitter.size(choice)):
+            if into.holds(self.constraint.size(choice)):
                 return choice
         return None
 
-    def _shake(self, choice: Choice, count: int = 3) -> Choice:
+    def _perturb(self, choice: Choice, count: int = 3) -> Choice:
         """A few random units a level or two down, now and then a layer dropped or restored, or another vocabulary."""
-        space = self.fitter.space
+        space = self.constraint.space
         columns, dropped = choice.columns.copy(), choice.dropped.copy()
         order = np.argsort(space.sizes, axis=1)
         for row in self._generator.choice(len(columns), size=min(count, len(columns)), replace=False):

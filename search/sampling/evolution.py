@@ -12,20 +12,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.bins import Bin
-from search.sampling.base import WholeSampler
-from search.space.constraint import Fitter
+from compress.sizes import Bin
+from search.sampling.base import PolicySampler
+from search.space.constraint import SizeConstraint
 from search.space.space import Choice
 
 MOST_SWITCHES = 3  # of which min(U, U') are done, U and U' uniform from 1 to this, as published
 OFFSPRING = 8  # children a generation
 
 
-class Evolution(WholeSampler):
+class Evolution(PolicySampler):
     """One parent a bin; what is better than it takes its place at the end of a generation."""
 
-    def __init__(self, fitter: Fitter, bins: Sequence[Bin], seed: int = 0) -> None:
-        super().__init__(fitter, bins, seed)
+    def __init__(self, constraint: SizeConstraint, bins: Sequence[Bin], seed: int = 0) -> None:
+        super().__init__(constraint, bins, seed)
         self._parents: dict[str, tuple[float, Choice]] = {}
         self._children: dict[str, list[tuple[float, Choice]]] = {each.name: [] for each in bins}
 
@@ -35,12 +35,12 @@ class Evolution(WholeSampler):
             if start is not None and not self._children[into.name]:
                 return start
         parent = self._parents.get(into.name)
-        origin = parent[1] if parent else self._best_child(into) or self.uniform(into) or self.fitter.smallest()
+        origin = parent[1] if parent else self._best_child(into) or self.uniform(into) or self.constraint.smallest()
         return self.child(origin, into)
 
     def child(self, parent: Choice, into: Bin) -> Choice:
         """A mutated policy, brought back into the bin."""
-        found = self.fitter.repair(self.mutate(parent), into, self._generator)
+        found = self.constraint.repair(self.mutate(parent), into, self._generator)
         if found is None:
             raise RuntimeError(f"no policy found inside {into.name}")
         return found
@@ -62,23 +62,27 @@ class Evolution(WholeSampler):
 
     def uniform(self, into: Bin) -> Choice | None:
         """The largest single level that fits, filled up to the bin's top by single steps."""
-        space = self.fitter.space
+        space = self.constraint.space
         kept = np.zeros(len(space.layers), dtype=bool)
         found: list[tuple[int, Choice]] = []
         for column in range(len(space.levels)):
             columns = np.where(np.isfinite(space.sizes[:, column]), column, space.sizes.argmin(axis=1))
             choice = Choice(columns, kept)
-            size = self.fitter.size(choice)
+            size = self.constraint.size(choice)
             if size < into.high:
                 found.append((size, choice))
         if not found:
             return None
         choice = max(found, key=lambda each: each[0])[1]
-        return choice if into.holds(self.fitter.size(choice)) else self.fitter.repair(choice, into, self._generator)
+        return (
+            choice
+            if into.holds(self.constraint.size(choice))
+            else self.constraint.repair(choice, into, self._generator)
+        )
 
     def mutate(self, choice: Choice) -> Choice:
         """Some switches: one unit a level up, another down, drops traded one for one; seldom the vocabulary."""
-        space, dice = self.fitter.space, self._generator
+        space, dice = self.constraint.space, self._generator
         columns, dropped = choice.columns.copy(), choice.dropped.copy()
         order = np.argsort(space.sizes, axis=1)
         ranks = np.argsort(order, axis=1)

@@ -11,10 +11,10 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from compress.errors import Refusal
-from search.bins import Bin
+from compress.errors import UserError
+from compress.sizes import Bin
 from search.sampling.evolution import Evolution
-from search.space.constraint import Fitter
+from search.space.constraint import SizeConstraint
 
 STOCK = ("tpe", "nsga2", "gp", "random")
 NAMES = ("house", "evolution", *STOCK)
@@ -31,27 +31,27 @@ def stock(name: str, seed: int) -> BaseSampler:
             return optuna.samplers.GPSampler(seed=seed, n_startup_trials=10)
         if name == "random":
             return optuna.samplers.RandomSampler(seed=seed)
-    raise Refusal(f"unknown sampler '{name}': known are {', '.join(NAMES)}")
+    raise UserError(f"unknown sampler '{name}': known are {', '.join(NAMES)}")
 
 
-def make_sampler(name: str, fitter: Fitter, bins: Sequence[Bin], seed: int) -> BaseSampler:
-    """Any sampler but the house's own, which knows more than a study tells."""
+def make_sampler(name: str, constraint: SizeConstraint, bins: Sequence[Bin], seed: int) -> BaseSampler:
+    """Any sampler but the bayesian's own, which knows more than a study tells."""
     if name == "evolution":
-        return Evolution(fitter, bins, seed)
-    return Repaired(stock(name, seed), fitter, bins, seed)
+        return Evolution(constraint, bins, seed)
+    return ConstrainedSampler(stock(name, seed), constraint, bins, seed)
 
 
-class Repaired(BaseSampler):
+class ConstrainedSampler(BaseSampler):
     """Asks a stock sampler for every parameter and steps the answer into the bin before Optuna records it."""
 
-    def __init__(self, inner: BaseSampler, fitter: Fitter, bins: Sequence[Bin], seed: int = 0) -> None:
+    def __init__(self, inner: BaseSampler, constraint: SizeConstraint, bins: Sequence[Bin], seed: int = 0) -> None:
         self.inner = inner
-        self.fitter = fitter
+        self.constraint = constraint
         self.bins = tuple(bins)
         self._generator = np.random.default_rng(seed)
 
     def infer_relative_search_space(self, study: Any, trial: FrozenTrial) -> dict[str, Any]:  # noqa: ARG002
-        return self.fitter.space.distributions
+        return self.constraint.space.distributions
 
     def sample_relative(self, study: Any, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
         joint = self.inner.infer_relative_search_space(study, trial)
@@ -60,10 +60,10 @@ class Repaired(BaseSampler):
             if name not in asked:
                 asked[name] = self.inner.sample_independent(study, trial, name, distribution)
         into = self.bins[trial.number % len(self.bins)]
-        choice = self.fitter.repair(self.fitter.space.from_parameters(asked), into, self._generator)
+        choice = self.constraint.repair(self.constraint.space.from_parameters(asked), into, self._generator)
         if choice is None:
             raise RuntimeError(f"no policy found inside {into.name}")
-        return self.fitter.space.parameters(choice)
+        return self.constraint.space.parameters(choice)
 
     def sample_independent(self, study: Any, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:
         return self.inner.sample_independent(study, trial, param_name, param_distribution)

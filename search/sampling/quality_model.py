@@ -1,9 +1,9 @@
-"""What each treatment is believed to cost, and how belief changes with every measured candidate.
+"""What each action is believed to cost, and how quality_model changes with every measured candidate.
 
 Treatments hurt more together than alone (on the embedded model a policy of summed KL .017 has KL .28), but how much
-more depends mostly on the sum. So for a candidate with S = Σ exp(η)·x over its treatments, x the KL of each alone,
+more depends mostly on the sum. So for a candidate with S = Σ exp(η)·x over its actions, x the KL of each alone,
 both log KL and log damage (damage: −log of the share of the original's COMET that is kept) are taken as a curve in
-log S. η, what a treatment costs in company relative to alone, is one number for each unit, drop and trim (is this unit
+log S. η, what a action costs in company relative to alone, is one number for each unit, drop and trim (is this unit
 worth more than it seemed?) and a smaller one for each unit at each level (did this variant's rounding errors fall
 well?). All have Gaussian priors; curves are linearised at the present mean, and every measured KL or COMET is then
 one row of an exact Gaussian posterior, computed in as many dimensions as there are measurements. For a given size the
@@ -45,7 +45,7 @@ def observed(comet: float, original: float) -> float:
 
 @dataclass(frozen=True)
 class Sensitivities:
-    """Measured or modelled KL (nats a token) of every treatment alone."""
+    """Measured or modelled KL (nats a token) of every action alone."""
 
     levels: np.ndarray  # [unit, level]
     drops: np.ndarray  # [layer]
@@ -54,7 +54,7 @@ class Sensitivities:
 
 @dataclass(frozen=True)
 class Measured:
-    """A measured candidate: its treatments, the logarithm of what was measured, and how far that may be off."""
+    """A measured candidate: its actions, the logarithm of what was measured, and how far that may be off."""
 
     choice: Choice
     y: float
@@ -62,8 +62,8 @@ class Measured:
     of_kl: bool
 
 
-class Belief:
-    """Gaussian belief over curves and η, sharpened by `learn_kl` and `learn`."""
+class QualityModel:
+    """Gaussian quality_model over curves and η, sharpened by `learn_kl` and `learn`."""
 
     def __init__(self, space: Space, sensitivities: Sensitivities) -> None:
         self.space = space
@@ -203,7 +203,7 @@ class Belief:
         return float(max(np.exp(self._linear(choice, of_kl=False)[0]) - FLOOR, 0.0))
 
     def draw(self, generator: np.random.Generator, spread: float = 1.0) -> Damage:
-        """What every treatment adds to S under one draw from the posterior (its mean for spread 0)."""
+        """What every action adds to S under one draw from the posterior (its mean for spread 0)."""
         self._settle()
         state = self._mean
         if spread > 0:

@@ -1,4 +1,4 @@
-"""Sensitivities: which treatments are measured, and what is taken of the others.
+"""Sensitivities: which actions are measured, and what is taken of the others.
 
 Quick: each unit at two levels (the cheapest, and the one nearest two bits a weight), each layer dropped and each
 smaller vocabulary; full: at every level. Whatever was measured once is kept in the store for every later run. Between
@@ -19,25 +19,25 @@ import numpy as np
 
 from cluster.jobs import DROP, LEVEL, TRIM
 from compress import Store
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model import vocabulary
 from results.atomic_write import write_atomically
 from search.sampling.quality_model import Sensitivities
 from search.space.space import Space
 
-Treatment = tuple[str, str, str]  # (LEVEL, unit, level), (DROP, layer, "") or (TRIM, vocabulary, "")
+Action = tuple[str, str, str]  # (LEVEL, unit, level), (DROP, layer, "") or (TRIM, vocabulary, "")
 QUICK, FULL = "quick", "full"
 MIDDLE_BITS = 2.0
 LEAST_KL = 1e-7
-CRASH_KL = 20.0  # for treatments whose outputs are not numbers
+CRASH_KL = 20.0  # for actions whose outputs are not numbers
 
 
-def plan(space: Space, weights: Mapping[str, int], full: bool = False) -> list[Treatment]:
-    """The treatments to measure: in quick mode two levels a unit, in full mode all of them; and every drop and trim.
+def plan(space: Space, weights: Mapping[str, int], full: bool = False) -> list[Action]:
+    """The actions to measure: in quick mode two levels a unit, in full mode all of them; and every drop and trim.
 
     `weights` is the number of encoded weights of each unit.
     """
-    chosen: list[Treatment] = []
+    chosen: list[Action] = []
     for row, unit in enumerate(space.units):
         sizes = space.sizes[row]
         fitting = np.flatnonzero(np.isfinite(sizes))
@@ -104,16 +104,18 @@ def parse(path: Path) -> list[list[Any]]:
                 raise ValueError(f"entry {[kind, name, level]}")
             float(kl)
     except FileNotFoundError:
-        raise Refusal(f"--sensitivities: {path} is missing; give quick, full, or the file of an earlier run") from None
+        raise UserError(
+            f"--sensitivities: {path} is missing; give quick, full, or the file of an earlier run"
+        ) from None
     except (ValueError, TypeError) as error:
-        raise Refusal(f"--sensitivities: {path} is no file of sensitivities ({error})") from None
+        raise UserError(f"--sensitivities: {path} is no file of sensitivities ({error})") from None
     return [list(entry) for entry in entries]
 
 
-def chunks(treatments: Sequence[Treatment], workers: int) -> list[list[Treatment]]:
+def chunks(actions: Sequence[Action], workers: int) -> list[list[Action]]:
     """Work in pieces: a few for each worker, so that progress shows and nobody waits long at the end."""
-    size = max(1, min(12, math.ceil(len(treatments) / (4 * max(workers, 1)))))
-    return [list(treatments[start : start + size]) for start in range(0, len(treatments), size)]
+    size = max(1, min(12, math.ceil(len(actions) / (4 * max(workers, 1)))))
+    return [list(actions[start : start + size]) for start in range(0, len(actions), size)]
 
 
 def fill_in(points: Iterable[tuple[float, float]], errors: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ STEPS = 40
 
 @dataclass(frozen=True)
 class Damage:
-    """Estimated damage of every treatment, in any additive unit."""
+    """Estimated damage of every action, in any additive unit."""
 
     levels: np.ndarray  # [unit, level]
     drops: np.ndarray  # [layer], infinite where a layer must stay

@@ -13,11 +13,11 @@ from math import prod
 
 import compress
 from compress.codecs import codec
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.aux_files import pack_files
 from compress.model.structure import Unit
 from compress.model.vocabulary import files_of
-from search.bins import Bin
+from compress.sizes import Bin
 from search.space.constraint import out_of_reach
 
 GRID_SLACK = 0.95  # `grid@R` takes at most R, and stops looking at .988 R
@@ -62,7 +62,7 @@ class Parts:
 
 def parts_of(source: compress.Source, vocabularies: Sequence[str]) -> Parts:
     """Exactly what is kept; the fixed files too, unless packing them would take seconds."""
-    kept = {group: float(len(source.kept_blob(group))) for group in source.anatomy.groups}
+    kept = {group: float(len(source.unquantized_blob(group))) for group in source.structure.groups}
     texts = [files_of(source, name) for name in vocabularies]
     sizes = [(packed / (1 if exact else FILES_RATIO), packed) for packed, exact in map(_packed, texts)]
     files = (min(low for low, _ in sizes), max(high for _, high in sizes))
@@ -75,7 +75,7 @@ def _packed(files: Mapping[str, bytes]) -> tuple[float, bool]:
 
 
 def bounds(
-    anatomy: compress.Anatomy,
+    structure: compress.Structure,
     parts: Parts,
     levels: Sequence[str],
     frozen: Mapping[str, str],
@@ -86,25 +86,25 @@ def bounds(
     `tokens` is how many each vocabulary keeps."""
     least, most = parts.files[0], parts.files[1] + FOLDER_BYTES
     droppable = {
-        layer.name for layer in anatomy.layers if drop and layer.index > 0 and not set(frozen) & set(layer.units)
+        layer.name for layer in structure.layers if drop and layer.index > 0 and not set(frozen) & set(layer.units)
     }
     for group, (low, high) in parts.kept.items():
         least += 0 if group in droppable else low
         most += high
-    for unit in anatomy.units.values():
+    for unit in structure.units.values():
         low, high = _unit(unit, [frozen[unit.name]] if unit.name in frozen else levels)
         share = 1.0
-        if unit.kind in ("embedding", "head") and anatomy.vocabulary:
-            share = min(tokens) / anatomy.vocabulary
+        if unit.kind in ("embedding", "head") and structure.vocabulary:
+            share = min(tokens) / structure.vocabulary
         least += 0 if unit.layer in droppable else low * share
         most += high
     return int(least), round(most)
 
 
 def _unit(unit: Unit, levels: Sequence[str]) -> tuple[float, float]:
-    fitting = [level for level in levels if codec(level).unit_misfit(unit.shapes, unit.roles) is None]
+    fitting = [level for level in levels if codec(level).unit_unsupported(unit.shapes, unit.roles) is None]
     if not fitting:
-        raise Refusal(f"none of the levels {', '.join(levels)} fits unit {unit.name}")
+        raise UserError(f"none of the levels {', '.join(levels)} fits unit {unit.name}")
     weights = sum(prod(shape) for shape in unit.shapes)
     least = min(bits(level)[0] for level in fitting)
     most = max(bits(level)[1] for level in fitting)
@@ -115,4 +115,4 @@ def check(bins: Collection[Bin], least: int, most: int) -> None:
     """Refuses a bin that is out of reach for certain."""
     for each in bins:
         if least >= each.high or most < each.low:
-            raise Refusal(out_of_reach(each, f"about {least:,} to {most:,} bytes"))
+            raise UserError(out_of_reach(each, f"about {least:,} to {most:,} bytes"))

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from compress import Policy
-from compress.errors import Refusal
-from search.bins import Bin
+from compress.errors import UserError
+from compress.sizes import Bin
 from search.space.allocate import Damage, allocate, cheapest
 from search.space.space import Choice, Space
 
@@ -19,7 +19,7 @@ REMEMBERED = 20_000  # sizes
 
 
 @dataclass(frozen=True)
-class Fitter:
+class SizeConstraint:
     """Knows the exact bytes of a choice's artifact and brings choices into bins."""
 
     space: Space
@@ -57,7 +57,7 @@ class Fitter:
         least, most = self.size(self.smallest()), self.size(self.largest())
         for each in bins:
             if least >= each.high or most < each.low:
-                raise Refusal(out_of_reach(each, f"{least:,} to {most:,} bytes"))
+                raise UserError(out_of_reach(each, f"{least:,} to {most:,} bytes"))
 
     def fill(self, damage: Damage, target: float, into: Bin) -> Choice | None:
         """The least damage at a size of at most `target`, inside the bin; None if that cannot be had."""

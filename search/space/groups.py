@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from search.sampling.quality_model import Sensitivities
 from search.space.space import Space
 
@@ -49,7 +49,7 @@ def tie(space: Space, how: str) -> Space:
     )
     for name, row in zip(rows, sizes, strict=True):
         if not np.isfinite(row).any():
-            raise Refusal(f"--groups {how}: no level fits all units of {name}; add a level that does, or do not tie")
+            raise UserError(f"--groups {how}: no level fits all units of {name}; add a level that does, or do not tie")
     at = [int(space.layer_of[members[0]]) for members in rows.values()]
     return Space(
         model=space.model,

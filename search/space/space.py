@@ -1,4 +1,4 @@
-"""The space of policies of one model: a treatment for each unit, a drop for each layer, a vocabulary; and their bytes.
+"""The space of policies of one model: a action for each unit, a drop for each layer, a vocabulary; and their bytes.
 
 Plain arrays, so that allocating and sampling cost milliseconds. A row is a unit, a column a level; a layer is a set
 of rows that may be dropped together. A vocabulary changes the bytes of what has a row a token, and of fixed files.
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from compress import Policy
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.vocabulary import FULL
 
 KEEP, DROP = "keep", "drop"
@@ -183,7 +183,7 @@ def make_space(
     table = np.array([[sizes.get((unit, level), np.inf) for level in levels] for unit in names], dtype=float)
     for row, unit in enumerate(names):
         if not np.isfinite(table[row]).any():
-            raise Refusal(f"none of the levels {', '.join(levels)} fits unit {unit}")
+            raise UserError(f"none of the levels {', '.join(levels)} fits unit {unit}")
     return Space(
         model=model,
         units=names,
@@ -211,7 +211,7 @@ def with_vocabularies(
     fits = np.isfinite(tables).all(axis=0)
     for row, unit in enumerate(space.units):
         if not fits[row].any():
-            raise Refusal(f"none of the levels {', '.join(space.levels)} fits unit {unit} under every vocabulary")
+            raise UserError(f"none of the levels {', '.join(space.levels)} fits unit {unit} under every vocabulary")
     first, *others = (np.where(fits, table, np.inf) for table in tables)
     more = tuple(float(size - files[0]) for size in files)
     return replace(space, sizes=first, vocabularies=tuple(names), trimmed=tuple(others), files=more)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import compress
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.vocabulary import FULL, most_used, trim
 from evaluate.decoding.prompts import prompt, text_prompt
 from search.config import Config
@@ -25,16 +25,16 @@ def parse(told: str | None, lang: str, texts: str) -> tuple[str, ...]:
     """--vocabulary as names, the whole one first; none where nothing was said."""
     if told is None:
         if texts:
-            raise Refusal("--vocabulary-texts goes with --vocabulary top:N")
+            raise UserError("--vocabulary-texts goes with --vocabulary top:N")
         return ()
     names = list(dict.fromkeys(told.split(",")))
     tops = sorted((name for name in names if TOP.fullmatch(name)), key=lambda name: -int(name[4:]))
     if unknown := [name for name in names if name not in (FULL, "scripts", *tops)]:
-        raise Refusal(f"--vocabulary {told}: '{unknown[0]}' is none of full, scripts and top:N")
+        raise UserError(f"--vocabulary {told}: '{unknown[0]}' is none of full, scripts and top:N")
     if tops and not texts:
-        raise Refusal(f"--vocabulary {tops[0]}: add --vocabulary-texts FILE, whose most used tokens stay")
+        raise UserError(f"--vocabulary {tops[0]}: add --vocabulary-texts FILE, whose most used tokens stay")
     if texts and not tops:
-        raise Refusal("--vocabulary-texts goes with --vocabulary top:N")
+        raise UserError("--vocabulary-texts goes with --vocabulary top:N")
     return (*([FULL] if FULL in names else []), *([scripts(lang)] if "scripts" in names else []), *tops)
 
 
@@ -46,7 +46,7 @@ def settle(
     Where nothing was asked for: the whole vocabulary, and the scripts of the language pair if that is fewer tokens.
     What was asked for and cannot be had is refused.
     """
-    whole = source.anatomy.vocabulary
+    whole = source.structure.vocabulary
     found: dict[str, int] = {}
     told: list[str] = []
     for asked in config.vocabulary or (FULL, scripts(config.lang)):
@@ -55,9 +55,9 @@ def settle(
             continue
         try:
             name, kept = _trimmed(asked, config, source, frozen)
-        except Refusal as refusal:
+        except UserError as refusal:
             if config.vocabulary:
-                raise Refusal(f"--vocabulary {asked}: {refusal}") from None
+                raise UserError(f"--vocabulary {asked}: {refusal}") from None
             told.append(f"{asked} is left out: {refusal}")
             continue
         if kept < whole:
@@ -71,9 +71,9 @@ def settle(
 
 def _trimmed(asked: str, config: Config, source: compress.Source, frozen: Sequence[str]) -> tuple[str, int]:
     """A smaller vocabulary's full name, and how many tokens it keeps."""
-    held = [unit for unit in frozen if source.anatomy.unit(unit).kind in ("embedding", "head")]
+    held = [unit for unit in frozen if source.structure.unit(unit).kind in ("embedding", "head")]
     if held:
-        raise Refusal(f"--freeze keeps {held[0]} as it is, and with it the whole vocabulary")
+        raise UserError(f"--freeze keeps {held[0]} as it is, and with it the whole vocabulary")
     store = compress.Store(SCRAP)
     name = most_used(source, _lines(config), int(asked[4:]), store) if TOP.fullmatch(asked) else asked
     smaller = trim(source, name, store)
@@ -94,7 +94,7 @@ def _lines(config: Config) -> list[str]:
     try:
         lines = Path(config.vocabulary_texts).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise Refusal(f"cannot read {config.vocabulary_texts} as text ({error})") from None
+        raise UserError(f"cannot read {config.vocabulary_texts} as text ({error})") from None
     if config.data.startswith("text:"):
         return lines + [text_prompt(config.lang, "", chat) for chat in (False, True) for _ in lines]
     return lines + [prompt(config.lang, config.chat)] * len(lines)

@@ -13,7 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 STUDY = "search"
 
@@ -68,7 +68,7 @@ class Journal:
         try:
             study = self.study
         except Exception as error:
-            raise Refusal(
+            raise UserError(
                 f"the study {path} is damaged ({type(error).__name__}): move it away, the run's table has all of it"
             ) from None
         self.known = {trial.user_attrs.get("candidate", "") for trial in study.get_trials(deepcopy=False)}

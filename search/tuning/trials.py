@@ -13,14 +13,14 @@ import numpy as np
 import compress
 from cluster import jobs
 from compress import Policy
+from compress.sizes import Bin
 from results.candidate import FAILED, SCORED, Candidate
-from search.bins import Bin
 from search.config import Config
-from search.pruning import AUDIT, PART_CHANCE, Tally, paired_chance
+from search.pruning import AUDIT, PART_CHANCE, RungStats, paired_chance
 from search.recorder import Recorder, Tried
-from search.sampling.bayesian import WARM, HouseSampler, Known
+from search.sampling.bayesian import WARM, BayesianSampler, Observation
 from search.sampling.optuna_samplers import make_sampler
-from search.space.constraint import Fitter
+from search.space.constraint import SizeConstraint
 from search.space.space import Choice
 from search.tuning.journal import Journal
 from search.tuning.searcher import EngineSearch, Job
@@ -30,7 +30,7 @@ RUNGS = "rungs.json"
 
 
 @dataclass
-class Asked:
+class PendingTrial:
     """A candidate that is being tried."""
 
     name: str
@@ -39,43 +39,43 @@ class Asked:
     parameters: dict[str, str]
     size: int
     predicted: float
-    entry: Known | None  # what the house sampler knows of it
+    entry: Observation | None  # what the bayesian sampler knows of it
     audited: bool = False
 
 
-class Asking:
+class TrialManager:
     """Candidates of one search, from the sampler's suggestion to the table."""
 
     def __init__(
         self,
         config: Config,
         recorder: Recorder,
-        fitter: Fitter,
+        constraint: SizeConstraint,
         bins: tuple[Bin, ...],
-        house: HouseSampler,
+        bayesian: BayesianSampler,
         parameters: Callable[[Policy], int],
         said: str,
         segments: int,
     ) -> None:
-        self.config, self.recorder, self.fitter, self.bins = config, recorder, fitter, bins
+        self.config, self.recorder, self.constraint, self.bins = config, recorder, constraint, bins
         self.parameters = parameters  # that remain under a policy
-        self.house, self.said, self.segments = house, said, segments
-        self.space = fitter.space
+        self.bayesian, self.said, self.segments = bayesian, said, segments
+        self.space = constraint.space
         self.journal = Journal(recorder.folder.journal)
-        self.tally = self._earlier_tally()
-        self.asked: dict[str, Asked] = {}
+        self.rung_stats = self._earlier_tally()
+        self.asked: dict[str, PendingTrial] = {}
         self._dice = np.random.default_rng([config.seed, len(recorder.candidates)])
         self._number = max((int(c.candidate[1:]) for c in recorder.searched()), default=0)
 
     def open(self, searcher: EngineSearch, seed: int) -> None:
         """Sets up the study, and tells it and the sampler what this run already knows."""
         done = self.recorder.searched()
-        sampler = self.house if self.config.sampler == "house" else self._stock(seed)
-        whole = sampler is self.house
+        sampler = self.bayesian if self.config.sampler == "house" else self._stock(seed)
+        whole = sampler is self.bayesian
         study = searcher.open_study(sampler, self.space.distributions, self.config.trials - len(done), whole)
         if whole and jobs.KL in self.config.rungs:
-            self.house.may_score = self.tally.may_score
-            self.house.warm_after = min(WARM, max(1, self.config.trials // 4))
+            self.bayesian.may_score = self.rung_stats.may_score
+            self.bayesian.warm_after = min(WARM, max(1, self.config.trials // 4))
         for candidate in self.recorder.candidates:
             if candidate.recipe == SEARCH:
                 self._retell(None if whole else study, candidate)
@@ -83,52 +83,52 @@ class Asking:
                 self._learn_recipe(candidate)
 
     def _stock(self, seed: int) -> Any:
-        return make_sampler(self.config.sampler, self.fitter, self.bins, seed)
+        return make_sampler(self.config.sampler, self.constraint, self.bins, seed)
 
     # What Tune's searcher and scheduler call
 
     def ask(self, parameters: dict[str, str]) -> Job:
         choice = self.space.from_parameters(parameters)
         policy = self.space.policy(choice)
-        size = self.fitter.size(choice)
+        size = self.constraint.size(choice)
         if not any(each.holds(size) for each in self.bins):
             raise RuntimeError(f"a policy of {size} bytes lies outside every bin asked for")
-        entry = self.house.known.get(self.space.key(choice))
+        entry = self.bayesian.known.get(self.space.key(choice))
         rungs = self.config.rungs
-        if entry is not None and math.isfinite(entry.kl):  # was stopped at its KL, and has become promising
+        if entry is not None and math.isfinite(entry.kl):  # was stopped at its KL, and has become best_unscored
             rungs = tuple(rung for rung in rungs if rung != jobs.KL)
-            self.tally.full += 1
+            self.rung_stats.full += 1
         else:
-            self.tally.asked += 1
+            self.rung_stats.asked += 1
         self._number += 1
         name = f"c{self._number:05d}"
-        predicted = self.house.original * math.exp(-max(self.house.belief.expect(choice), 0.0))
-        self.asked[name] = Asked(name, policy, choice, parameters, size, predicted, entry)
+        predicted = self.bayesian.original * math.exp(-max(self.bayesian.quality_model.expect(choice), 0.0))
+        self.asked[name] = PendingTrial(name, policy, choice, parameters, size, predicted, entry)
         return jobs.score(policy.to_json(), rungs, self.said) | {"name": name, "recipe": SEARCH}
 
-    def goes_on(self, job: Job, outcome: dict[str, Any]) -> bool:
+    def should_continue(self, job: Job, outcome: dict[str, Any]) -> bool:
         """After a rung that is not the last: whether the candidate has a chance left, or is let through for audit."""
         asked = self.asked[job["name"]]
         if outcome["rung"] == jobs.KL:
-            self.house.learn_kl(asked.choice, asked.size, outcome["kl"])
-            asked.entry = self.house.known.get(self.space.key(asked.choice))
+            self.bayesian.learn_kl(asked.choice, asked.size, outcome["kl"])
+            asked.entry = self.bayesian.known.get(self.space.key(asked.choice))
             promised = self._promised(asked)
         else:
             promised = self._part_chance(asked, outcome) >= PART_CHANCE
         if not promised and not asked.audited:
             asked.audited = bool(self._dice.random() < AUDIT)
-            self.tally.audited += asked.audited
+            self.rung_stats.audited += asked.audited
         if promised or asked.audited:
             if asked.entry is not None:
                 asked.entry.pending = True
             if outcome["rung"] == jobs.KL:
-                self.tally.full += 1
+                self.rung_stats.full += 1
             return True
         if outcome["rung"] == jobs.KL:
-            self.tally.at_kl += 1
+            self.rung_stats.at_kl += 1
         else:
-            self.tally.at_part += 1
-            self.tally.full -= 1
+            self.rung_stats.at_part += 1
+            self.rung_stats.full -= 1
         return False
 
     def done(self, job: Job, outcome: dict[str, Any]) -> None:
@@ -143,34 +143,34 @@ class Asking:
         found = self.recorder.record(self._tried(asked, job), outcome)
         if found.status == SCORED:
             if math.isfinite(found.kl):
-                self.house.learn_kl(asked.choice, asked.size, found.kl)
-            self.house.learn(asked.choice, asked.size, found.comet)
+                self.bayesian.learn_kl(asked.choice, asked.size, found.kl)
+            self.bayesian.learn(asked.choice, asked.size, found.comet)
             if asked.audited and any(m.candidate == asked.name for m in self.recorder.whole.members):
-                self.tally.mistaken += 1
+                self.rung_stats.mistaken += 1
         elif found.status == FAILED:
-            self.house.never_again(asked.choice)
+            self.bayesian.mark_failed(asked.choice)
         values = [found.comet, float(asked.size)] if found.status == SCORED else None
         outcome |= {"comet": found.comet if values else None, "bytes": asked.size}
         self.journal.add(asked.name, SEARCH, asked.parameters, self.space.distributions, values, stopped)
-        if not len(self.asked) or self.tally.asked % 20 == 0:
+        if not len(self.asked) or self.rung_stats.asked % 20 == 0:
             self.save_tally()
 
     def save_tally(self) -> None:
         self.journal.flush()
-        self.recorder.folder.write(RUNGS, json.dumps(asdict(self.tally), indent=2) + "\n")
+        self.recorder.folder.write(RUNGS, json.dumps(asdict(self.rung_stats), indent=2) + "\n")
 
     # Smaller things
 
-    def _promised(self, asked: Asked) -> bool:
-        """At the first rung: the most promising of all that were never scored, and there is room to score one."""
+    def _promised(self, asked: PendingTrial) -> bool:
+        """At the first rung: the most best_unscored of all that were never scored, and there is room to score one."""
         if self.config.sampler != "house":
             return True
-        if not self.house.warm or not self.tally.may_score():
+        if not self.bayesian.warm or not self.rung_stats.may_score():
             return False
         into = next(each for each in self.bins if each.holds(asked.size))
-        return self.house.promising(into) is asked.entry
+        return self.bayesian.best_unscored(into) is asked.entry
 
-    def _part_chance(self, asked: Asked, outcome: dict[str, Any]) -> float:
+    def _part_chance(self, asked: PendingTrial, outcome: dict[str, Any]) -> float:
         rival = self.recorder.rival(asked.size)
         scores = outcome.get("comet_segments") or []
         if rival is None or len(rival.comet_segments) != self.segments:
@@ -178,7 +178,7 @@ class Asking:
         part, _ = self.config.parts(self.segments)
         return paired_chance(scores, [rival.comet_segments[index] for index in part], self.segments)
 
-    def _tried(self, asked: Asked, job: Job) -> Tried:
+    def _tried(self, asked: PendingTrial, job: Job) -> Tried:
         return Tried(
             asked.name,
             SEARCH,
@@ -194,8 +194,8 @@ class Asking:
         choice = self.space.choice(self.recorder.folder.read_policy(candidate.policy))
         if choice is not None:
             if math.isfinite(candidate.kl):
-                self.house.learn_kl(choice, candidate.bytes, candidate.kl)
-            self.house.learn(choice, candidate.bytes, candidate.comet)
+                self.bayesian.learn_kl(choice, candidate.bytes, candidate.kl)
+            self.bayesian.learn(choice, candidate.bytes, candidate.comet)
 
     def _retell(self, study: Any, candidate: Candidate) -> None:
         """Gives an earlier candidate of this run back to the sampler, and to the study of a stock one."""
@@ -204,12 +204,12 @@ class Asking:
         choice = self.space.choice(self.recorder.folder.read_policy(candidate.policy))
         assert choice is not None
         if math.isfinite(candidate.kl):
-            self.house.learn_kl(choice, candidate.bytes, candidate.kl)
+            self.bayesian.learn_kl(choice, candidate.bytes, candidate.kl)
         scored = candidate.status == SCORED
         if scored:
-            self.house.learn(choice, candidate.bytes, candidate.comet)
+            self.bayesian.learn(choice, candidate.bytes, candidate.comet)
         elif candidate.status == FAILED:
-            self.house.never_again(choice)
+            self.bayesian.mark_failed(choice)
         values = [candidate.comet, float(candidate.bytes)] if scored else None
         parameters = self.space.parameters(choice)
         if study is not None:
@@ -232,11 +232,13 @@ class Asking:
                 stopped=candidate.status not in (SCORED, FAILED),
             )
 
-    def _earlier_tally(self) -> Tally:
+    def _earlier_tally(self) -> RungStats:
         path = self.recorder.folder.path / RUNGS
         if not path.exists():
-            return Tally()
+            return RungStats()
         try:
-            return Tally(**json.loads(path.read_text(encoding="utf-8")))
+            return RungStats(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
-            raise compress.errors.Refusal(f"{path} is damaged: remove it (only the audit's counts are lost)") from None
+            raise compress.errors.UserError(
+                f"{path} is damaged: remove it (only the audit's counts are lost)"
+            ) from None

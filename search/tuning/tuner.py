@@ -15,12 +15,12 @@ from ray.tune.schedulers import FIFOScheduler
 from threadpoolctl import threadpool_limits
 
 from cluster.jobs import Context
-from compress.errors import Refusal
+from compress.errors import UserError
 from search.engine import Engine
 
 
 class Rungs(FIFOScheduler):
-    """The scheduler: first in, first out; after each rung `goes_on` decides; and every idle actor is kept.
+    """The scheduler: first in, first out; after each rung `should_continue` decides; and every idle actor is kept.
 
     Tune's own schedulers stop trials too, but refuse several objectives, and know nothing of a front.
 
@@ -31,9 +31,9 @@ class Rungs(FIFOScheduler):
     ones are looked at (8-11 ms a trial before, 4 after, and the driver's memory flat).
     """
 
-    def __init__(self, workers: int, goes_on: Callable[[str, dict[str, Any]], bool]) -> None:
+    def __init__(self, workers: int, should_continue: Callable[[str, dict[str, Any]], bool]) -> None:
         super().__init__()
-        self._workers, self._goes_on = workers, goes_on
+        self._workers, self._goes_on = workers, should_continue
         self._raised = False
         self._ended: list[Trial] = []
 
@@ -115,7 +115,7 @@ def run_tune(engine: Engine, context: Context, gpus_per_worker: float) -> bool:
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=engine.searcher,
-            scheduler=Rungs(engine.workers, engine.goes_on),
+            scheduler=Rungs(engine.workers, engine.should_continue),
             num_samples=-1,
             max_concurrent_trials=engine.workers,
             reuse_actors=True,
@@ -130,7 +130,7 @@ def run_tune(engine: Engine, context: Context, gpus_per_worker: float) -> bool:
     )
     interrupted = False
     try:
-        # The belief's matrices take one thread: several wait for each other, ten times the CPU beside other work.
+        # The quality model's matrices take one thread: several only wait for each other.
         with contextlib.redirect_stdout(engine.progress.stream), threadpool_limits(1, "blas"):
             tuner.fit()
     except KeyboardInterrupt:
@@ -144,5 +144,5 @@ def run_tune(engine: Engine, context: Context, gpus_per_worker: float) -> bool:
     finished = not engine.searcher.phases and engine.searcher.trials <= 0 and not engine.searcher.running
     interrupted = interrupted or engine.searcher.running > 0  # Tune takes Ctrl-C for itself, and leaves jobs under way
     if not finished and not interrupted and not engine.recorder.candidates:
-        raise Refusal("the workers died before anything was scored: see Ray's dashboard for their logs")
+        raise UserError("the workers died before anything was scored: see Ray's dashboard for their logs")
     return finished

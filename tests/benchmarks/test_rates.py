@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.rates import STEP, by_unit
 from compress.codecs.grid.grid import HIGHEST, LOWEST
-from compress.errors import Refusal
+from compress.errors import UserError
 
 UNITS = st.dictionaries(
     st.text(min_size=1, max_size=3),
@@ -62,7 +62,7 @@ def test_several_measurements_even_out() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(Refusal, match="mean rate of 9 bits"):
+    with pytest.raises(UserError, match="mean rate of 9 bits"):
         by_unit({"a": {3.0: 0.1}}, {"a": 1}, 9.0)
-    with pytest.raises(Refusal, match="no damage was measured for b"):
+    with pytest.raises(UserError, match="no damage was measured for b"):
         by_unit({"a": {3.0: 0.1}, "b": {}}, {"a": 1, "b": 1}, 3.0)

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from cluster.session import check_answers, check_guarded, check_versions, silence, token_file, use_token
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1", ":", "127.0.0.1:x"])
 def test_an_address_that_is_none(address: str) -> None:
-    with pytest.raises(Refusal, match="write HOST:PORT"):
+    with pytest.raises(UserError, match="write HOST:PORT"):
         check_answers(address)
 
 
 def test_nothing_listens_there() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening
-        with pytest.raises(Refusal, match="no Ray cluster at"):
+        with pytest.raises(UserError, match="no Ray cluster at"):
             check_answers(f"127.0.0.1:{taken.getsockname()[1]}")
 
 
@@ -34,7 +34,7 @@ def test_auto_is_left_to_ray() -> None:
 
 
 def test_rays_client_is_refused_with_what_to_do_instead() -> None:
-    with pytest.raises(Refusal, match="ray job submit"):
+    with pytest.raises(UserError, match="ray job submit"):
         check_answers("ray://127.0.0.1:10001")
 
 
@@ -68,7 +68,7 @@ def test_a_token_is_presented_where_there_is_one(
 
 
 def test_a_token_that_is_asked_for_and_missing(home: Path) -> None:  # noqa: ARG001
-    with pytest.raises(Refusal, match="there is no token"):
+    with pytest.raises(UserError, match="there is no token"):
         use_token({"RAY_AUTH_MODE": "token"})
 
 
@@ -77,7 +77,7 @@ def test_a_token_file_that_would_make_ray_abort(tmp_path: Path, content: str | N
     path = tmp_path / "token"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(Refusal, match="RAY_AUTH_TOKEN_PATH"):
+    with pytest.raises(UserError, match="RAY_AUTH_TOKEN_PATH"):
         token_file({"RAY_AUTH_TOKEN_PATH": str(path)})
     assert token_file({"RAY_AUTH_TOKEN_PATH": str(path), "RAY_AUTH_TOKEN": "x"}) is None, "the token itself wins"
 
@@ -85,13 +85,13 @@ def test_a_token_file_that_would_make_ray_abort(tmp_path: Path, content: str | N
 @pytest.mark.parametrize("theirs", [("2.60.0", "3.10.4"), ("2.59.0", "3.11.7")])
 def test_other_versions(theirs: tuple[str, str]) -> None:
     told = {"ray_version": theirs[0], "python_version": theirs[1]}
-    with pytest.raises(Refusal, match=f"runs Ray {theirs[0]} on Python {theirs[1]}, here are Ray 2.60.0 and Python"):
+    with pytest.raises(UserError, match=f"runs Ray {theirs[0]} on Python {theirs[1]}, here are Ray 2.60.0 and Python"):
         check_versions(told, "h:1", "2.60.0", "3.11.7")
     check_versions({"ray_version": "2.60.0", "python_version": "3.11.7"}, "h:1", "2.60.0", "3.11.7")
 
 
 def test_several_machines_need_a_token() -> None:
-    with pytest.raises(Refusal, match="2 machines and asks nobody for a token"):
+    with pytest.raises(UserError, match="2 machines and asks nobody for a token"):
         check_guarded(2, False, {}, "h:1")
     check_guarded(2, True, {}, "h:1")
     check_guarded(1, False, {}, "h:1")

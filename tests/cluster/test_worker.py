@@ -14,7 +14,7 @@ import embedded
 from cluster import jobs
 from cluster.jobs import DROP, LEVEL, TRIM, Context
 from cluster.worker import Worker, model_folder, original_policy
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 def right(sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:  # noqa: ARG001
@@ -50,7 +50,7 @@ def last(worker: Worker, job: dict[str, Any]) -> dict[str, Any]:
 
 def said(worker: Worker) -> str:
     """The key of the original's translations."""
-    return jobs.keep_said(worker.store, last(worker, jobs.score(None))["hypotheses"])
+    return jobs.keep_reference_outputs(worker.store, last(worker, jobs.score(None))["hypotheses"])
 
 
 def test_jobs_survive_the_journey_as_json() -> None:
@@ -65,7 +65,7 @@ def test_building_tells_the_noise_and_what_does_not_fit(worker: Worker) -> None:
     errors = {level: error for _, level, error in found["built"]}
     assert errors["raw:bf16"] == 0
     assert 0 < errors["grid@3"] < 0.1 < errors["grid@1"] < 1
-    assert [entry[:2] for entry in found["unfit"]] == [["lm.0.mlp", "magic"]]
+    assert [entry[:2] for entry in found["unsupported"]] == [["lm.0.mlp", "magic"]]
 
 
 def test_scores_do_not_depend_on_what_was_done_before(worker: Worker) -> None:
@@ -82,14 +82,14 @@ def test_scores_do_not_depend_on_what_was_done_before(worker: Worker) -> None:
 
 
 def test_sensitivities(worker: Worker) -> None:
-    treatments = [
+    actions = [
         (LEVEL, "lm.2.mlp", "raw:bf16"),
         (LEVEL, "lm.2.mlp", "grid@3"),
         (LEVEL, "lm.2.mlp", "grid@0.5"),
         (DROP, "lm.2", ""),
     ]
-    found = last(worker, jobs.sense(treatments, "", said(worker)))["sensed"]
-    assert [tuple(entry[:3]) for entry in found] == treatments
+    found = last(worker, jobs.sense(actions, "", said(worker)))["sensed"]
+    assert [tuple(entry[:3]) for entry in found] == actions
     nothing, little, much, drop = (entry[3] for entry in found)
     assert nothing == pytest.approx(0, abs=1e-6)
     assert 0 < little < much
@@ -118,8 +118,8 @@ def test_a_trimmed_policy_translates_and_scores_as_its_artifact_does(worker: Wor
 
 
 def test_a_trim_alone_costs_little(worker: Worker) -> None:
-    treatments = [(TRIM, "scripts:en,de", ""), (LEVEL, "head", "grid@1"), (TRIM, "scripts:en,zh", "")]
-    found = last(worker, jobs.sense(treatments, "", said(worker)))["sensed"]
+    actions = [(TRIM, "scripts:en,de", ""), (LEVEL, "head", "grid@1"), (TRIM, "scripts:en,zh", "")]
+    found = last(worker, jobs.sense(actions, "", said(worker)))["sensed"]
     trim, head, nothing = (entry[3] for entry in found)
     assert 0 <= trim < 0.005 < head
     assert nothing == pytest.approx(0, abs=1e-6), "all tokens stay"
@@ -130,7 +130,7 @@ def test_what_has_a_row_a_token_is_encoded_under_a_vocabulary(worker: Worker) ->
 
     last(worker, jobs.build([("head", "grid@3"), ("lm.5.mlp", "grid@3")], ""))
     told = last(worker, jobs.build([("head", "grid@3"), ("head", "rtn:4:g4096")], "", "scripts:en,de"))
-    assert told == {"built": [], "unfit": []}
+    assert told == {"built": [], "unsupported": []}
     ledger = compress.Ledger(worker.source, worker.store, ["grid@3"])
     assert ledger.size("head", "grid@3", "scripts:en,de") < 0.7 * ledger.size("head", "grid@3")
     assert ledger.size("lm.5.mlp", "grid@3", "scripts:en,de") == ledger.size("lm.5.mlp", "grid@3")
@@ -158,7 +158,7 @@ def test_a_worker_that_forgets_everything_goes_on_as_before(worker: Worker) -> N
 
 
 def test_a_store_without_the_originals_translations_says_so(worker: Worker) -> None:
-    with pytest.raises(Refusal, match="is it shared by all nodes"):
+    with pytest.raises(UserError, match="is it shared by all nodes"):
         last(worker, jobs.calibrate("0" * 40))
 
 
@@ -168,17 +168,17 @@ def test_calibration_lowers_the_noise_at_the_same_bytes(worker: Worker) -> None:
     unit, level = "lm.4.mlp", "grid@2"
     worker.build([[unit, level]], "")
     from cluster.worker import relative_error
-    from compress import Wanted, build
+    from compress import EncodeOptions, build
 
     plain = build(worker.source, unit, level, worker.store)
-    fed_back = build(worker.source, unit, level, worker.store, wanted=Wanted(calibration=digest))
+    fed_back = build(worker.source, unit, level, worker.store, wanted=EncodeOptions(calibration=digest))
     assert fed_back.nbytes <= plain.nbytes * 1.03
     noise = [relative_error(worker.source, worker.store, v, digest) for v in (plain, fed_back)]
     assert noise[1] < 0.8 * noise[0]
 
 
 def test_a_model_that_is_not_there() -> None:
-    with pytest.raises(Refusal, match=r"'\./nowhere' is not there"):
+    with pytest.raises(UserError, match=r"'\./nowhere' is not there"):
         model_folder("./nowhere")
 
 
@@ -187,5 +187,5 @@ def test_a_hub_name_without_a_network_says_what_to_do(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    with pytest.raises(Refusal, match="give its folder with --model"):
+    with pytest.raises(UserError, match="give its folder with --model"):
         model_folder("Somebody/Something-7B")

@@ -27,7 +27,7 @@ from compress.artifact.artifact import Artifact, load
 from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Part
 from compress.codecs import Encoded, decode, encode
 from compress.codecs.lossless import zstd_decode, zstd_encode
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.source import Source
 from compress.pack import pack
 from compress.policy.policy import Policy
@@ -68,7 +68,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
     return bytes(out)
 
 
-def one_line(refusal: Refusal, outcome: str) -> str:
+def one_line(refusal: UserError, outcome: str) -> str:
     if "\n" in str(refusal) or not str(refusal):
         raise ValueError(f"a refusal of more or less than one line: {refusal}")
     return outcome
@@ -89,7 +89,7 @@ def try_tensor(seed: bytes, rng: random.Random) -> str:
     try:
         encoded = Encoded.from_bytes(data)
         value = decode(encoded)
-    except Refusal as refusal:
+    except UserError as refusal:
         return one_line(refusal, "tensor refused")
     assert tuple(value.shape) == encoded.shape
     return "tensor read"
@@ -102,9 +102,9 @@ class Artifacts:
         self.work = work
         rng = random.Random(0)
         store = Store(work / "store")
-        start = recipe("drop:1", source.anatomy, source.digest)
+        start = recipe("drop:1", source.structure, source.digest)
         levels = {}
-        for unit in start.kept_units(source.anatomy):
+        for unit in start.kept_units(source.structure):
             pruned = [level for level in LEVELS if unit.name == "lm.0.mlp" or not level.startswith("ffn")]
             levels[unit.name] = rng.choice([level for level in pruned if level != "rtn:3:g16" or unit.kind != "conv"])
         pack(source, Policy(source.digest, levels, start.dropped), store, work / "good")
@@ -124,7 +124,7 @@ class Artifacts:
             opened = Artifact.open(folder)
             opened.check()
             load(opened)
-        except Refusal as refusal:
+        except UserError as refusal:
             return one_line(refusal, f"{kind.__name__} refused")
         return f"{kind.__name__} read"
 
@@ -189,7 +189,7 @@ def nastily(value: Any, rng: random.Random) -> None:
 
 
 def fuzz(rounds: int, seed: int, source: Source, work: Path) -> Counter[str]:
-    """How often what happened. Any exception but a Refusal goes through to the caller."""
+    """How often what happened. Any exception but a UserError goes through to the caller."""
     rng = random.Random(seed)
     seeds, artifacts = encoded_tensors(), Artifacts(work, source)
     outcomes: Counter[str] = Counter()

@@ -74,7 +74,7 @@ def test_a_policy_file_and_a_recipe_pack_alike(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = Source.open(folder)
-    (tmp_path / "p.json").write_text(recipe("mlp-q2", source.anatomy, source.digest).to_json())
+    (tmp_path / "p.json").write_text(recipe("mlp-q2", source.structure, source.digest).to_json())
     for how, what, out in (("--policy", tmp_path / "p.json", "a"), ("--recipe", "mlp-q2", "b")):
         assert run("pack", "--model", folder, how, what, "--out", tmp_path / out, capsys=capsys)[0] == 0
     same = [(tmp_path / out / "weights.bin").read_bytes() for out in "ab"]

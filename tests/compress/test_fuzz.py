@@ -9,7 +9,7 @@ import pytest
 
 import embedded
 from compress.artifact.assemble import processor_of
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.source import Source
 from tests.compress.fuzz import fuzz
 
@@ -27,6 +27,6 @@ def test_a_tokenizer_that_would_panic_is_refused_in_silence(capfd: pytest.Captur
     table = json.loads(files["tokenizer.json"])
     for prefix in ("a very long prefix", "\u00e4"):
         table["model"]["continuing_subword_prefix"] = prefix
-        with pytest.raises(Refusal, match="continuing_subword_prefix"):
+        with pytest.raises(UserError, match="continuing_subword_prefix"):
             processor_of({**files, "tokenizer.json": json.dumps(table).encode()})
     assert capfd.readouterr().err == ""

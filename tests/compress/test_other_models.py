@@ -46,7 +46,7 @@ def test_text_models(kind: str, tmp_path: Path) -> None:
     batch = dict(resident.processor(["Das Modell übersetzt.", "模型"], return_tensors="pt", padding=True))
     batch.pop("token_type_ids", None)
     digest = calibrate(source, [batch], store, places=[batch["attention_mask"].bool()], resident=resident)
-    levels = recipe("uniform:grid@3", source.anatomy, source.digest).levels
+    levels = recipe("uniform:grid@3", source.structure, source.digest).levels
     policy = Policy(source.digest, levels, ("lm.1",), "scripts:en,de", digest)
     packed = pack(source, policy, store, tmp_path / "art")
     assert Ledger(source, store, ["grid@3"], digest).predict(policy) == packed
@@ -74,7 +74,7 @@ def test_whisper_loses_layers_on_both_sides(tmp_path: Path) -> None:
     )  # fmt: skip
     WhisperForConditionalGeneration(config).save_pretrained(tmp_path / "model")
     source = Source.open(tmp_path / "model")
-    policy = recipe("drop:0,audio.1,audio.2", source.anatomy, source.digest)
+    policy = recipe("drop:0,audio.1,audio.2", source.structure, source.digest)
     pack(source, policy, None, tmp_path / "art")
     loaded, processor = load(tmp_path / "art")
     assert processor is None

@@ -21,7 +21,7 @@ def packed(folder: Path) -> tuple[Path, compress.Policy]:
     source = compress.Source.open(embedded.MODEL)
     levels = {
         name: "grid@2" if not unit.layer or unit.layer.startswith("audio") else "grid@1.5"
-        for name, unit in source.anatomy.units.items()
+        for name, unit in source.structure.units.items()
     }
     policy = compress.Policy(model=source.digest, levels=levels, dropped=("lm.5",))
     compress.pack(source, policy, compress.Store(str(folder / ".store")), folder / "first")

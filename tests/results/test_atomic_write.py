@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from results.atomic_write import write_atomically
 
 
@@ -29,7 +29,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(Refusal, match="no space left"):
+    with pytest.raises(UserError, match="no space left"):
         write_atomically(tmp_path / "a", "new")
     assert (tmp_path / "a").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
@@ -47,7 +47,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_really_full_disk(small_disk: Path) -> None:
     write_atomically(small_disk / "a", b"x" * 30_000)
-    with pytest.raises(Refusal, match="no space left"):
+    with pytest.raises(UserError, match="no space left"):
         write_atomically(small_disk / "a", b"y" * 60_000)
     assert (small_disk / "a").read_bytes() == b"x" * 30_000
     assert [path.name for path in small_disk.iterdir()] == ["a"]

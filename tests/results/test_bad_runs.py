@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from results.runs import Run
 from results.table.storage import Table
 from tests.results.examples import add_model, candidate, make_run
@@ -108,7 +108,7 @@ def test_what_is_no_run(tmp_path: Path, damage: object, told: str) -> None:
     folder = make_run(tmp_path / "run", [candidate()])
     assert callable(damage)
     damage(folder)
-    with pytest.raises(Refusal, match=told) as refused:
+    with pytest.raises(UserError, match=told) as refused:
         look_at(folder)
     assert "\n" not in str(refused.value)
 
@@ -121,7 +121,7 @@ def test_a_policy_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
     )
     run = Run.open(folder)
     for name in ("c2", "c3"):
-        with pytest.raises(Refusal, match="outside of its run"):
+        with pytest.raises(UserError, match="outside of its run"):
             run.policy(run.find(name))
 
 
@@ -154,14 +154,14 @@ def test_an_empty_front_and_a_candidate_that_is_not_there(tmp_path: Path) -> Non
     from results import front as fronts
 
     folder = str(make_run(tmp_path / "run", [candidate("c1", status="failed")]))
-    with pytest.raises(Refusal, match="the front is empty: 0 of 1 candidates were scored"):
+    with pytest.raises(UserError, match="the front is empty: 0 of 1 candidates were scored"):
         fronts.main([folder])
-    with pytest.raises(Refusal, match="nothing to choose from"):
+    with pytest.raises(UserError, match="nothing to choose from"):
         select.main([folder])
-    with pytest.raises(Refusal, match=r"has no candidate 'c7'"):
+    with pytest.raises(UserError, match=r"has no candidate 'c7'"):
         export.main([folder, "--candidate", "c7", "--out", str(tmp_path / "out")])
-    with pytest.raises(Refusal, match="exists already"):
+    with pytest.raises(UserError, match="exists already"):
         export.main([folder, "--candidate", "c1", "--out", folder])
-    with pytest.raises(Refusal, match="candidate c1 was failed"):
+    with pytest.raises(UserError, match="candidate c1 was failed"):
         export.main([folder, "--candidate", "c1", "--out", str(tmp_path / "out")])
     assert json.loads((Path(folder) / "config.json").read_text())["name"] == "run", "nothing was touched"

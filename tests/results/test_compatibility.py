@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from compress import Policy
-from compress.errors import Refusal
+from compress.errors import UserError
+from compress.sizes import Bin
 from results import compare, merge
 from results import front as fronts
 from results.comparison import compare as compared
@@ -73,7 +74,7 @@ def test_scores_that_mean_something_else_are_never_mixed(tmp_path: Path, part: s
     a, b = two_runs(tmp_path, signature=SIGNATURE.replace(part, other))
     told = f"{part.replace(':', ' ')} and {other.partition(':')[2]}"
     for command, more in ((merge.main, ["--out", str(tmp_path / "both")]), (compare.main, []), (fronts.main, [])):
-        with pytest.raises(Refusal, match="never mixed") as refused:
+        with pytest.raises(UserError, match="never mixed") as refused:
             command([a, b, *more])
         assert told in str(refused.value)
     assert not (tmp_path / "both").exists()
@@ -87,7 +88,7 @@ def test_versions_of_torch_do_not_matter(tmp_path: Path) -> None:
 def test_one_run_that_was_scored_by_two_metrics_is_refused(tmp_path: Path) -> None:
     odd = SIGNATURE.replace("digest:aaaa", "digest:eeee")
     folder = make_run(tmp_path / "run", [candidate("c1"), candidate("c2", signature=odd)])
-    with pytest.raises(Refusal, match="candidate c2 was scored otherwise than c1"):
+    with pytest.raises(UserError, match="candidate c2 was scored otherwise than c1"):
         fronts.main([str(folder)])
 
 
@@ -96,21 +97,21 @@ def test_different_models_have_no_common_front(tmp_path: Path) -> None:
     for path in (Path(b) / "policies").iterdir():
         found = Policy.from_json(path.read_text())
         path.write_text(replace(found, model="f" * 16).to_json())
-    with pytest.raises(Refusal, match="compress different models"):
+    with pytest.raises(UserError, match="compress different models"):
         merge.main([a, b, "--out", str(tmp_path / "both")])
 
 
 @pytest.mark.parametrize(("arguments", "told"), [([], "at least two runs"), (["b"], "exists already")])
 def test_merging_what_cannot_be_merged(tmp_path: Path, arguments: list[str], told: str) -> None:
     a, _ = two_runs(tmp_path)
-    with pytest.raises(Refusal, match=told):
+    with pytest.raises(UserError, match=told):
         merge.main([a, *(str(tmp_path / name) for name in arguments), "--out", a])
 
 
 def test_comparing_counts_each_run_in_each_bin() -> None:
     a = [candidate("a1", 100, 0.5), candidate("a2", 300, 0.9)]
     b = [candidate("b1", 100, 0.4), candidate("b2", 200, 0.8)]
-    found = compared(a, b, [("low", 0, 250), ("high", 250, 400), ("none", 400, 500)], 1.0)
+    found = compared(a, b, [Bin("low", 0, 250), Bin("high", 250, 400), Bin("none", 400, 500)], 1.0)
     assert [(x.bin, x.best_a, x.best_b) for x in found.bins] == [("low", 0.5, 0.8), ("high", 0.9, None)]
     assert found.bins[0].hypervolume_a == 150 * 0.5 / 250
     assert found.bins[0].hypervolume_b == (100 * 0.4 + 50 * 0.8) / 250
@@ -130,5 +131,5 @@ def test_the_command_compares_two_candidates_and_draws(tmp_path: Path, capsys: p
     assert (tmp_path / "picture.svg").exists()
     compare.main([a, b, "--json"])
     assert json.loads(capsys.readouterr().out)["of_b"] == 1
-    with pytest.raises(Refusal, match="no candidate 'c9'"):
+    with pytest.raises(UserError, match="no candidate 'c9'"):
         compare.main([a, b, "--candidates", "c1", "c9"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from results.front_csv import COLUMNS, to_csv, to_text, write_front
+from results.formats import COLUMNS, to_csv, to_text, write_front
 from tests.results.examples import candidate
 
 PROMISED = (

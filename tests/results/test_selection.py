@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.errors import Refusal
-from results.bins import bin_of, bins_of, parse_bytes
+from compress.errors import UserError
+from compress.sizes import bin_of, bins_of, parse_bytes
 from results.candidate import Candidate
 from results.select import main
 from results.selection import Choice, choose
 from tests.results.examples import candidate, make_run
 
-BINS = [("Bin1", 400, 1000), ("Bin2", 200, 400)]
+BINS = [Bin("Bin1", 400, 1000), Bin("Bin2", 200, 400)]
 FOUND = [
     candidate("original", 1000, 0.90, recipe="original", comet_segments=(0.88, 0.92, 0.90, 0.90)),
     candidate("big", 500, 0.89, comet_segments=(0.95, 0.85, 0.80, 0.96)),
@@ -79,16 +79,16 @@ def test_reasons_hold_the_figures() -> None:
     ],
 )
 def test_what_cannot_be_meant(rule: str, told: str) -> None:
-    with pytest.raises(Refusal, match=told.replace("(", r"\(")):
+    with pytest.raises(UserError, match=told.replace("(", r"\(")):
         chosen(rule)
 
 
 def test_nothing_to_choose_from() -> None:
-    with pytest.raises(Refusal, match="1 candidates, 0 of them scored"):
+    with pytest.raises(UserError, match="1 candidates, 0 of them scored"):
         chosen("best", FOUND[-1:])
-    with pytest.raises(Refusal, match="a knee needs three"):
+    with pytest.raises(UserError, match="a knee needs three"):
         chosen("knee", FOUND[:2])
-    with pytest.raises(Refusal, match="every candidate on the front is significantly worse"):
+    with pytest.raises(UserError, match="every candidate on the front is significantly worse"):
         chosen("like-original", FOUND[2:4])
 
 
@@ -134,5 +134,5 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     out = capsys.readouterr().out
     assert "knee: middle" in out
     assert "like-original: big" in out
-    with pytest.raises(Refusal, match="unknown bin"):
+    with pytest.raises(UserError, match="unknown bin"):
         main([folder, "best", "--bin", "Bin7"])

@@ -12,10 +12,10 @@ import pytest
 
 from compress import Policy
 from compress.codecs import has_trellis
-from compress.errors import Refusal
+from compress.errors import UserError
 from search.command_line import levels_of, parser, to_config
 from search.config import FREE_TO_CHANGE, Config, check_name
-from search.run_dir import RunFolder
+from search.run_dir import RunDir
 from search.space.space import DEFAULT_LEVELS
 
 
@@ -31,7 +31,7 @@ def test_config_reads_back_equal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"bins": ["Bin2"]}', '{"bins": ["Bin2"], "lang": "x", "levels": 3}'])
 def test_a_damaged_config_is_refused(text: str) -> None:
-    with pytest.raises(Refusal, match="damaged"):
+    with pytest.raises(UserError, match="damaged"):
         Config.from_json(text)
 
 
@@ -39,21 +39,21 @@ def test_a_config_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "config.json").write_bytes(b"\xff\xfe\x00")
     same = ["--bin", "Bin2", "--lang", "en-zh", "--runs", str(tmp_path), "--name", "one", "--resume"]
-    with pytest.raises(Refusal, match="damaged"):
+    with pytest.raises(UserError, match="damaged"):
         to_config(parser().parse_args(same))
-    with pytest.raises(Refusal, match="damaged"):
-        RunFolder(config(tmp_path), resume=True)
+    with pytest.raises(UserError, match="damaged"):
+        RunDir(config(tmp_path), resume=True)
 
 
 def test_a_config_of_a_newer_program_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="novelty"):
+    with pytest.raises(UserError, match="novelty"):
         Config.from_json(config(tmp_path).to_json().replace('"seed"', '"novelty": 1,\n  "seed"'))
 
 
 def test_resume_names_the_settings_that_differ(tmp_path: Path) -> None:
     earlier = config(tmp_path)
     config(tmp_path, trials=99, workers=7, address="auto").check_same(earlier)
-    with pytest.raises(Refusal, match="seed was 0, now 3"):
+    with pytest.raises(UserError, match="seed was 0, now 3"):
         config(tmp_path, seed=3).check_same(earlier)
 
 
@@ -61,7 +61,7 @@ def test_another_vocabulary_is_another_search_and_earlier_runs_had_the_whole_one
     older = {k: v for k, v in json.loads(config(tmp_path).to_json()).items() if not k.startswith("vocabulary")}
     earlier = Config.from_json(json.dumps(older))
     assert earlier.vocabulary == ("full",)
-    with pytest.raises(Refusal, match=r"vocabulary was \('full',\), now \('full', 'scripts:en,zh'\)"):
+    with pytest.raises(UserError, match=r"vocabulary was \('full',\), now \('full', 'scripts:en,zh'\)"):
         config(tmp_path, vocabulary=("full", "scripts:en,zh")).check_same(earlier)
     config(tmp_path, vocabulary_texts="elsewhere.txt").check_same(earlier)
 
@@ -71,35 +71,35 @@ def test_free_settings_exist() -> None:
 
 
 def test_a_name_that_exists_needs_resume_and_resume_needs_a_run(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="there is no run 'one'"):
-        RunFolder(config(tmp_path), resume=True)
-    first = RunFolder(config(tmp_path), resume=False)
+    with pytest.raises(UserError, match="there is no run 'one'"):
+        RunDir(config(tmp_path), resume=True)
+    first = RunDir(config(tmp_path), resume=False)
     first.release()
-    with pytest.raises(Refusal, match="run 'one' exists"):
-        RunFolder(config(tmp_path), resume=False)
-    RunFolder(config(tmp_path), resume=True).release()
+    with pytest.raises(UserError, match="run 'one' exists"):
+        RunDir(config(tmp_path), resume=False)
+    RunDir(config(tmp_path), resume=True).release()
 
 
 def test_a_run_in_use_by_a_living_process_is_refused(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from tests.search.test_config import config;"
-        "from search.run_dir import RunFolder; f = RunFolder(config(Path(sys.argv[1])), False);"
+        "from search.run_dir import RunDir; f = RunDir(config(Path(sys.argv[1])), False);"
         "print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(Refusal, match=f"in use by process {holder.pid}"):
-            RunFolder(config(tmp_path), resume=True)
+        with pytest.raises(UserError, match=f"in use by process {holder.pid}"):
+            RunDir(config(tmp_path), resume=True)
     finally:
         holder.kill()
         holder.wait()
-    RunFolder(config(tmp_path), resume=True).release()  # the dead do not hold it
+    RunDir(config(tmp_path), resume=True).release()  # the dead do not hold it
 
 
 def test_policies_are_written_once_under_their_digest(tmp_path: Path) -> None:
-    folder = RunFolder(config(tmp_path), resume=False)
+    folder = RunDir(config(tmp_path), resume=False)
     policy = Policy(model="0123456789abcdef", levels={"lm.0.mlp": "nf4"})
     relative = folder.save_policy(policy)
     assert relative == f"policies/{policy.digest}.json"
@@ -110,7 +110,7 @@ def test_policies_are_written_once_under_their_digest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", ".hidden", "a b"])
 def test_bad_run_names(name: str) -> None:
-    with pytest.raises(Refusal, match="run name"):
+    with pytest.raises(UserError, match="run name"):
         check_name(name)
 
 
@@ -129,7 +129,7 @@ def test_bad_run_names(name: str) -> None:
     ],
 )
 def test_mistakes_on_the_command_line(line: str, told: str) -> None:
-    with pytest.raises(Refusal, match=told):
+    with pytest.raises(UserError, match=told):
         to_config(parser().parse_args(line.split()))
 
 
@@ -152,7 +152,7 @@ def test_trellis_is_a_ladder_of_other_levels() -> None:
     ladder = levels_of(None, trellis=True)
     assert {"grid@1:trellis", "grid@6:trellis", "raw:bf16"} <= set(ladder)
     assert len(ladder) == len(DEFAULT_LEVELS)
-    with pytest.raises(Refusal, match="unknown level"):
+    with pytest.raises(UserError, match="unknown level"):
         levels_of("grid@2,nonsense", trellis=True)
 
 
@@ -174,7 +174,7 @@ def test_a_trellis_is_the_default_where_nothing_trains_integers(more: str, trell
 
 @pytest.mark.parametrize("begun", [(), ("grid@2:trellis", "nf4")])
 def test_a_run_goes_on_with_the_levels_it_was_begun_with(begun: tuple[str, ...], tmp_path: Path) -> None:
-    RunFolder(config(tmp_path, levels=begun), resume=False).release()
+    RunDir(config(tmp_path, levels=begun), resume=False).release()
     same = ["--bin", "Bin2", "--lang", "en-zh", "--runs", str(tmp_path), "--name", "one", "--resume"]
     for more in ([], ["--recover", "2"]):
         assert to_config(parser().parse_args([*same, *more])).levels == begun

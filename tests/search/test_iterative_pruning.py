@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import compress
 import embedded
-from compress.errors import Refusal
+from compress.errors import UserError
 from search.iterative_pruning import Dropped, IterativePruning, lm_layers, run
 
 LAYERS = tuple(f"lm.{index}" for index in range(32))
@@ -72,7 +72,7 @@ def test_a_failed_evaluation_is_never_chosen() -> None:
         pruning.tell(dropped, score)
     assert pruning.dropped == ("lm.2",)
     broken = IterativePruning(LAYERS[:3], rounds=1)
-    with pytest.raises(Refusal, match="none of the 1 evaluations"):
+    with pytest.raises(UserError, match="none of the 1 evaluations"):
         broken.tell(("lm.1",), math.nan)
 
 
@@ -123,22 +123,22 @@ def test_a_killed_run_goes_on_from_its_journal(tmp_path: Path) -> None:
     assert again.dropped == greedy(LAYERS[:8], 3, 0)
     assert calls - 1 == again.evaluations
     journal.write_text('{"what": 1}\n', encoding="utf-8")
-    with pytest.raises(Refusal, match="remove it to begin anew"):
+    with pytest.raises(UserError, match="remove it to begin anew"):
         run(IterativePruning(LAYERS[:8], rounds=3), measure, None, journal)
 
 
 @pytest.mark.parametrize(("length", "rounds", "both_ends"), [(4, 3, True), (4, 0, True), (2, 1, True), (3, 3, False)])
 def test_too_much_pruning_is_refused(length: int, rounds: int, both_ends: bool) -> None:
-    with pytest.raises(Refusal, match="can go"):
+    with pytest.raises(UserError, match="can go"):
         IterativePruning(LAYERS[:length], keep_first_last=both_ends, rounds=rounds)
 
 
 def test_sets_of_other_models_are_refused() -> None:
     pruning = IterativePruning(LAYERS[:5], rounds=1)
     for wrong in (("lm.0",), ("audio.1",), ()):
-        with pytest.raises(Refusal, match="not among the layers"):
+        with pytest.raises(UserError, match="not among the layers"):
             pruning.tell(wrong, 1.0)
 
 
 def test_only_layers_of_the_language_model_are_pruned() -> None:
-    assert lm_layers(compress.Source.open(embedded.MODEL).anatomy) == tuple(f"lm.{index}" for index in range(12))
+    assert lm_layers(compress.Source.open(embedded.MODEL).structure) == tuple(f"lm.{index}" for index in range(12))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from search.config import Config
 from search.launch import room
 
@@ -37,5 +37,5 @@ def test_room(settings: dict[str, float], cpus: int, gpus: float, expected: tupl
     ],
 )
 def test_no_room(settings: dict[str, float], gpus: float, told: str) -> None:
-    with pytest.raises(Refusal, match=told):
+    with pytest.raises(UserError, match=told):
         room(config(**settings), 16, gpus)

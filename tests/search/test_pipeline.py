@@ -113,8 +113,8 @@ def test_the_vocabulary_is_chosen_weighed_to_the_byte_and_kept_on_resume(tmp_pat
     source, store = compress.Source.open(embedded.MODEL), compress.Store(tmp_path / ".store")
     policy = compress.Policy.from_json((tmp_path / "t" / trimmed[0].policy).read_text(encoding="utf-8"))
     assert compress.pack(source, policy, store, tmp_path / "artifact") == trimmed[0].bytes
-    layers = sum(source.anatomy.layer(name).parameters for name in policy.dropped)
-    assert trimmed[0].parameters == source.anatomy.parameters - layers - 2 * 96 * (1024 - 677)
+    layers = sum(source.structure.layer(name).parameters for name in policy.dropped)
+    assert trimmed[0].parameters == source.structure.parameters - layers - 2 * 96 * (1024 - 677)
     measured = json.loads((tmp_path / "t" / "sensitivities.json").read_text(encoding="utf-8"))
     (alone,) = (kl for kind, name, _, kl in measured if (kind, name) == ("trim", "scripts:en,de"))
     assert 0 <= alone < 0.01

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import embedded
-from compress.errors import Refusal
+from compress.errors import UserError
 from search.config import Config
 from search.plan import outline, reach, show
 
@@ -35,10 +35,10 @@ def test_a_config_without_weights_and_tokenizer_is_enough(tmp_path: Path, capsys
     shutil.copy(embedded.MODEL / "config.json", tmp_path)
     assert show(replace(CONFIG, model=str(tmp_path))) == 0
     assert "vocabulary full (1,024 tokens); scripts:en,de is left out: " in capsys.readouterr().out
-    with pytest.raises(Refusal, match=r"no tokenizer\.json"):
+    with pytest.raises(UserError, match=r"no tokenizer\.json"):
         show(replace(CONFIG, model=str(tmp_path), vocabulary=("full", "scripts:en,de")))
 
 
 def test_a_bin_out_of_reach_is_refused_with_what_could_be() -> None:
-    with pytest.raises(Refusal, match=r"Bin5 .* cannot be reached: .* have about [\d,]+ to [\d,]+ bytes"):
+    with pytest.raises(UserError, match=r"Bin5 .* cannot be reached: .* have about [\d,]+ to [\d,]+ bytes"):
         show(replace(CONFIG, bins=("Bin5",), levels=("raw:bf16", "grid@1")))

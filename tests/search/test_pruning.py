@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.pruning import Forecast, Tally, choose_part, paired_chance
+from search.pruning import Forecast, RungStats, choose_part, paired_chance
 
 
 def taught(count: int = 40, original: float = 0.9) -> Forecast:
@@ -66,11 +66,11 @@ def test_part_and_rest_are_all(total: int, share: float) -> None:
 
 
 def test_the_share_that_is_scored_is_held() -> None:
-    tally = Tally()
+    rung_stats = RungStats()
     for _ in range(100):
-        tally.asked += 1
-        tally.full += tally.may_score()
-    assert 25 <= tally.full <= 28
-    tally.at_kl = tally.asked - tally.full
-    assert "stopped early" in tally.told()
-    assert Tally().told() == ""
+        rung_stats.asked += 1
+        rung_stats.full += rung_stats.may_score()
+    assert 25 <= rung_stats.full <= 28
+    rung_stats.at_kl = rung_stats.asked - rung_stats.full
+    assert "stopped early" in rung_stats.told()
+    assert RungStats().told() == ""

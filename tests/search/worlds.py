@@ -9,7 +9,7 @@ import numpy as np
 from compress import Policy
 from search.sampling.quality_model import Sensitivities
 from search.space.allocate import Damage
-from search.space.constraint import Fitter
+from search.space.constraint import SizeConstraint
 from search.space.space import Choice, Space, make_space, with_vocabularies
 
 BITS = {"grid@1": 1.0, "grid@2": 2.0, "grid@3": 3.0, "grid@4": 4.0, "int8": 8.0}
@@ -27,8 +27,8 @@ class World:
     sensitivities: Sensitivities
 
     @property
-    def fitter(self) -> Fitter:
-        return Fitter(self.space, self.exact)
+    def constraint(self) -> SizeConstraint:
+        return SizeConstraint(self.space, self.exact)
 
     def exact(self, policy: Policy) -> int:
         """Like a real artifact: the fixed files grow a little with the policy's text."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from compress.codecs.grid.steps import step_codes
-from compress.errors import Refusal
+from compress.errors import UserError
 
 DAMPING = 0.01  # share of the mean diagonal that is added to H: rows of calibration are never enough
 _BLOCK = 128  # columns between two updates of all the rest
@@ -49,7 +49,7 @@ def _factor(hessian: Tensor) -> Factor:
     h = (h + h.T) / 2
     mean = float(h.diagonal().mean())
     if float(h.diagonal().min()) < -1e-6 * abs(mean):
-        raise Refusal("the Hessian is not XᵀX of anything: its diagonal has negative values")
+        raise UserError("the Hessian is not XᵀX of anything: its diagonal has negative values")
     if not mean > 0:
         h, mean = torch.eye(h.shape[0], dtype=torch.float64, device=h.device), 1.0
     h = h / mean
@@ -66,7 +66,7 @@ def _factor(hessian: Tensor) -> Factor:
             widest = float(upper.diagonal().max()) / mean**0.5
             return Factor(order, upper.float(), relative.float(), widest, damped.float())
         damping *= 4
-    raise Refusal("the Hessian is not XᵀX of anything: it has large negative eigenvalues")
+    raise UserError("the Hessian is not XᵀX of anything: it has large negative eigenvalues")
 
 
 def _inverse_root(damped: Tensor, order: Tensor) -> Tensor | None:
@@ -99,7 +99,7 @@ def _stepwise(found: Factor) -> Factor:
         order = torch.from_numpy(np.argsort(codes, kind="stable"))
         upper = _inverse_root(h, order.to(h.device))
         if upper is None:
-            raise Refusal("the Hessian is not XᵀX of anything: it cannot be factorised twice")
+            raise UserError("the Hessian is not XᵀX of anything: it cannot be factorised twice")
         return order, upper
 
     order, upper = ordered(step_codes(found.relative))

@@ -1,4 +1,4 @@
-"""`grid@R`: the house codec. A uniform grid, entropy-coded integers, at most R bits a weight in all.
+"""`grid@R`: our codec. A uniform grid, entropy-coded integers, at most R bits a weight in all.
 
 Entropy coding makes a uniform grid nearly optimal: common values near zero cost a fraction of a bit, and
 rare large ones keep their full precision without scales for small groups. The step is searched so that the
@@ -34,7 +34,7 @@ from compress.codecs.length_prefix import put_varint
 from compress.codecs.lossless import integers_encode
 from compress.codecs.registry import codec, register
 from compress.codecs.statistics import Statistics
-from compress.errors import Refusal
+from compress.errors import UserError
 
 LOWEST, HIGHEST = 0.25, 8.0
 _SUFFIX = ":trellis"
@@ -53,8 +53,8 @@ class Grid(Codec):
     def within(self, overhead: int) -> Grid:
         return Grid(self.rate, self.trellised, overhead)
 
-    def unit_misfit(self, shapes: Sequence[Shape], roles: Sequence[str]) -> str | None:
-        if reason := super().unit_misfit(shapes, roles):
+    def unit_unsupported(self, shapes: Sequence[Shape], roles: Sequence[str]) -> str | None:
+        if reason := super().unit_unsupported(shapes, roles):
             return reason
         count = sum(prod(shape) for shape in shapes)
         if count * self.rate / 8 < 64 + 2 * len(shapes):
@@ -173,7 +173,7 @@ def _make(settings: str) -> Grid:
     plain = settings.removesuffix(_SUFFIX)
     rate = round(float(plain[1:]), 3) if re.fullmatch(r"@(\d{1,2}|\d{0,2}\.\d{1,20})", plain) else math.nan
     if not LOWEST <= rate <= HIGHEST:
-        raise Refusal(f"unknown level 'grid{settings}'; write grid@RATE with {LOWEST} to {HIGHEST:g} bits a weight")
+        raise UserError(f"unknown level 'grid{settings}'; write grid@RATE with {LOWEST} to {HIGHEST:g} bits a weight")
     return Grid(rate, trellised=plain != settings)
 
 

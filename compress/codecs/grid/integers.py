@@ -19,7 +19,7 @@ from compress.codecs.grid.layout import encode_streams
 from compress.codecs.grid.payload import CALIBRATED, HEAD, Read, read_payload
 from compress.codecs.grid.steps import steps_of
 from compress.codecs.length_prefix import take_varint
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 def has_integers(level: str) -> bool:
@@ -28,7 +28,7 @@ def has_integers(level: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Lattice:
+class QuantizedIntegers:
     """One matrix: its integers, the step at each place, and how far centroids lie from the middle of their cells."""
 
     integers: Tensor  # float32, of the matrix's shape
@@ -41,12 +41,12 @@ class Lattice:
         return integers - sign * self.shifts[1] - (integers.abs() == 1) * sign * first
 
 
-def lattices(payload: bytes, shapes: Sequence[Shape]) -> list[Lattice]:
+def quantized_integers(payload: bytes, shapes: Sequence[Shape]) -> list[QuantizedIntegers]:
     """The matrices of a unit; `lattice.steps * lattice.values(lattice.integers)` is what decoding gives."""
     read = read_payload(payload, shapes)
     if read.plain is not None:
-        raise Refusal("integers of a trellis cannot be moved one by one: each tells the signs of those after it")
-    found: list[Lattice | None] = [None] * len(shapes)
+        raise UserError("integers of a trellis cannot be moved one by one: each tells the signs of those after it")
+    found: list[QuantizedIntegers | None] = [None] * len(shapes)
     for group, block in enumerate(read.blocks):
         q = read.integers[group].astype(np.float32)
         steps = np.ones_like(q)
@@ -60,7 +60,9 @@ def lattices(payload: bytes, shapes: Sequence[Shape]) -> list[Lattice]:
                 torch.from_numpy(np.ascontiguousarray(a[:, part].T if read.by_column else a[:, part]))
                 for a in (q, steps)
             ]
-            found[i] = Lattice(pair[0].reshape(shapes[i]), (pair[1] * scale).reshape(shapes[i]), read.shifts.plain)
+            found[i] = QuantizedIntegers(
+                pair[0].reshape(shapes[i]), (pair[1] * scale).reshape(shapes[i]), read.shifts.plain
+            )
     assert all(each is not None for each in found)
     return [each for each in found if each is not None]
 

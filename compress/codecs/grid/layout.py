@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from compress.codecs.length_prefix import join, split
 from compress.codecs.lossless import integers_decode, integers_encode
-from compress.errors import Refusal
+from compress.errors import UserError
 
 CLASSES = (1, 2, 4, 8)
 WIDE = 16  # flag: integers of 32 bits
@@ -111,7 +111,7 @@ def decode_streams(blocks: Sequence[Block], way: int, data: bytes) -> list[Integ
     runs = _runs(blocks)
     cuts = _cuts(runs, CLASSES[way]) if way < len(CLASSES) else None
     if cuts is None:
-        raise Refusal("damaged grid payload: impossible classes")
+        raise UserError("damaged grid payload: impossible classes")
     streams = split(data, len(cuts) - 1)
     out = [np.empty((block.codes.size, block.outputs), dtype) for block in blocks]
     for stream, begin, end in zip(streams, cuts[:-1], cuts[1:], strict=True):

@@ -17,7 +17,7 @@ from compress.codecs.grid.layout import Block, Codes, decode_streams
 from compress.codecs.grid.steps import FINEST
 from compress.codecs.length_prefix import take_varint
 from compress.codecs.lossless import check_ratio, integers_decode
-from compress.errors import Refusal
+from compress.errors import UserError
 
 HEAD = struct.Struct("<BfBB")  # way of the streams, step, centroid shifts of plain rounding
 CALIBRATED = 32  # flag in the first byte: inputs × outputs, inputs with steps of their own
@@ -48,18 +48,18 @@ class Read:
 
 def read_payload(payload: bytes, shapes: Sequence[Shape]) -> Read:
     if len(payload) < HEAD.size + 2 * len(shapes):
-        raise Refusal(f"damaged grid payload: only {len(payload)} bytes")
+        raise UserError(f"damaged grid payload: only {len(payload)} bytes")
     check_ratio(sum(prod(shape) for shape in shapes), len(payload))
     flags, step, *shifts = HEAD.unpack_from(payload)
     at = HEAD.size
     scales = [bf16_value(payload[at + 2 * i : at + 2 * i + 2]) for i in range(len(shapes))]
     at += 2 * len(shapes)
     if not 0 < step < math.inf or not all(0 <= scale < math.inf for scale in scales):
-        raise Refusal("damaged grid payload: a step or scale that is none")
+        raise UserError("damaged grid payload: a step or scale that is none")
     groups: Sequence[int] = range(len(shapes))
     by_column, trellised = bool(flags & CALIBRATED), bool(flags & TRELLIS)
     if trellised and not by_column:
-        raise Refusal("damaged grid payload: a trellis without columns")
+        raise UserError("damaged grid payload: a trellis without columns")
     plain: list[int] | None = None
     if by_column:
         flat = [flat_shape(shape) for shape in shapes]
@@ -72,7 +72,7 @@ def read_payload(payload: bytes, shapes: Sequence[Shape]) -> Read:
         for block in blocks:
             count, at = take_varint(payload, at)
             if count > block.codes.size:
-                raise Refusal("damaged grid payload: more plain columns than columns")
+                raise UserError("damaged grid payload: more plain columns than columns")
             plain.append(count)
     integers = decode_streams(blocks, flags & ~(CALIBRATED | TRELLIS), payload[at:])
     return Read(step, Shifts(tuple(shifts)), scales, groups, blocks, integers, by_column, plain)
@@ -82,10 +82,10 @@ def _checked(groups: bytes, shapes: Sequence[tuple[int, int]]) -> list[int]:
     """Groups as they were written, or a refusal: numbered as they come, one width in each."""
     found: list[int] = []
     if len(groups) != len(shapes):
-        raise Refusal("damaged grid payload: it ends inside its groups")
+        raise UserError("damaged grid payload: it ends inside its groups")
     for group, shape in zip(groups, shapes, strict=True):
         if group > len(found) or (group < len(found) and found[group] != shape[1]):
-            raise Refusal("damaged grid payload: impossible groups")
+            raise UserError("damaged grid payload: impossible groups")
         if group == len(found):
             found.append(shape[1])
     return list(groups)
@@ -100,7 +100,7 @@ def _read_codes(
     columns, at = _take_codes(payload, at, widths)
     rows, at = _take_codes(payload, at, outputs)
     if columns is None:
-        raise Refusal("damaged grid payload: no column steps")
+        raise UserError("damaged grid payload: no column steps")
     return [Block(c, o, rows[i] if rows else None) for i, (c, o) in enumerate(zip(columns, outputs, strict=True))], at
 
 
@@ -111,7 +111,7 @@ def _take_codes(payload: bytes, at: int, counts: Sequence[int]) -> tuple[list[Co
         return None, at
     codes = integers_decode(payload[at : at + length], sum(counts), "int16").astype(np.int16)
     if codes.min() < 0 or codes.max() > FINEST:
-        raise Refusal("damaged grid payload: a step that is none")
+        raise UserError("damaged grid payload: a step that is none")
     return np.split(codes, np.cumsum(counts)[:-1]), at + length
 
 

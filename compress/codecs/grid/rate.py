@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.errors import Refusal
+from compress.errors import UserError
 
 ENOUGH = 0.988  # stop when this share of the budget is used
 AIM = 0.995
@@ -42,7 +42,7 @@ def search(attempt: Callable[[float], bytes], budget: int, count: int, guess: fl
         if not dear < guess < cheap:
             guess = (dear + cheap) / 2
     if best is None:
-        raise Refusal(f"{count} weights cannot be written in {budget} bytes, side information included")
+        raise UserError(f"{count} weights cannot be written in {budget} bytes, side information included")
     return best
 
 

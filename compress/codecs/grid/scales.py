@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 
 from compress.codecs.grid.payload import HEAD
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 def can_rescale(level: str) -> bool:
@@ -20,13 +20,13 @@ def can_rescale(level: str) -> bool:
 def rescaled(payload: bytes, level: str, factors: Sequence[float]) -> bytes:
     """The payload of a unit whose matrices are each multiplied by a factor, as near as a bfloat16 scale comes."""
     if not can_rescale(level) or len(payload) < HEAD.size + 2 * len(factors):
-        raise Refusal(f"level {level} keeps no scale that could be replaced; only grid@R does")
+        raise UserError(f"level {level} keeps no scale that could be replaced; only grid@R does")
     out = bytearray(payload)
     for index, factor in enumerate(factors):
         at = HEAD.size + 2 * index
         scale = struct.unpack("<f", b"\0\0" + payload[at : at + 2])[0] * factor
         if not 0 <= scale < math.inf:
-            raise Refusal(f"a scale times {factor} is no scale")
+            raise UserError(f"a scale times {factor} is no scale")
         out[at : at + 2] = _nearest(scale)
     return bytes(out)
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from compress.artifact.artifact import load
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.inspect import inspect
 from compress.model.source import Source
-from compress.model.structure import Anatomy
+from compress.model.structure import Structure
 from compress.pack import pack
 from compress.policy.ledger import Ledger
 from compress.policy.policy import Policy
@@ -47,7 +47,7 @@ def source(folder: Path) -> Source:
 @pytest.fixture(scope="module")
 def store(source: Source, store_folder: Path) -> Store:
     store = Store(store_folder)
-    for unit in source.anatomy.units:
+    for unit in source.structure.units:
         for level in LEVELS:
             build(source, unit, level, store)
     return store
@@ -58,10 +58,10 @@ def ledger(source: Source, store: Store) -> Ledger:
     return Ledger(source, store, LEVELS)
 
 
-def random_policy(anatomy: Anatomy, model: str, seed: int) -> Policy:
+def random_policy(structure: Structure, model: str, seed: int) -> Policy:
     rng = random.Random(seed)
-    dropped = tuple(layer.name for layer in anatomy.layers if layer.index and rng.random() < 0.3)
-    return Policy(model=model, levels={u: rng.choice(LEVELS) for u in anatomy.units}, dropped=dropped)
+    dropped = tuple(layer.name for layer in structure.layers if layer.index and rng.random() < 0.3)
+    return Policy(model=model, levels={u: rng.choice(LEVELS) for u in structure.units}, dropped=dropped)
 
 
 def disk_bytes(folder: Path) -> int:
@@ -72,7 +72,7 @@ def disk_bytes(folder: Path) -> int:
 def test_predicted_packed_and_on_disk_are_one_number(
     seed: int, source: Source, store: Store, ledger: Ledger, tmp_path: Path
 ) -> None:
-    policy = random_policy(source.anatomy, source.digest, seed)
+    policy = random_policy(source.structure, source.digest, seed)
     packed = pack(source, policy, store, tmp_path / "art")
     assert ledger.predict(policy) == packed == disk_bytes(tmp_path / "art")
 
@@ -81,7 +81,7 @@ def test_predicted_packed_and_on_disk_are_one_number(
 def test_recipes_weigh_what_was_predicted(
     name: str, source: Source, store: Store, ledger: Ledger, tmp_path: Path
 ) -> None:
-    policy = recipe(name, source.anatomy, source.digest)
+    policy = recipe(name, source.structure, source.digest)
     assert ledger.predict(policy) == pack(source, policy, store, tmp_path / "art") == disk_bytes(tmp_path / "art")
 
 
@@ -89,7 +89,7 @@ def test_resident_loaded_and_packed_without_a_store_agree(source: Source, store:
     resident = Resident(source, store)
     batch = inputs(resident.processor)
     for seed in range(4):
-        policy = random_policy(source.anatomy, source.digest, seed)
+        policy = random_policy(source.structure, source.digest, seed)
         resident.apply(policy)
         pack(source, policy, None, tmp_path / f"{seed}")
         loaded, processor = load(tmp_path / f"{seed}")
@@ -113,7 +113,7 @@ def test_only_what_changed_is_swapped_and_the_original_comes_back(source: Source
     with torch.no_grad():
         wanted = plain(**batch).logits
         assert torch.equal(resident.model(**batch).logits, wanted)
-    first = random_policy(source.anatomy, source.digest, 1)
+    first = random_policy(source.structure, source.digest, 1)
     resident.apply(first)
     assert resident.apply(first) == ()
     changed = Policy(first.model, {**first.levels, "head": "int8", "projector": "int8"}, first.dropped)
@@ -127,7 +127,7 @@ def test_only_what_changed_is_swapped_and_the_original_comes_back(source: Source
 def test_everything_raw_is_the_original(source: Source, store: Store, folder: Path, tmp_path: Path) -> None:
     from transformers import Qwen2AudioForConditionalGeneration
 
-    pack(source, recipe("uniform:raw:bf16", source.anatomy, source.digest), store, tmp_path / "art")
+    pack(source, recipe("uniform:raw:bf16", source.structure, source.digest), store, tmp_path / "art")
     unpack(tmp_path / "art", tmp_path / "plain")
     original = Qwen2AudioForConditionalGeneration.from_pretrained(folder).state_dict()
     back = Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path / "plain").state_dict()
@@ -138,7 +138,7 @@ def test_everything_raw_is_the_original(source: Source, store: Store, folder: Pa
 def test_dropped_layers_unpack_into_a_smaller_model(source: Source, store: Store, tmp_path: Path) -> None:
     from transformers import Qwen2AudioForConditionalGeneration
 
-    pack(source, recipe("drop:1,audio.0", source.anatomy, source.digest), store, tmp_path / "art")
+    pack(source, recipe("drop:1,audio.0", source.structure, source.digest), store, tmp_path / "art")
     unpack(tmp_path / "art", tmp_path / "plain")
     model = Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path / "plain")
     assert model.config.text_config.num_hidden_layers == 3
@@ -149,10 +149,10 @@ def test_dropped_layers_unpack_into_a_smaller_model(source: Source, store: Store
 
 def test_tied_embeddings_are_one_unit(tmp_path: Path) -> None:
     source = Source.open(save_tiny(tmp_path / "tied", tied=True))
-    assert "head" not in source.anatomy.units
-    assert source.anatomy.tied
+    assert "head" not in source.structure.units
+    assert source.structure.tied
     store = Store(tmp_path / "store")
-    policy = recipe("uniform:grid@4", source.anatomy, source.digest)
+    policy = recipe("uniform:grid@4", source.structure, source.digest)
     packed = pack(source, policy, store, tmp_path / "art")
     assert Ledger(source, store, ["grid@4"]).predict(policy) == packed
     loaded, processor = load(tmp_path / "art")
@@ -165,7 +165,7 @@ def test_tied_embeddings_are_one_unit(tmp_path: Path) -> None:
 
 
 def test_report_adds_up(source: Source, store: Store, tmp_path: Path) -> None:
-    policy = random_policy(source.anatomy, source.digest, 3)
+    policy = random_policy(source.structure, source.digest, 3)
     pack(source, policy, store, tmp_path / "art")
     report = inspect(tmp_path / "art")
     assert report.total_bytes == disk_bytes(tmp_path / "art")
@@ -175,14 +175,14 @@ def test_report_adds_up(source: Source, store: Store, tmp_path: Path) -> None:
 
 
 def test_an_artifact_is_never_written_over(source: Source, store: Store, tmp_path: Path) -> None:
-    policy = recipe("uniform:grid@2.5", source.anatomy, source.digest)
+    policy = recipe("uniform:grid@2.5", source.structure, source.digest)
     pack(source, policy, store, tmp_path / "art")
-    with pytest.raises(Refusal, match="exists already"):
+    with pytest.raises(UserError, match="exists already"):
         pack(source, policy, store, tmp_path / "art")
 
 
 def test_a_policy_for_another_model_is_refused(source: Source, store: Store, tmp_path: Path) -> None:
-    policy = recipe("uniform:grid@2.5", source.anatomy, "0" * 32)
-    with pytest.raises(Refusal, match="for model"):
+    policy = recipe("uniform:grid@2.5", source.structure, "0" * 32)
+    with pytest.raises(UserError, match="for model"):
         pack(source, policy, store, tmp_path / "art")
     assert list(tmp_path.iterdir()) == []

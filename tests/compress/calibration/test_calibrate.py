@@ -12,7 +12,7 @@ from compress.artifact.artifact import load
 from compress.calibration.calibrate import calibrate
 from compress.calibration.hessians import statistics
 from compress.calibration.importance import output_importance
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.source import Source
 from compress.pack import pack
 from compress.policy.ledger import Ledger
@@ -64,7 +64,7 @@ def test_hessians_are_those_of_the_inputs(
             mask = batch["attention_mask"].bool()
             resident.model(**batch)
     hook.remove()
-    gate, up, down = statistics(store.root, digest, source.anatomy.unit("lm.2.mlp"))
+    gate, up, down = statistics(store.root, digest, source.structure.unit("lm.2.mlp"))
     assert gate is not None
     assert up is not None
     assert down is not None
@@ -74,7 +74,7 @@ def test_hessians_are_those_of_the_inputs(
 
 
 def test_every_unit_with_matrix_products_has_them(source: Source, store: Store, digest: str) -> None:
-    for unit in source.anatomy.units.values():
+    for unit in source.structure.units.values():
         for shape, known in zip(unit.shapes, statistics(store.root, digest, unit), strict=True):
             if unit.kind == "embedding":
                 assert known is None
@@ -96,7 +96,7 @@ def test_importance_is_measured_where_it_matters(
     assert again != digest
     with torch.no_grad():
         assert torch.equal(resident.model(**batches[0]).logits, before)
-    for unit in source.anatomy.units.values():
+    for unit in source.structure.units.values():
         for shape, known in zip(unit.shapes, statistics(store.root, again, unit), strict=True):
             assert known is not None
             assert known.importance is not None
@@ -104,12 +104,12 @@ def test_importance_is_measured_where_it_matters(
             assert bool((known.importance >= 0).all())
             assert float(known.importance.sum()) > 0
     used = {int(i) for batch in batches for i in batch["input_ids"].unique()}
-    [embedding] = statistics(store.root, again, source.anatomy.unit("embedding"))
+    [embedding] = statistics(store.root, again, source.structure.unit("embedding"))
     assert embedding is not None
     assert embedding.importance is not None
     assert {int(i) for i in embedding.importance.nonzero()} <= used
 
-    policy = recipe("uniform:grid@2.5", source.anatomy, source.digest, calibration=again)
+    policy = recipe("uniform:grid@2.5", source.structure, source.digest, calibration=again)
     packed = pack(source, policy, store, tmp_path / "art")
     assert Ledger(source, store, ["grid@2.5"], again).predict(policy) == packed
     loaded, _ = load(tmp_path / "art")
@@ -117,7 +117,7 @@ def test_importance_is_measured_where_it_matters(
     with torch.no_grad():
         assert torch.equal(loaded(**batches[0]).logits, resident.model(**batches[0]).logits)
     resident.restore()
-    with pytest.raises(Refusal, match="masks of places"):
+    with pytest.raises(UserError, match="masks of places"):
         calibrate(source, batches, store, places=places[:1])
 
 
@@ -125,7 +125,7 @@ def test_importance_is_the_same_again_and_the_noise_goes(
     source: Source, resident: Resident, batches: list[dict[str, Any]]
 ) -> None:
     places = [torch.ones_like(batch["input_ids"], dtype=torch.bool) for batch in batches[:1]]
-    wanted = [source.anatomy.unit("lm.2.mlp")]
+    wanted = [source.structure.unit("lm.2.mlp")]
     resident.restore()
     before = {name: value.clone() for name, value in resident.model.named_parameters()}
     first, again = (output_importance(resident, wanted, batches[:1], places) for _ in range(2))
@@ -137,7 +137,7 @@ def test_importance_is_the_same_again_and_the_noise_goes(
     for name in wanted[0].tensors:
         added = float((noisy[name] - before[name]).float().square().mean().sqrt())
         assert added == pytest.approx(0.1 * float(before[name].float().square().mean().sqrt()), rel=0.1)
-    assert set(resident.restore()) == set(source.anatomy.units)
+    assert set(resident.restore()) == set(source.structure.units)
 
 
 def test_little_memory_gives_the_same_in_more_passes(
@@ -148,7 +148,7 @@ def test_little_memory_gives_the_same_in_more_passes(
     again = calibrate(source, batches, small, resident=resident, memory=1, progress=lambda *p: seen.append(p))
     assert again == digest
     assert len(seen) > 5
-    for unit in source.anatomy.units.values():
+    for unit in source.structure.units.values():
         for one, other in zip(*(statistics(s.root, digest, unit) for s in (store, small)), strict=True):
             assert (one is None) == (other is None)
             assert one is None or other is None or torch.equal(one.hessian, other.hessian)
@@ -164,8 +164,8 @@ def test_it_is_gathered_once(
 def test_a_calibrated_policy_packs_loads_and_is_better(
     source: Source, store: Store, resident: Resident, batches: list[dict[str, Any]], digest: str, tmp_path: Path
 ) -> None:
-    plain = recipe("uniform:grid@3", source.anatomy, source.digest)
-    fed = recipe("uniform:grid@3", source.anatomy, source.digest, calibration=digest)
+    plain = recipe("uniform:grid@3", source.structure, source.digest)
+    fed = recipe("uniform:grid@3", source.structure, source.digest, calibration=digest)
     assert Policy.from_json(fed.to_json()) == fed
     assert fed.digest != plain.digest
     packed = pack(source, fed, store, tmp_path / "art")
@@ -185,18 +185,18 @@ def test_a_calibrated_policy_packs_loads_and_is_better(
 
 
 def test_levels_without_hessians_share_their_variants(source: Source, digest: str) -> None:
-    from compress.policy.variant import Wanted, variant_key
+    from compress.policy.variant import EncodeOptions, variant_key
 
-    unit = source.anatomy.unit("lm.0.mlp")
-    assert variant_key(source, unit, "nf4") == variant_key(source, unit, "nf4", Wanted(calibration=digest))
-    assert variant_key(source, unit, "grid@3") != variant_key(source, unit, "grid@3", Wanted(calibration=digest))
+    unit = source.structure.unit("lm.0.mlp")
+    assert variant_key(source, unit, "nf4") == variant_key(source, unit, "nf4", EncodeOptions(calibration=digest))
+    assert variant_key(source, unit, "grid@3") != variant_key(source, unit, "grid@3", EncodeOptions(calibration=digest))
 
 
 def test_a_calibration_that_is_not_there_is_asked_for(source: Source, store: Store, tmp_path: Path) -> None:
-    policy = recipe("uniform:grid@3", source.anatomy, source.digest, calibration="ab" * 16)
-    with pytest.raises(Refusal, match="calibrate first"):
+    policy = recipe("uniform:grid@3", source.structure, source.digest, calibration="ab" * 16)
+    with pytest.raises(UserError, match="calibrate first"):
         pack(source, policy, store, tmp_path / "art")
-    with pytest.raises(Refusal, match="name the store"):
+    with pytest.raises(UserError, match="name the store"):
         pack(source, policy, None, tmp_path / "art")
-    with pytest.raises(Refusal, match="at least one batch"):
+    with pytest.raises(UserError, match="at least one batch"):
         calibrate(source, [], store)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from compress.codecs import Encoded, codec, decode, encode, rate_of, register, with_trellis
 from compress.codecs.base import EachAlone
 from compress.codecs.grid.rate import entropy
-from compress.errors import Refusal
+from compress.errors import UserError
 
 LEVELS = [
     *("raw:bf16", "raw:fp16", "raw:fp32", "int8", "nf4", "digits:1", "digits:2", "digits:3"),
@@ -145,7 +145,7 @@ def test_singular_and_empty_hessians_are_no_trouble() -> None:
     for hessian in (torch.zeros(96, 96), one, torch.ones(96, 96)):
         for level in ("grid@3", "grid@3:trellis"):
             assert torch.isfinite(decode(encode(weight, level, hessian))).all()
-    with pytest.raises(Refusal, match="negative"):
+    with pytest.raises(UserError, match="negative"):
         encode(weight, "grid@3", -torch.eye(96) + 2 * one)
 
 
@@ -161,7 +161,7 @@ def test_constant_tensors(level: str, value: float) -> None:
 def test_nan_and_inf_are_refused(level: str, bad: float) -> None:
     weight = weights((64, 64))
     weight[3, 5] = bad
-    with pytest.raises(Refusal, match="NaN or Inf"):
+    with pytest.raises(UserError, match="NaN or Inf"):
         encode(weight, level)
 
 
@@ -170,18 +170,18 @@ def test_nan_and_inf_are_refused(level: str, bad: float) -> None:
 def test_shapes_that_do_not_fit_are_refused_or_work(level: str, shape: tuple[int, ...]) -> None:
     weight = torch.randn(shape)
     chosen = codec(level)
-    if chosen.unit_misfit([shape], ["weight"]) is None:
+    if chosen.unit_unsupported([shape], ["weight"]) is None:
         assert decode(encode(weight, level)).shape == weight.shape
     else:
-        with pytest.raises(Refusal, match="does not fit"):
+        with pytest.raises(UserError, match="does not fit"):
             encode(weight, level)
     if len(shape) < 2 or 0 in shape:
-        assert chosen.unit_misfit([shape], ["weight"])
+        assert chosen.unit_unsupported([shape], ["weight"])
 
 
 @pytest.mark.parametrize("level", NONE)
 def test_levels_that_are_none(level: str) -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(UserError):
         codec(level)
 
 
@@ -193,7 +193,7 @@ def test_outliers_survive() -> None:
 
 
 def test_integer_weights_are_refused() -> None:
-    with pytest.raises(Refusal, match="dtype"):
+    with pytest.raises(UserError, match="dtype"):
         encode(torch.ones(8, 8, dtype=torch.int8), "int8")
 
 

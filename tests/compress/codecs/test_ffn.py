@@ -9,7 +9,7 @@ import torch
 
 from compress.artifact.artifact import load
 from compress.codecs import codec, encode
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.source import Source
 from compress.pack import pack
 from compress.policy.ledger import Ledger
@@ -51,7 +51,7 @@ def test_pruned_models_agree_wherever_they_are(some: bool, folder: Path, store_f
     from transformers import Qwen2AudioForConditionalGeneration
 
     source, store = Source.open(folder), Store(store_folder)
-    policy = recipe("mlp-prune-q2", source.anatomy, source.digest)
+    policy = recipe("mlp-prune-q2", source.structure, source.digest)
     if some:
         policy = Policy(source.digest, {**policy.levels, "lm.1.mlp": "grid@3"})
     packed = pack(source, policy, store, tmp_path / "art")
@@ -78,10 +78,10 @@ def test_pruned_models_agree_wherever_they_are(some: bool, folder: Path, store_f
 
 @pytest.mark.parametrize("level", ["ffn:0+digits:2", "ffn:1+digits:2", "ffn:0.5", "ffn:0.5+ffn:0.5+nf4", "ffn:0.5+x"])
 def test_levels_that_are_none(level: str) -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(UserError):
         codec(level)
 
 
 def test_a_single_matrix_has_no_neurons() -> None:
-    with pytest.raises(Refusal, match="gated MLP"):
+    with pytest.raises(UserError, match="gated MLP"):
         encode(torch.randn(64, 64), "ffn:0.8+digits:2")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from torch import nn
 
-from compress.errors import Refusal
-from compress.model.meta_model import build_skeleton
-from compress.model.structure import Anatomy, read_anatomy
+from compress.errors import UserError
+from compress.model.meta_model import build_meta_model
+from compress.model.structure import Structure, read_structure
 from compress.policy.recipes import recipe
 
 MODEL = "0" * 32
@@ -33,11 +33,11 @@ def qwen2_audio() -> Any:
 
 
 @pytest.fixture(scope="module")
-def full() -> Anatomy:
-    return read_anatomy(build_skeleton(qwen2_audio()))
+def full() -> Structure:
+    return read_structure(build_meta_model(qwen2_audio()))
 
 
-def test_qwen2_audio_counts(full: Anatomy) -> None:
+def test_qwen2_audio_counts(full: Structure) -> None:
     assert full.parameters == 8_397_094_912
     assert full.linears == 418
     assert [(s.name, s.length) for s in full.stacks] == [("audio", 32), ("lm", 32)]
@@ -53,7 +53,7 @@ def test_qwen2_audio_counts(full: Anatomy) -> None:
     assert sum(u.parameters for u in audio) + positions_and_norms == 636_968_960
 
 
-def test_every_parameter_is_in_one_unit_or_kept(full: Anatomy) -> None:
+def test_every_parameter_is_in_one_unit_or_kept(full: Structure) -> None:
     encoded = [t for unit in full.units.values() for t in unit.tensors]
     grouped = [t for names in full.groups.values() for t in names]
     assert len(encoded) == len(set(encoded))
@@ -63,7 +63,7 @@ def test_every_parameter_is_in_one_unit_or_kept(full: Anatomy) -> None:
     assert kept_biases <= set(full.kept)
 
 
-def test_palomino_selects_96_linears_and_all_418(full: Anatomy) -> None:
+def test_palomino_selects_96_linears_and_all_418(full: Structure) -> None:
     def linears(name: str) -> int:
         policy = recipe(name, full, MODEL)
         return sum(len(full.units[u].tensors) for u, level in policy.levels.items() if not level.startswith("raw"))
@@ -74,12 +74,12 @@ def test_palomino_selects_96_linears_and_all_418(full: Anatomy) -> None:
     assert linears("int8") == 417  # bitsandbytes leaves the head alone
 
 
-def test_moslem_drops_eight_and_names_them(full: Anatomy) -> None:
+def test_moslem_drops_eight_and_names_them(full: Structure) -> None:
     assert recipe("moslem-de", full, MODEL).dropped == tuple(f"lm.{i}" for i in (1, 3, 9, 13, 19, 20, 27, 29))
     assert len(recipe("moslem-zh", full, MODEL).dropped) == 8
 
 
-def test_diet_is_near_its_published_size(full: Anatomy) -> None:
+def test_diet_is_near_its_published_size(full: Structure) -> None:
     from compress.codecs import codec
     from compress.codecs.grid.grid import Grid
 
@@ -104,12 +104,12 @@ def test_aya_has_one_norm_a_layer_and_tied_embeddings() -> None:
         num_key_value_heads=8,
     )
     config.architectures = ["CohereForCausalLM"]
-    anatomy = read_anatomy(build_skeleton(config))
-    assert anatomy.parameters == 8_028_033_024
-    assert anatomy.tied
-    assert "head" not in anatomy.units
-    assert all(len(layer.kept) == 1 for layer in anatomy.layers)
-    assert [(s.name, s.length) for s in anatomy.stacks] == [("lm", 32)]
+    structure = read_structure(build_meta_model(config))
+    assert structure.parameters == 8_028_033_024
+    assert structure.tied
+    assert "head" not in structure.units
+    assert all(len(layer.kept) == 1 for layer in structure.layers)
+    assert [(s.name, s.length) for s in structure.stacks] == [("lm", 32)]
 
 
 def test_llama_and_qwen_read_alike() -> None:
@@ -118,10 +118,10 @@ def test_llama_and_qwen_read_alike() -> None:
     for kind, architecture in ((LlamaConfig, "LlamaForCausalLM"), (Qwen2Config, "Qwen2ForCausalLM")):
         config = kind(vocab_size=100, hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4)
         config.architectures = [architecture]
-        anatomy = read_anatomy(build_skeleton(config))
-        assert [layer.name for layer in anatomy.layers] == ["lm.0", "lm.1", "lm.2"]
-        assert set(anatomy.units) >= {"lm.0.attention", "lm.2.mlp", "embedding", "head"}
-        assert len(anatomy.unit("lm.1.mlp").tensors) == 3
+        structure = read_structure(build_meta_model(config))
+        assert [layer.name for layer in structure.layers] == ["lm.0", "lm.1", "lm.2"]
+        assert set(structure.units) >= {"lm.0.attention", "lm.2.mlp", "embedding", "head"}
+        assert len(structure.unit("lm.1.mlp").tensors) == 3
 
 
 def test_whisper_has_an_encoder_and_a_decoder() -> None:
@@ -137,10 +137,10 @@ def test_whisper_has_an_encoder_and_a_decoder() -> None:
         decoder_attention_heads=2,
     )
     config.architectures = ["WhisperForConditionalGeneration"]
-    anatomy = read_anatomy(build_skeleton(config))
-    assert {s.name: s.length for s in anatomy.stacks} == {"audio": 2, "lm": 3}
-    assert len(anatomy.unit("lm.0.attention").tensors) == 8  # self-attention and cross-attention
-    assert anatomy.unit("audio.conv").kind == "conv"
+    structure = read_structure(build_meta_model(config))
+    assert {s.name: s.length for s in structure.stacks} == {"audio": 2, "lm": 3}
+    assert len(structure.unit("lm.0.attention").tensors) == 8  # self-attention and cross-attention
+    assert structure.unit("audio.conv").kind == "conv"
 
 
 class _Nested(nn.Module):
@@ -161,17 +161,17 @@ class _Nested(nn.Module):
         return self.lm_head
 
 
-def test_the_tree_of_later_transformers_gives_the_same_units(full: Anatomy) -> None:
-    nested = read_anatomy(_Nested(build_skeleton(qwen2_audio())))
+def test_the_tree_of_later_transformers_gives_the_same_units(full: Structure) -> None:
+    nested = read_structure(_Nested(build_meta_model(qwen2_audio())))
     assert set(nested.units) == set(full.units)
     assert nested.parameters == full.parameters
     assert {n: u.shapes for n, u in nested.units.items()} == {n: u.shapes for n, u in full.units.items()}
 
 
-def test_what_is_not_there_is_named(full: Anatomy) -> None:
-    with pytest.raises(Refusal, match=r"no unit 'lm\.99\.mlp'"):
+def test_what_is_not_there_is_named(full: Structure) -> None:
+    with pytest.raises(UserError, match=r"no unit 'lm\.99\.mlp'"):
         full.unit("lm.99.mlp")
-    with pytest.raises(Refusal, match=r"no layer 'lm\.32'"):
+    with pytest.raises(UserError, match=r"no layer 'lm\.32'"):
         recipe("drop:32", full, MODEL)
 
 
@@ -181,6 +181,6 @@ def test_a_model_of_one_matrix_has_no_layers() -> None:
             super().__init__()
             self.linear = nn.Linear(4, 4)
 
-    anatomy = read_anatomy(One())
-    assert anatomy.layers == ()
-    assert [unit.kind for unit in anatomy.units.values()] == ["projector"]
+    structure = read_structure(One())
+    assert structure.layers == ()
+    assert [unit.kind for unit in structure.units.values()] == ["projector"]

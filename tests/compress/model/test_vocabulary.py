@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from compress.artifact.artifact import load
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.source import Source
 from compress.model.vocabulary import most_used, trim
 from compress.pack import pack
@@ -16,7 +16,7 @@ from compress.policy.ledger import Ledger
 from compress.policy.policy import Policy
 from compress.policy.recipes import recipe
 from compress.policy.store import Store
-from compress.policy.variant import Wanted, build
+from compress.policy.variant import EncodeOptions, build
 from compress.resident import Resident
 from tests.compress.tiny import inputs, save_tiny
 
@@ -40,14 +40,14 @@ def store(store_folder: Path) -> Store:
 
 
 def raw(source: Source, vocabulary: str) -> Policy:
-    return Policy(source.digest, recipe("uniform:raw:bf16", source.anatomy, source.digest).levels, (), vocabulary)
+    return Policy(source.digest, recipe("uniform:raw:bf16", source.structure, source.digest).levels, (), vocabulary)
 
 
 def test_scripts_drop_what_no_language_of_the_pair_writes(source: Source) -> None:
     german, chinese = trim(source, "scripts:en,de"), trim(source, "scripts:en,zh")
     assert german is not None
     assert chinese is not None
-    assert len(german.ids) < source.anatomy.vocabulary
+    assert len(german.ids) < source.structure.vocabulary
     assert set(german.ids) != set(chinese.ids)
 
 
@@ -82,7 +82,7 @@ def test_the_resident_changes_vocabulary_and_comes_back(source: Source, store: S
     batch = inputs(resident.processor)
     with torch.no_grad():
         before = resident.model(**batch).logits
-    level = {u: ("grid@3" if u != "head" else "int8") for u in source.anatomy.units}
+    level = {u: ("grid@3" if u != "head" else "int8") for u in source.structure.units}
     policy = Policy(source.digest, level, ("lm.2",), "scripts:en,zh")
     swapped = resident.apply(policy)
     assert {"embedding", "head"} <= set(swapped)
@@ -113,7 +113,7 @@ def test_prompt_tokens_stay_as_they_were(source: Source, store: Store) -> None:
 
 
 def test_only_embedding_and_head_get_variants_of_their_own(source: Source, store: Store) -> None:
-    full, small = Wanted(), Wanted(vocabulary="scripts:en,de")
+    full, small = EncodeOptions(), EncodeOptions(vocabulary="scripts:en,de")
     assert build(source, "lm.0.mlp", "grid@2", store, wanted=full) == build(
         source, "lm.0.mlp", "grid@2", store, wanted=small
     )
@@ -133,11 +133,11 @@ def test_tied_vocabulary(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["scripts:xx", "half", "top:10", "top:10:0123456789abcdef"])
 def test_a_vocabulary_that_is_none_is_refused(name: str, source: Source, store: Store, tmp_path: Path) -> None:
-    with pytest.raises(Refusal):
+    with pytest.raises(UserError):
         pack(source, raw(source, name), store, tmp_path / "art")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_fewer_tokens_than_bytes_are_refused(source: Source, store: Store) -> None:
-    with pytest.raises(Refusal, match="too few"):
+    with pytest.raises(UserError, match="too few"):
         most_used(source, TEXTS, 100, store)

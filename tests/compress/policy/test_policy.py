@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.source import Source
 from compress.policy.policy import Policy, read_policy
 from compress.policy.recipes import names, recipe
@@ -88,27 +88,27 @@ NONSENSE: list[Any] = [
 
 @pytest.mark.parametrize("text", NONSENSE)
 def test_nonsense_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         Policy.from_json(text)
     assert "\n" not in str(refused.value)
 
 
 def test_a_policy_must_be_whole(folder: Path) -> None:
     source = Source.open(folder)
-    good = recipe("fp16", source.anatomy, source.digest)
-    good.check(source.anatomy, source.digest)
+    good = recipe("fp16", source.structure, source.digest)
+    good.check(source.structure, source.digest)
     cases = {
         "no level": dict(list(good.levels.items())[1:]),
         "no unit": {**good.levels, "lm.77.mlp": "nf4"},
         "does not fit": {**good.levels, "audio.conv": "rtn:4:g64"},
     }
     for message, levels in cases.items():
-        with pytest.raises(Refusal, match=message):
-            Policy(source.digest, levels).check(source.anatomy)
-    with pytest.raises(Refusal, match="drops all 4 layers of lm"):
-        Policy(source.digest, good.levels, tuple(f"lm.{i}" for i in range(4))).check(source.anatomy)
-    with pytest.raises(Refusal, match="no layer"):
-        Policy(source.digest, good.levels, ("lm.9",)).check(source.anatomy)
+        with pytest.raises(UserError, match=message):
+            Policy(source.digest, levels).check(source.structure)
+    with pytest.raises(UserError, match="drops all 4 layers of lm"):
+        Policy(source.digest, good.levels, tuple(f"lm.{i}" for i in range(4))).check(source.structure)
+    with pytest.raises(UserError, match="no layer"):
+        Policy(source.digest, good.levels, ("lm.9",)).check(source.structure)
 
 
 def test_every_recipe_is_a_policy_for_the_model_or_says_why_not(folder: Path) -> None:
@@ -116,18 +116,18 @@ def test_every_recipe_is_a_policy_for_the_model_or_says_why_not(folder: Path) ->
     for name in names():
         concrete = name.replace("LIST", "0,2-3").replace("LEVEL", "grid@3")
         if name.startswith("moslem"):
-            with pytest.raises(Refusal, match="model of 32"):
-                recipe(concrete, source.anatomy, source.digest)
+            with pytest.raises(UserError, match="model of 32"):
+                recipe(concrete, source.structure, source.digest)
         else:
-            recipe(concrete, source.anatomy, source.digest).check(source.anatomy, source.digest)
+            recipe(concrete, source.structure, source.digest).check(source.structure, source.digest)
     for bad in ("q2", "drop:", "drop:x", "uniform:zip", ""):
-        with pytest.raises(Refusal):
-            recipe(bad, source.anatomy, source.digest)
+        with pytest.raises(UserError):
+            recipe(bad, source.structure, source.digest)
 
 
 def test_reading_a_file(tmp_path: Path) -> None:
     policy = Policy(MODEL, {"head": "nf4"})
     (tmp_path / "p.json").write_text(json.dumps(policy.to_dict(), indent=2))
     assert read_policy(tmp_path / "p.json") == policy
-    with pytest.raises(Refusal, match="cannot read policy"):
+    with pytest.raises(UserError, match="cannot read policy"):
         read_policy(tmp_path / "missing.json")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.source import Source
 from compress.policy.ledger import Ledger
 from compress.policy.store import Store
@@ -67,17 +67,17 @@ def test_sizes_need_no_decoding(folder: Path, tmp_path: Path, monkeypatch: pytes
 
 def test_a_variant_that_was_not_built_is_asked_for(folder: Path, tmp_path: Path) -> None:
     ledger = Ledger(Source.open(folder), Store(tmp_path), ["grid@2"])
-    with pytest.raises(Refusal, match="build it first"):
+    with pytest.raises(UserError, match="build it first"):
         ledger.size("head", "grid@2")
 
 
 def test_equal_tensors_share_a_variant_and_others_do_not(folder: Path) -> None:
     source, again = Source.open(folder), Source.open(folder)
-    unit = source.anatomy.unit("lm.0.mlp")
+    unit = source.structure.unit("lm.0.mlp")
     keys = {variant_key(source, unit, level) for level in ("grid@2", "grid@2.0", "grid@2.5", "nf4")}
     assert len(keys) == 3
     assert variant_key(again, unit, "nf4") == variant_key(source, unit, "nf4")
-    assert variant_key(source, source.anatomy.unit("lm.1.mlp"), "nf4") != variant_key(source, unit, "nf4")
+    assert variant_key(source, source.structure.unit("lm.1.mlp"), "nf4") != variant_key(source, unit, "nf4")
 
 
 def test_many_processes_build_at_once(folder: Path, tmp_path: Path) -> None:
@@ -97,12 +97,12 @@ def test_many_processes_build_at_once(folder: Path, tmp_path: Path) -> None:
 
 def test_a_store_that_cannot_be_written_says_so(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Refusal, match="cannot write to the store"):
+    with pytest.raises(UserError, match="cannot write to the store"):
         build(Source.open(folder), "head", "int8", Store(tmp_path / "file"))
 
 
 def test_keys_are_no_paths(tmp_path: Path) -> None:
     for key in ("../../etc/passwd", "", "x" * 40, KEY + "0"):
-        with pytest.raises(Refusal):
+        with pytest.raises(UserError):
             Store(tmp_path).put(key, b"")
     assert os.listdir(tmp_path) == []

@@ -24,7 +24,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> compress.Store:
 def policy(source: compress.Source) -> compress.Policy:
     """grid where it fits, nf4 for attention, one LM layer dropped, one FFN pruned."""
     levels = {}
-    for name, unit in source.anatomy.units.items():
+    for name, unit in source.structure.units.items():
         levels[name] = "nf4" if unit.kind == "attention" else "grid@4" if unit.kind == "mlp" else "raw:bf16"
     levels["lm.0.mlp"] = "ffn:0.5+rtn:8:g32"
     return compress.Policy(model=source.digest, levels=levels, dropped=("lm.2",))

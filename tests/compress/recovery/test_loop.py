@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.recovery.batches import taught
 from compress.recovery.loop import Training, halved
 from compress.recovery.losses import IGNORE
@@ -133,10 +133,10 @@ def test_checkpoints_are_safetensors_and_json(tmp_path: Path) -> None:
 def test_other_settings_or_damage_are_refused(tmp_path: Path) -> None:
     model = tiny_lm()
     Training(model, everything(model), batches(), QUICK, folder=tmp_path).run(stop_at=4)
-    with pytest.raises(Refusal, match="other settings"):
+    with pytest.raises(UserError, match="other settings"):
         Training(model, everything(model), batches(), replace(QUICK, seed=1), folder=tmp_path).run()
     (next(tmp_path.iterdir()) / "trained.safetensors").write_bytes(b"no")
-    with pytest.raises(Refusal, match="damaged checkpoint"):
+    with pytest.raises(UserError, match="damaged checkpoint"):
         Training(model, everything(model), batches(), QUICK, folder=tmp_path).run()
 
 
@@ -202,7 +202,7 @@ def test_too_little_memory_halves_the_batch_and_changes_nothing(how: type[Runtim
 
 def test_a_single_segment_too_large_is_refused() -> None:
     model = tiny_lm()
-    with pytest.raises(Refusal, match="single segment"):
+    with pytest.raises(UserError, match="single segment"):
         Training(Small(model, room=0), everything(model), batches(), QUICK).run()
     assert halved(5) == 2
 
@@ -223,21 +223,21 @@ def test_training_on_the_students_own_words_is_resumable(tmp_path: Path) -> None
     Training(part, everything(part), data, settings, folder=tmp_path, teacher=teacher).run(stop_at=5)
     Training(again, everything(again), data, settings, folder=tmp_path, teacher=teacher).run()
     assert same(state(whole), state(again))
-    with pytest.raises(Refusal, match="needs a teacher"):
+    with pytest.raises(UserError, match="needs a teacher"):
         Training(whole, everything(whole), data, settings)
 
 
 def test_bad_input_is_refused_in_one_line() -> None:
     model = tiny_lm()
-    with pytest.raises(Refusal, match="no training data"):
+    with pytest.raises(UserError, match="no training data"):
         Training(model, everything(model), [], QUICK)
     masked = {**batch(), "labels": torch.full_like(batch()["labels"], IGNORE)}
-    with pytest.raises(Refusal, match="no completions"):
+    with pytest.raises(UserError, match="no completions"):
         Training(model, everything(model), [masked], QUICK)
-    with pytest.raises(Refusal, match="nothing in this model"):
+    with pytest.raises(UserError, match="nothing in this model"):
         Training(model, {}, batches(), QUICK)
     for wrong in ({"epochs": 0}, {"beta": 2}, {"cross_entropy": 0.0}, {"accumulate": 0}, {"learning_rate": -1}):
-        with pytest.raises(Refusal):
+        with pytest.raises(UserError):
             Settings(**wrong)
 
 
@@ -251,6 +251,6 @@ def test_settings_are_the_published_ones_and_take_text() -> None:
     changed = default.but(epochs="2", seed="7", keep_best="false", learning_rate="3e-4")
     assert (changed.epochs, changed.seed, changed.keep_best, changed.learning_rate) == (2.0, 7, False, 3e-4)
     for wrong in ({"epoch": "2"}, {"epochs": "two"}, {"seed": "1.5"}):
-        with pytest.raises(Refusal):
+        with pytest.raises(UserError):
             default.but(**wrong)
     assert json.loads(json.dumps(default.to_dict()))["epochs"] == 3.0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.recovery.batches import output_of, pieces
 from compress.recovery.loop import Training
 from compress.recovery.matching import Match, places_in
@@ -38,7 +38,7 @@ def test_layers_are_matched_with_themselves_and_the_last_with_what_the_head_sees
     assert Match.of(None, 4, ()).pairs == ((0, 0), (1, 1), (2, 2), (3, 3), (4, 4))
     assert Match.of(None, 6, (2, 3)).pairs == ((0, 0), (1, 1), (2, 2), (3, 5), (4, 6))
     assert Match.of(None, 4, (3,)).pairs == ((0, 0), (1, 1), (2, 2), (3, 4))
-    with pytest.raises(Refusal, match="without layers"):
+    with pytest.raises(UserError, match="without layers"):
         Match.of(None, 2, (0, 1))
 
 
@@ -85,8 +85,8 @@ def test_smaller_pieces_give_the_same_step() -> None:
 
 def test_states_without_a_teacher_or_of_another_size_are_refused() -> None:
     student = tiny_lm()
-    with pytest.raises(Refusal, match="needs a teacher"):
+    with pytest.raises(UserError, match="needs a teacher"):
         Training(student, {"w": student.lm_head.weight}, batches(), HIDDEN)
     states = tuple(torch.zeros(4, 11, 16) for _ in range(3))
-    with pytest.raises(Refusal, match="another size"):
+    with pytest.raises(UserError, match="another size"):
         Match.of(tiny_lm(), 2, ()).apart(states, batch())

@@ -16,7 +16,7 @@ from compress.artifact.adapters import encode_adapter, thin_shapes
 from compress.artifact.manifest import MANIFEST, WEIGHTS
 from compress.codecs import codec
 from compress.codecs.grid.scales import rescaled
-from compress.errors import Refusal
+from compress.errors import UserError
 
 
 def size(folder: Path) -> int:
@@ -32,7 +32,7 @@ def shapes_in(source: compress.Source, policy: compress.Policy, store: compress.
     built = compress.build(source, unit, policy.levels[unit], store)
     payload = store.get(built.key)
     assert payload is not None
-    found = source.anatomy.unit(unit)
+    found = source.structure.unit(unit)
     return [tuple(v.shape) for v in codec(policy.levels[unit]).decode(payload, found.shapes, source.dtype)]
 
 
@@ -41,7 +41,7 @@ def recovery_of(source: compress.Source, policy: compress.Policy, store: compres
     torch.manual_seed(0)
     kept = {
         name: source.tensor(name) + torch.randn(source.tensor(name).shape).to(source.tensor(name).dtype)
-        for name in source.anatomy.kept
+        for name in source.structure.kept
         if name.endswith("norm.weight") or "layers.1." in name
     }
     adapters = {}
@@ -49,11 +49,11 @@ def recovery_of(source: compress.Source, policy: compress.Policy, store: compres
         shapes = shapes_in(source, policy, store, unit)
         thin = [torch.randn(shape) * 0.1 for shape in thin_shapes(unit, rank, shapes)]
         adapters[unit] = encode_adapter(unit, "raw:bf16" if rank != 3 else "rtn:8:g32", rank, thin, shapes)
-    wanted = source.anatomy.unit("audio.1.mlp")
+    wanted = source.structure.unit("audio.1.mlp")
     fresh = [torch.randn(shape) * 0.05 for shape in wanted.shapes]
     other = codec(policy.levels["audio.1.mlp"]).encode(fresh, [None] * len(fresh), wanted.roles)
     built = compress.build(source, "lm.1.mlp", policy.levels["lm.1.mlp"], store)
-    scaled = rescaled(store.get(built.key) or b"", built.level, [1.5] * len(source.anatomy.unit("lm.1.mlp").tensors))
+    scaled = rescaled(store.get(built.key) or b"", built.level, [1.5] * len(source.structure.unit("lm.1.mlp").tensors))
     return compress.Recovery(policy, kept, {"audio.1.mlp": other, "lm.1.mlp": scaled}, adapters, {"method": "test"})
 
 
@@ -85,8 +85,8 @@ def test_predicted_bytes_are_those_on_disk_and_loading_gives_the_recovered_model
     before = weights(resident.model)
     changed = {name for name in mine if not torch.equal(mine[name], before[name])}
     for unit in ("lm.1.attention", "lm.0.mlp", "audio.0.mlp", "audio.1.mlp", "lm.1.mlp"):
-        assert set(source.anatomy.unit(unit).tensors) <= changed, unit
-    assert not set(source.anatomy.unit("audio.0.attention").tensors) & changed
+        assert set(source.structure.unit(unit).tensors) <= changed, unit
+    assert not set(source.structure.unit("audio.0.attention").tensors) & changed
 
 
 def test_adapters_add_their_product_and_row_factors_multiply() -> None:
@@ -103,7 +103,7 @@ def test_adapters_add_their_product_and_row_factors_multiply() -> None:
 
 
 def test_scales_are_replaced_in_place(source: compress.Source, store: compress.Store) -> None:
-    unit = source.anatomy.unit("lm.1.mlp")
+    unit = source.structure.unit("lm.1.mlp")
     payload = store.get(compress.build(source, "lm.1.mlp", "grid@4", store).key) or b""
     other = rescaled(payload, "grid@4", [0.5, 2.0, 1.0])
     assert len(other) == len(payload)
@@ -112,7 +112,7 @@ def test_scales_are_replaced_in_place(source: compress.Source, store: compress.S
         assert torch.equal(a * factor, b)
     rounded = codec("grid@4").decode(rescaled(payload, "grid@4", [1.01] * 3), unit.shapes, source.dtype)
     assert torch.allclose(rounded[0], old[0] * 1.01, rtol=1 / 256)
-    with pytest.raises(Refusal, match="only grid@R"):
+    with pytest.raises(UserError, match="only grid@R"):
         rescaled(payload, "nf4", [1.0])
 
 
@@ -136,7 +136,7 @@ def test_a_recovered_artifact_unpacks_into_a_plain_folder(
     compress.unpack(tmp_path / "art", tmp_path / "plain", dtype=torch.float32)
     plain = compress.Source.open(tmp_path / "plain")
     model, _ = compress.load(tmp_path / "art")
-    name = source.anatomy.unit("lm.1.attention").tensors[0]
+    name = source.structure.unit("lm.1.attention").tensors[0]
     assert torch.equal(plain.tensor(name), weights(model)[name])
 
 
@@ -144,7 +144,7 @@ def test_a_recovery_for_another_model_is_refused(
     source: compress.Source, store: compress.Store, policy: compress.Policy
 ) -> None:
     stranger = replace(policy, model="ab" * 16)
-    with pytest.raises(Refusal, match="not for"):
+    with pytest.raises(UserError, match="not for"):
         compress.Recovered(source, replace(recovery_of(source, policy, store), policy=stranger))
 
 
@@ -153,7 +153,7 @@ def test_a_trained_unit_has_no_other_level(
 ) -> None:
     recovered = compress.Recovered(source, recovery_of(source, policy, store))
     other = replace(recovered.policy, levels={**policy.levels, "lm.1.mlp": "nf4"})
-    with pytest.raises(Refusal, match=r"was trained at level grid@4"):
+    with pytest.raises(UserError, match=r"was trained at level grid@4"):
         compress.pack(recovered, other, store, out)
     assert not out.exists()
 
@@ -163,32 +163,32 @@ def test_damaged_recoveries_are_refused_in_one_line(
 ) -> None:
     whole = recovery_of(source, policy, store)
     whole.save(tmp_path / "r")
-    with pytest.raises(Refusal, match="exists already"):
+    with pytest.raises(UserError, match="exists already"):
         whole.save(tmp_path / "r")
-    with pytest.raises(Refusal, match="no recovery at"):
+    with pytest.raises(UserError, match="no recovery at"):
         compress.Recovery.read(tmp_path / "nowhere")
     table = json.loads((tmp_path / "r" / "recovery.json").read_text())
     changes: list[dict[str, Any]] = [{"format": "x"}, {"adapters": {}}, {"adapters": None}, {"policy": 3}]
     for change in changes:
         (tmp_path / "r" / "recovery.json").write_text(json.dumps(table | change))
-        with pytest.raises(Refusal):
+        with pytest.raises(UserError):
             compress.Recovery.read(tmp_path / "r")
     strays: list[dict[str, Any]] = [
         {"kept": {"no.such": torch.zeros(1)}},
         {"units": {"lm.2.mlp": b"1"}},
-        {"kept": {source.anatomy.kept[0]: torch.zeros(1, 1, 1)}},
+        {"kept": {source.structure.kept[0]: torch.zeros(1, 1, 1)}},
     ]
     for stray in strays:
-        with pytest.raises(Refusal, match="damaged recovery"):
+        with pytest.raises(UserError, match="damaged recovery"):
             compress.Recovered(source, replace(whole, **stray))
 
 
 def test_adapters_of_a_wrong_shape_or_of_no_numbers_are_refused() -> None:
-    with pytest.raises(Refusal, match="these are others"):
+    with pytest.raises(UserError, match="these are others"):
         encode_adapter("u", "raw:bf16", 2, [torch.zeros(2, 3), torch.zeros(2, 4)], [(4, 4)])
-    with pytest.raises(Refusal, match="no numbers"):
+    with pytest.raises(UserError, match="no numbers"):
         encode_adapter("u", "raw:bf16", 1, [torch.full((1, 4), float("nan")), torch.zeros(1, 4)], [(4, 4)])
-    with pytest.raises(Refusal, match="plain matrices"):
+    with pytest.raises(UserError, match="plain matrices"):
         thin_shapes("audio.conv", 2, [(4, 4, 3)])
 
 
@@ -207,5 +207,5 @@ def test_manifests_that_lie_about_adapters_are_refused(
     for lie in lies:
         data = zstd_encode(json.dumps(table | {"adapters": lie}).encode(), 3)
         (tmp_path / "art" / MANIFEST).write_bytes(data)
-        with pytest.raises(Refusal):
+        with pytest.raises(UserError):
             compress.verify(tmp_path / "art")

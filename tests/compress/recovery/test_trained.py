@@ -12,8 +12,8 @@ from torch import Tensor
 
 import compress
 from compress.codecs import codec
-from compress.codecs.grid.integers import Lattice, lattices, with_integers
-from compress.errors import Refusal
+from compress.codecs.grid.integers import QuantizedIntegers, quantized_integers, with_integers
+from compress.errors import UserError
 from compress.recovery import lora, rounding, scaling, shipping
 from compress.recovery.batches import logits_of
 from compress.recovery.loop import Training
@@ -61,7 +61,7 @@ def shipped_logits(
 
 @pytest.mark.parametrize("calibrated", [False, True])
 def test_integers_go_out_and_in_again(calibrated: bool, source: compress.Source) -> None:
-    unit = source.anatomy.unit("lm.1.attention")
+    unit = source.structure.unit("lm.1.attention")
     torch.manual_seed(0)
     weights = [source.tensor(name).float() for name in unit.tensors]
     known: list[Any] = [None] * len(weights)
@@ -74,7 +74,7 @@ def test_integers_go_out_and_in_again(calibrated: bool, source: compress.Source)
         known[3] = Statistics(x.T @ x + torch.eye(64), None)
     payload = codec("grid@3").encode(weights, known, unit.roles)
     decoded = codec("grid@3").decode(payload, unit.shapes, torch.float32)
-    found = lattices(payload, unit.shapes)
+    found = quantized_integers(payload, unit.shapes)
     for lattice, value in zip(found, decoded, strict=True):
         assert torch.allclose(lattice.steps * lattice.values(lattice.integers), value, rtol=1e-5, atol=1e-7)
     assert with_integers(payload, unit.shapes, [lattice.integers for lattice in found]) == payload
@@ -89,7 +89,7 @@ def test_norms_biases_and_scales_cost_no_bytes_and_are_shipped(
 ) -> None:
     now = resident(source, store, policy)
     batch = speech(now.processor)
-    here = shipping.names_now(source.anatomy, policy.dropped)
+    here = shipping.names_now(source.structure, policy.dropped)
     kept = {name: here[name] for name in shipping.trainable_kept(source, policy)}
     scalable = shipping.scalable(source, policy)
     factors = scaling.add_factors(now.model, [here[name] for name in scalable])
@@ -108,7 +108,7 @@ def test_norms_biases_and_scales_cost_no_bytes_and_are_shipped(
     assert error < 0.2 * (shipped - untrained).abs().mean()  # what rounding to bfloat16 leaves
     plain = compress.pack(source, policy, store, tmp_path / "plain")
     assert sum(map(len, units.values())) == sum(
-        len(shipping.payload_of(source, policy, source.anatomy.unit(name), store)) for name in units
+        len(shipping.payload_of(source, policy, source.structure.unit(name), store)) for name in units
     )
     assert abs(compress.inspect(tmp_path / "art").total_bytes - plain) < 0.02 * plain  # norms compress otherwise
 
@@ -118,12 +118,12 @@ def test_trained_integers_are_shipped_value_for_value(
 ) -> None:
     now = resident(source, store, policy)
     batch = speech(now.processor)
-    units = [u for u in policy.kept_units(source.anatomy) if policy.levels[u.name].startswith("grid@")]
-    here = shipping.names_now(source.anatomy, policy.dropped)
-    found: dict[str, Lattice] = {}
+    units = [u for u in policy.kept_units(source.structure) if policy.levels[u.name].startswith("grid@")]
+    here = shipping.names_now(source.structure, policy.dropped)
+    found: dict[str, QuantizedIntegers] = {}
     for unit in units:
         payload = shipping.payload_of(source, policy, unit, store)
-        found |= {here[n]: x for n, x in zip(unit.tensors, lattices(payload, unit.shapes), strict=True)}
+        found |= {here[n]: x for n, x in zip(unit.tensors, quantized_integers(payload, unit.shapes), strict=True)}
     before = logits_of(now.model, batch).detach()
     moved = rounding.add_rounding(now.model, found)
     assert torch.allclose(logits_of(now.model, batch), before, atol=1e-4)
@@ -165,7 +165,7 @@ def test_adapters_are_trained_over_what_the_artifact_holds(
     products = lora.products(wrapped)
     now = resident(source, store, policy)
     widths = {n: tuple(m.weight.shape) for n, m in now.model.named_modules() if isinstance(m, torch.nn.Linear)}
-    adapters = shipping.adapters_of(source.anatomy, policy, widths, products, "raw:bf16")
+    adapters = shipping.adapters_of(source.structure, policy, widths, products, "raw:bf16")
     shipped = shipped_logits(source, store, compress.Recovery(policy, adapters=adapters), batch, tmp_path)
     assert (shipped - trained).abs().mean() < 0.1 * (shipped - before).abs().mean()
     assert compress.inspect(tmp_path / "art").adapter_bytes > 0
@@ -174,17 +174,17 @@ def test_adapters_are_trained_over_what_the_artifact_holds(
 def test_a_fully_trained_model_is_encoded_again(
     source: compress.Source, store: compress.Store, policy: compress.Policy, tmp_path: Path
 ) -> None:
-    with pytest.raises(Refusal, match="train adapters instead"):
+    with pytest.raises(UserError, match="train adapters instead"):
         shipping.encoded_again(source, policy, resident(source, store, policy).model, store)
     whole = replace(policy, levels={**policy.levels, "lm.0.mlp": "grid@4"})
     raw = replace(policy, levels=dict.fromkeys(whole.levels, "raw:bf16"))
     now = resident(source, store, raw)
     batch = speech(now.processor)
-    here = shipping.names_now(source.anatomy, policy.dropped)
+    here = shipping.names_now(source.structure, policy.dropped)
     parameters = {name: now.model.get_parameter(place) for name, place in here.items() if "embed_pos" not in name}
     Training(now.model, parameters, [batch], QUICK).run()
     units = shipping.encoded_again(source, raw, now.model, store)
-    names = {n: here[n] for n in source.anatomy.kept if n in here}
+    names = {n: here[n] for n in source.structure.kept if n in here}
     recovery = compress.Recovery(raw, shipping.kept_of(source, now.model, names), units)
     with torch.no_grad():
         trained = logits_of(now.model, batch)
@@ -195,7 +195,7 @@ def test_a_fully_trained_model_is_encoded_again(
 
 
 def test_names_follow_dropped_layers(source: compress.Source) -> None:
-    here = shipping.names_now(source.anatomy, ("lm.0", "lm.2", "audio.0"))
-    assert all(".layers.1." in here[name] for name in source.anatomy.unit("lm.3.mlp").tensors)
-    assert not any(name in here for name in source.anatomy.unit("lm.2.mlp").tensors)
+    here = shipping.names_now(source.structure, ("lm.0", "lm.2", "audio.0"))
+    assert all(".layers.1." in here[name] for name in source.structure.unit("lm.3.mlp").tensors)
+    assert not any(name in here for name in source.structure.unit("lm.2.mlp").tensors)
     assert len(set(here.values())) == len(here)

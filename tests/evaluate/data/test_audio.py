@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.audio import read_audio
 
 
@@ -27,8 +27,8 @@ def test_stereo_at_another_rate_is_mixed_and_resampled(tmp_path: Path) -> None:
 
 def test_what_is_no_sound_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("not a sound")
-    with pytest.raises(Refusal, match=r"cannot read audio .*a\.wav"):
+    with pytest.raises(UserError, match=r"cannot read audio .*a\.wav"):
         read_audio(tmp_path / "a.wav")
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16_000)
-    with pytest.raises(Refusal, match="is empty"):
+    with pytest.raises(UserError, match="is empty"):
         read_audio(tmp_path / "empty.wav")

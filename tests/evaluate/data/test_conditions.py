@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.conditions import CHOICES, check_condition, check_disjoint, split_by_talk, talks_of
 from evaluate.data.dataset import DataSet, Segment, open_data
 
@@ -22,7 +22,7 @@ def made(talks: list[str], origin: str = "other", split: str = "dev") -> DataSet
 @pytest.mark.parametrize("condition", ["constrained", "unconstrained"])
 def test_nothing_is_chosen_on_eval(purpose: str, condition: str) -> None:
     for origin in ("acl6060", "other", "embedded"):
-        with pytest.raises(Refusal, match="on the eval split"):
+        with pytest.raises(UserError, match="on the eval split"):
             check_condition(condition, made(["a"], origin, "eval"), purpose)
         assert check_condition("unconstrained", made(["a"], origin, "eval"), "reporting")
 
@@ -30,7 +30,7 @@ def test_nothing_is_chosen_on_eval(purpose: str, condition: str) -> None:
 @pytest.mark.parametrize("purpose", CHOICES)
 def test_constrained_is_acl_60_60_only(purpose: str) -> None:
     assert check_condition("constrained", made(["a"], "acl6060"), purpose) == "constrained"
-    with pytest.raises(Refusal, match="only ACL 60/60"):
+    with pytest.raises(UserError, match="only ACL 60/60"):
         check_condition("constrained", made(["a"]), purpose)
     assert check_condition("unconstrained", made(["a"]), purpose) == "unconstrained"
 
@@ -44,9 +44,9 @@ def test_the_embedded_set_has_a_label_of_its_own() -> None:
 
 
 def test_unknown_words_are_refused() -> None:
-    with pytest.raises(Refusal, match="unknown condition 'free'"):
+    with pytest.raises(UserError, match="unknown condition 'free'"):
         check_condition("free", made(["a"]), "search")
-    with pytest.raises(Refusal, match="unknown purpose 'fun'"):
+    with pytest.raises(UserError, match="unknown purpose 'fun'"):
         check_condition("constrained", made(["a"]), "fun")
 
 
@@ -55,7 +55,7 @@ def test_unknown_words_are_refused() -> None:
 def test_a_split_keeps_talks_whole_and_loses_nothing(talks: list[str], share: float) -> None:
     data = made(talks)
     if len(set(talks)) < 2:
-        with pytest.raises(Refusal, match="one talk only"):
+        with pytest.raises(UserError, match="one talk only"):
             split_by_talk(data, share)
         return
     tuning, reporting = split_by_talk(data, share)
@@ -72,16 +72,16 @@ def test_the_share_is_met_where_talks_allow_it() -> None:
 
 
 def test_unknown_talks_cannot_be_kept_apart() -> None:
-    with pytest.raises(Refusal, match="talk of 1 segments is not known"):
+    with pytest.raises(UserError, match="talk of 1 segments is not known"):
         split_by_talk(made(["a", "b", ""]), 0.5)
 
 
 def test_shared_talks_sounds_and_sentences_are_found() -> None:
-    with pytest.raises(Refusal, match="share 1 talks, such as 'b'"):
+    with pytest.raises(UserError, match="share 1 talks, such as 'b'"):
         check_disjoint(made(["a", "b"]), made(["b", "c"]))
     long = Segment("1", "", None, "one two three four five six", "eins")
     data = replace(made([]), segments=(long,))
-    with pytest.raises(Refusal, match="share 1 sentences"):
+    with pytest.raises(UserError, match="share 1 sentences"):
         check_disjoint(data, replace(data, segments=(replace(long, id="2"),)))
     short = replace(data, segments=(replace(long, source="Thank you."),))
     check_disjoint(short, short)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.audio import read_audio
 from evaluate.data.conditions import talks_of
 from evaluate.data.dataset import open_data
@@ -62,7 +62,7 @@ def test_txt_and_xml_give_the_same(tmp_path: Path) -> None:
 
 def test_without_the_xml_talks_are_unknown_and_without_the_txt_it_is_read(tmp_path: Path) -> None:
     tree(tmp_path / "a", xmls=False)
-    with pytest.raises(Refusal, match="talk of 12 segments is not known"):
+    with pytest.raises(UserError, match="talk of 12 segments is not known"):
         talks_of(open_data(f"acl6060:{tmp_path / 'a'}", "dev", "en-de"))
     tree(tmp_path / "b", txt=False)
     assert len(open_data(f"acl6060:{tmp_path / 'b'}", "dev", "en-de").segments) == 12
@@ -74,26 +74,26 @@ def test_shas_is_translated_and_gold_is_scored(tmp_path: Path) -> None:
     assert data.segments[8].audio == tmp_path / "dev" / "segmented_wavs" / "shas" / "sent_9.wav"
     assert data.scored.references == [f"Satz {n}" for n in range(1, 13)]
     assert data.scored.is_text
-    with pytest.raises(Refusal, match="a part of an automatic segmentation"):
+    with pytest.raises(UserError, match="a part of an automatic segmentation"):
         data.first(3)
 
 
 def test_wrong_trees(tmp_path: Path) -> None:
     tree(tmp_path / "a", gold=11)
-    with pytest.raises(Refusal, match="gold wavs has 11, source txt has 12"):
+    with pytest.raises(UserError, match="gold wavs has 11, source txt has 12"):
         open_data(f"acl6060:{tmp_path / 'a'}", "dev", "en-de")
     tree(tmp_path / "b")
     (tmp_path / "b" / "dev" / "segmented_wavs" / "gold" / "sent_7.wav").unlink()
-    with pytest.raises(Refusal, match=r"sent_7\.wav is missing"):
+    with pytest.raises(UserError, match=r"sent_7\.wav is missing"):
         open_data(f"acl6060:{tmp_path / 'b'}", "dev", "en-de")
-    with pytest.raises(Refusal, match="after the folder write gold or shas"):
+    with pytest.raises(UserError, match="after the folder write gold or shas"):
         open_data(f"acl6060:{tmp_path / 'b'},silver", "dev", "en-de")
-    with pytest.raises(Refusal, match="is English speech"):
+    with pytest.raises(UserError, match="is English speech"):
         open_data(f"acl6060:{tmp_path / 'b'}", "dev", "cs-de")
-    with pytest.raises(Refusal, match=r"en-xx\.ja\.txt is missing"):
+    with pytest.raises(UserError, match=r"en-xx\.ja\.txt is missing"):
         open_data(f"acl6060:{tmp_path / 'b'}", "dev", "en-ja")
     (tmp_path / "b" / "dev" / "text" / "xml" / "ACL.6060.dev.en-xx.de.xml").write_text("<mteval></mteval>")
-    with pytest.raises(Refusal, match="holds no <doc docid"):
+    with pytest.raises(UserError, match="holds no <doc docid"):
         open_data(f"acl6060:{tmp_path / 'b'},xml", "dev", "en-de")
 
 
@@ -128,10 +128,10 @@ def test_iwslt_segments_are_cut_by_offset_and_duration(tmp_path: Path) -> None:
 def test_talks_of_acl_60_60_are_known_wherever_they_come_from(tmp_path: Path) -> None:
     spec = iwslt(tmp_path, TALKS[0])
     assert open_data(spec, "dev", "en-de").origin == "acl6060"
-    with pytest.raises(Refusal, match="is of ACL 60/60 dev, not of eval"):
+    with pytest.raises(UserError, match="is of ACL 60/60 dev, not of eval"):
         open_data(spec, "eval", "en-de")
     eval_talk = iwslt(tmp_path / "eval", "2022.acl-long.410")
-    with pytest.raises(Refusal, match="is of ACL 60/60 eval, not of dev"):
+    with pytest.raises(UserError, match="is of ACL 60/60 eval, not of dev"):
         open_data(eval_talk, "dev", "en-de")
 
 
@@ -149,13 +149,13 @@ def test_talks_of_acl_60_60_are_known_wherever_they_come_from(tmp_path: Path) ->
     ],
 )
 def test_wrong_segments(tmp_path: Path, entries: str, told: str) -> None:
-    with pytest.raises(Refusal, match=told):
+    with pytest.raises(UserError, match=told):
         open_data(iwslt(tmp_path, entries=entries), "dev", "en-de")
 
 
 def test_a_stretch_outside_the_file_is_refused_by_name(tmp_path: Path) -> None:
     iwslt(tmp_path)
-    with pytest.raises(Refusal, match=r"talk1\.wav lasts 5\.00 s; a segment of 2\.00 s at 4\.00 s lies outside"):
+    with pytest.raises(UserError, match=r"talk1\.wav lasts 5\.00 s; a segment of 2\.00 s at 4\.00 s lies outside"):
         read_audio(tmp_path / "talk1.wav", 16_000, 4.0, 2.0)
     assert len(read_audio(tmp_path / "talk1.wav", 16_000, 4.0, 1.1)) == 16_000
 
@@ -166,22 +166,22 @@ def test_pairs_of_texts(tmp_path: Path) -> None:
     data = open_data(f"text:{tmp_path / 'a.cs'},{tmp_path / 'a.de'},split=dev", "dev", "cs-de")
     assert data.is_text
     assert (data.sources, data.references) == (["Ahoj.", "Děkuji."], ["Hallo.", "Danke."])
-    with pytest.raises(Refusal, match="is the dev split, and eval was asked for"):
+    with pytest.raises(UserError, match="is the dev split, and eval was asked for"):
         open_data(f"text:{tmp_path / 'a.cs'},{tmp_path / 'a.de'},split=dev", "eval", "cs-de")
-    with pytest.raises(Refusal, match="origin=mars is unknown"):
+    with pytest.raises(UserError, match="origin=mars is unknown"):
         open_data(f"text:{tmp_path / 'a.cs'},{tmp_path / 'a.de'},origin=mars", "dev", "cs-de")
     (tmp_path / "a.de").write_text("Hallo.\n", encoding="utf-8")
-    with pytest.raises(Refusal, match=r"a\.cs has 2, .*a\.de has 1"):
+    with pytest.raises(UserError, match=r"a\.cs has 2, .*a\.de has 1"):
         open_data(f"text:{tmp_path / 'a.cs'},{tmp_path / 'a.de'}", "dev", "cs-de")
     (tmp_path / "a.de").write_text("Hallo.\n\n", encoding="utf-8")
-    with pytest.raises(Refusal, match=r"a\.de: line 2 is empty"):
+    with pytest.raises(UserError, match=r"a\.de: line 2 is empty"):
         open_data(f"text:{tmp_path / 'a.cs'},{tmp_path / 'a.de'}", "dev", "cs-de")
 
 
 def test_a_declared_origin_is_known(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav")
     (tmp_path / "m.csv").write_text("id,split,audio_path,source_en,target_de\n1,dev,a.wav,Hi,Hallo\n2,dev,a.wav,Hi,\n")
-    with pytest.raises(Refusal, match=r"row 2 of split dev \('2'\) has no target_de"):
+    with pytest.raises(UserError, match=r"row 2 of split dev \('2'\) has no target_de"):
         open_data(f"manifest:{tmp_path / 'm.csv'}", "dev", "en-de")
     (tmp_path / "m.csv").write_text("id,split,audio_path,source_en,target_de\n1,dev,a.wav,Hi,Hallo\n")
     assert open_data(f"manifest:{tmp_path / 'm.csv'}", "dev", "en-de").origin == "other"

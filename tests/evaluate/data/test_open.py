@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 import embedded
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.dataset import open_data
 
 
@@ -40,7 +40,7 @@ def test_wavs_are_sorted_by_number_not_by_name(tmp_path: Path) -> None:
 
 
 def test_counts_that_differ_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="gold wavs has 11, source txt has 12"):
+    with pytest.raises(UserError, match="gold wavs has 11, source txt has 12"):
         open_data(f"acl6060:{acl(tmp_path, wavs=11)}", "dev", "en-de")
 
 
@@ -53,9 +53,9 @@ def test_manifest_with_relative_paths(tmp_path: Path) -> None:
     )
     data = open_data(f"manifest:{manifest},{tmp_path}", "dev", "en-zh")
     assert [(s.id, s.source, s.reference) for s in data.segments] == [("d1", "Hi, there.", "你好。")]
-    with pytest.raises(Refusal, match=r"audio file .*b\.wav is missing"):
+    with pytest.raises(UserError, match=r"audio file .*b\.wav is missing"):
         open_data(f"manifest:{manifest}", "eval", "en-zh")
-    with pytest.raises(Refusal, match="no column target_de"):
+    with pytest.raises(UserError, match="no column target_de"):
         open_data(f"manifest:{manifest}", "dev", "en-de")
 
 
@@ -73,7 +73,7 @@ def test_manifest_with_relative_paths(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes(spec: str, split: str, lang: str, told: str) -> None:
-    with pytest.raises(Refusal, match=told):
+    with pytest.raises(UserError, match=told):
         open_data(spec, split, lang)
 
 
@@ -91,5 +91,5 @@ def test_first_segments() -> None:
     assert data.first(None) is data
     assert data.first(5).segments == data.segments[:5]
     assert data.first(5).digest != data.digest
-    with pytest.raises(Refusal, match="--segments 0"):
+    with pytest.raises(UserError, match="--segments 0"):
         data.first(0)

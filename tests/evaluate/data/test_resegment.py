@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data import resegment as module
 from evaluate.data.resegment import find_program, joined, resegment
 
@@ -68,7 +68,7 @@ def test_nothing_said_is_nothing_everywhere(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_what_goes_wrong_is_told(log: Path, text: str, told: str) -> None:
-    with pytest.raises(Refusal, match=told):
+    with pytest.raises(UserError, match=told):
         resegment([text], ["a", "b", "c"], "en-de")
     assert log.exists()
 
@@ -77,10 +77,10 @@ def test_not_installed_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.delenv("MWERALIGN", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(module.sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(Refusal, match=r"needs the program mweralign: pip install 'compression-search\[resegment\]'"):
+    with pytest.raises(UserError, match=r"needs the program mweralign: pip install 'compression-search\[resegment\]'"):
         find_program()
     monkeypatch.setenv("MWERALIGN", str(tmp_path / "none"))
-    with pytest.raises(Refusal, match="mweralign"):
+    with pytest.raises(UserError, match="mweralign"):
         find_program()
 
 
@@ -110,7 +110,7 @@ def test_cutting_loses_no_character(lines: list[str], language: str) -> None:
 def test_the_real_program_finds_the_cuts_again(language: str, references: list[str]) -> None:
     beside = Path(sys.executable).parent / "mweralign"
     if not (beside.is_file() or shutil.which("mweralign")):
-        with pytest.raises(Refusal, match="mweralign"):
+        with pytest.raises(UserError, match="mweralign"):
             resegment(references, references, f"en-{language}")
         return
     assert resegment(references, references, f"en-{language}") == references

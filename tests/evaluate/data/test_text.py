@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.lines import empty_lines, read_lines, write_lines
 
 
@@ -35,13 +35,13 @@ def test_a_line_break_inside_becomes_a_space(tmp_path: Path) -> None:
 
 def test_mistakes(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes("ok\nÄ".encode("latin-1"))
-    with pytest.raises(Refusal, match=r"latin\.txt is not UTF-8 \(byte 3\)"):
+    with pytest.raises(UserError, match=r"latin\.txt is not UTF-8 \(byte 3\)"):
         read_lines(tmp_path / "latin.txt")
-    with pytest.raises(Refusal, match=r"none\.txt is missing"):
+    with pytest.raises(UserError, match=r"none\.txt is missing"):
         read_lines(tmp_path / "none.txt")
-    with pytest.raises(Refusal, match="cannot read"):
+    with pytest.raises(UserError, match="cannot read"):
         read_lines(tmp_path)
     (tmp_path / "empty.txt").write_text("a\n \nb\n\n")
     assert empty_lines(read_lines(tmp_path / "empty.txt")) == [2, 4]
-    with pytest.raises(Refusal, match=r"line 2 is empty \(2 in all\)"):
+    with pytest.raises(UserError, match=r"line 2 is empty \(2 in all\)"):
         read_lines(tmp_path / "empty.txt", allow_empty=False)

@@ -16,7 +16,7 @@ from evaluate.data.dataset import open_data
 from evaluate.decoding import drafts as drafting
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.drafts import Drafts, Tie, agreed, cut, usable
-from evaluate.decoding.encoder_cache import TowerCache, tower_key
+from evaluate.decoding.encoder_cache import EncoderCache, encoder_key
 from evaluate.decoding.generate import translate
 
 COUNT = 8
@@ -35,7 +35,7 @@ def batches(resident: Any) -> Any:
 
 
 def policies(resident: Any) -> list[compress.Policy]:
-    units = list(resident.source.anatomy.units)
+    units = list(resident.source.structure.units)
     found = []
     for level, changed in (("grid@3", ""), ("grid@3", "lm.5.mlp"), ("grid@2", ""), ("grid@2", "head")):
         levels = {**dict.fromkeys(units, level), **({changed: "grid@2.5"} if changed else {})}
@@ -45,11 +45,11 @@ def policies(resident: Any) -> list[compress.Policy]:
 
 @pytest.mark.parametrize("limit", [40, 7])
 def test_translations_are_the_same_with_drafts(resident: Any, batches: Any, limit: int) -> None:
-    drafts, cache = Drafts(), TowerCache(1 << 28)
+    drafts, cache = Drafts(), EncoderCache(1 << 28)
     for policy in policies(resident):
         resident.apply(policy)
         plain = translate(resident.model, resident.processor, batches, limit)
-        key = tower_key(policy)
+        key = encoder_key(policy)
         assert translate(resident.model, resident.processor, batches, limit, drafts=drafts) == plain
         again = translate(resident.model, resident.processor, batches, limit, None, cache, key, drafts)
         assert again == plain

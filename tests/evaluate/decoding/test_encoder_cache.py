@@ -13,10 +13,10 @@ import compress
 import embedded
 from evaluate.data.dataset import open_data
 from evaluate.decoding.batches import prepare
-from evaluate.decoding.encoder_cache import Ear, Heard, TowerCache, find_tower, tower_key
+from evaluate.decoding.encoder_cache import EncoderCache, EncoderHook, EncoderOutput, encoder_key, find_encoder
 from evaluate.decoding.generate import translate
 from evaluate.decoding.placing import place
-from evaluate.metrics.divergence import closeness, teach
+from evaluate.metrics.divergence import divergence, teach
 
 COUNT = 6
 
@@ -34,12 +34,12 @@ def batches(resident: Any) -> Any:
 
 
 def policy(resident: Any, **changed: str) -> compress.Policy:
-    levels = {**dict.fromkeys(resident.source.anatomy.units, "grid@3"), **changed}
+    levels = {**dict.fromkeys(resident.source.structure.units, "grid@3"), **changed}
     return compress.Policy(resident.source.digest, levels)
 
 
-def logits(model: Any, batch: Any, cache: TowerCache | None) -> torch.Tensor:
-    ear = Ear(model, batch, cache, "" if cache is None else "here")
+def logits(model: Any, batch: Any, cache: EncoderCache | None) -> torch.Tensor:
+    ear = EncoderHook(model, batch, cache, "" if cache is None else "here")
     with torch.inference_mode(), ear.hearing():
         found: torch.Tensor = model(**place(batch.inputs, model)).logits
     return found
@@ -47,9 +47,9 @@ def logits(model: Any, batch: Any, cache: TowerCache | None) -> torch.Tensor:
 
 def test_logits_are_bit_equal_and_the_tower_does_not_run_again(resident: Any, batches: Any) -> None:
     resident.restore()
-    tower, runs = find_tower(resident.model), []
+    tower, runs = find_encoder(resident.model), []
     hook = tower.conv1.register_forward_hook(lambda *_: runs.append(1))
-    cache = TowerCache(1 << 28)
+    cache = EncoderCache(1 << 28)
     for batch in batches:
         plain = logits(resident.model, batch, None)
         assert torch.equal(logits(resident.model, batch, cache), plain)
@@ -64,8 +64,8 @@ def test_logits_are_bit_equal_and_the_tower_does_not_run_again(resident: Any, ba
 def test_translations_and_closeness_are_the_same_for_policies_that_share_a_tower(resident: Any, batches: Any) -> None:
     resident.restore()
     original = translate(resident.model, resident.processor, batches, 40)
-    cache = TowerCache(1 << 28)
-    taught = teach(resident.model, resident.processor, batches, original, cache, tower_key(None))
+    cache = EncoderCache(1 << 28)
+    taught = teach(resident.model, resident.processor, batches, original, cache, encoder_key(None))
     first = policy(resident)
     other = policy(resident, **{"lm.3.mlp": "grid@2"})
     deaf = policy(resident, **{"audio.3.mlp": "grid@1"})
@@ -73,34 +73,34 @@ def test_translations_and_closeness_are_the_same_for_policies_that_share_a_tower
     for name, each in (("first", first), ("other", other), ("deaf", deaf), ("again", first)):
         resident.apply(each)
         plain = translate(resident.model, resident.processor, batches, 40)
-        kl = closeness(resident.model, taught)
+        kl = divergence(resident.model, taught)
         before = cache.misses
-        cached = translate(resident.model, resident.processor, batches, 40, tower=cache, tower_key=tower_key(each))
+        cached = translate(resident.model, resident.processor, batches, 40, tower=cache, encoder_key=encoder_key(each))
         assert cached == plain
-        assert closeness(resident.model, taught, cache, tower_key(each)) == kl
+        assert divergence(resident.model, taught, cache, encoder_key(each)) == kl
         misses[name] = cache.misses - before
     assert misses == {"first": len(batches), "other": 0, "deaf": len(batches), "again": 0}
 
 
 def test_the_key_names_what_is_done_to_the_tower_and_nothing_else(resident: Any) -> None:
     one = policy(resident)
-    assert tower_key(one) == tower_key(policy(resident, head="nf4", projector="int8"))
-    assert tower_key(one) == tower_key(replace(one, dropped=("lm.4",)))
+    assert encoder_key(one) == encoder_key(policy(resident, head="nf4", projector="int8"))
+    assert encoder_key(one) == encoder_key(replace(one, dropped=("lm.4",)))
     keys = {
-        tower_key(None),
-        tower_key(one),
-        tower_key(policy(resident, **{"audio.conv": "grid@2"})),
-        tower_key(replace(one, dropped=("audio.4",))),
-        tower_key(replace(one, calibration="ab" * 16)),
+        encoder_key(None),
+        encoder_key(one),
+        encoder_key(policy(resident, **{"audio.conv": "grid@2"})),
+        encoder_key(replace(one, dropped=("audio.4",))),
+        encoder_key(replace(one, calibration="ab" * 16)),
     }
     assert len(keys) == 5
 
 
 def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
-    def heard(frames: int) -> Heard:
-        return Heard(torch.zeros(1, frames, 10), frames, object)
+    def heard(frames: int) -> EncoderOutput:
+        return EncoderOutput(torch.zeros(1, frames, 10), frames, object)
 
-    cache = TowerCache(1000)
+    cache = EncoderCache(1000)
     for name in "abc":
         cache.put((name,), heard(10))  # 400 bytes each
     assert cache.get(("a",)) is None
@@ -118,7 +118,7 @@ def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
 def test_rows_come_from_what_the_whole_batch_heard(resident: Any, batches: Any) -> None:
     resident.restore()
     batch = batches[0]
-    ear = Ear(resident.model, batch)
+    ear = EncoderHook(resident.model, batch)
     assert not ear.knows
     whole = logits(resident.model, batch, None)
     with torch.inference_mode(), ear.hearing():
@@ -132,21 +132,21 @@ def test_rows_come_from_what_the_whole_batch_heard(resident: Any, batches: Any) 
 
 
 def test_a_failing_model_gets_its_tower_back(resident: Any, batches: Any) -> None:
-    tower = find_tower(resident.model)
-    with pytest.raises(RuntimeError, match="on purpose"), Ear(resident.model, batches[0]).hearing():
+    tower = find_encoder(resident.model)
+    with pytest.raises(RuntimeError, match="on purpose"), EncoderHook(resident.model, batches[0]).hearing():
         raise RuntimeError("on purpose")
     assert "forward" not in tower.__dict__
 
 
 def test_a_cache_without_a_key_is_a_mistake(resident: Any, batches: Any) -> None:
-    with pytest.raises(ValueError, match="tower_key"):
-        translate(resident.model, resident.processor, batches, 4, tower=TowerCache(1))
+    with pytest.raises(ValueError, match="encoder_key"):
+        translate(resident.model, resident.processor, batches, 4, tower=EncoderCache(1))
 
 
 def test_running_out_of_memory_changes_nothing(resident: Any, batches: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     resident.restore()
-    cache = TowerCache(1 << 28)
-    whole = translate(resident.model, resident.processor, batches, 40, tower=cache, tower_key="here")
+    cache = EncoderCache(1 << 28)
+    whole = translate(resident.model, resident.processor, batches, 40, tower=cache, encoder_key="here")
     generate = resident.model.generate
 
     def short_of_memory(**inputs: Any) -> Any:
@@ -156,9 +156,9 @@ def test_running_out_of_memory_changes_nothing(resident: Any, batches: Any, monk
 
     monkeypatch.setattr(resident.model, "generate", short_of_memory)
     for _ in range(2):
-        assert translate(resident.model, resident.processor, batches, 40, tower=cache, tower_key="here") == whole
+        assert translate(resident.model, resident.processor, batches, 40, tower=cache, encoder_key="here") == whole
 
 
 def test_only_a_tower_is_taken_for_one(tmp_path: Path) -> None:
     del tmp_path
-    assert find_tower(torch.nn.Sequential(torch.nn.Linear(2, 2))) is None
+    assert find_encoder(torch.nn.Sequential(torch.nn.Linear(2, 2))) is None

@@ -1,4 +1,4 @@
-"""Translating and closeness, on the embedded model itself."""
+"""Translating and divergence, on the embedded model itself."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 import compress
 import embedded
 from compress.artifact.assemble import processor_of
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.vocabulary import trim
 from evaluate.data.dataset import DataSet, Segment, open_data
 from evaluate.decoding.batches import prepare
-from evaluate.decoding.encoder_cache import Ear
+from evaluate.decoding.encoder_cache import EncoderHook
 from evaluate.decoding.generate import halves, translate
-from evaluate.metrics.divergence import Smaller, append_translations, closeness, log_probs, respelled, teach
+from evaluate.metrics.divergence import Smaller, append_translations, divergence, log_probs, respelled, teach
 
 COUNT = 10
 
@@ -81,15 +81,15 @@ def test_the_original_is_closest_to_itself_and_worse_levels_are_farther(resident
     batches = prepare(data, resident.processor, COUNT)
     texts = translate(resident.model, resident.processor, batches, 48)
     taught = teach(resident.model, resident.processor, batches, texts)
-    assert closeness(resident.model, taught) == pytest.approx(0.0, abs=1e-6)
-    units = resident.source.anatomy.units
+    assert divergence(resident.model, taught) == pytest.approx(0.0, abs=1e-6)
+    units = resident.source.structure.units
     found = []
     for level in ("int8", "grid@3", "grid@1"):
         resident.apply(compress.Policy(model=resident.source.digest, levels=dict.fromkeys(units, level)))
-        found.append(closeness(resident.model, taught))
+        found.append(divergence(resident.model, taught))
     resident.restore()
     assert 0 < found[0] < found[1] < found[2]
-    assert closeness(resident.model, taught) == pytest.approx(0.0, abs=1e-6)
+    assert divergence(resident.model, taught) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_closeness_of_a_broken_model_is_nan(resident: Any, data: DataSet) -> None:
@@ -99,7 +99,7 @@ def test_closeness_of_a_broken_model_is_nan(resident: Any, data: DataSet) -> Non
     with torch.no_grad():
         kept = weight.clone()
         weight.fill_(float("nan"))
-        found = closeness(resident.model, taught)
+        found = divergence(resident.model, taught)
         weight.copy_(kept)
     assert found != found
 
@@ -111,12 +111,12 @@ def test_a_segment_longer_than_the_window_is_refused_by_name(resident: Any, tmp_
     path = tmp_path / "long.wav"
     soundfile.write(path, np.zeros(16_000 * 31, dtype="float32"), 16_000)
     data = DataSet("x", "dev", "en-zh", (Segment("1", "t", path, "a", "b"),))
-    with pytest.raises(Refusal, match=r"long\.wav lasts 31\.0 s"):
+    with pytest.raises(UserError, match=r"long\.wav lasts 31\.0 s"):
         prepare(data, resident.processor, 1)
 
 
 def test_a_text_model_given_speech_is_refused(data: DataSet) -> None:
-    with pytest.raises(Refusal, match="takes no audio"):
+    with pytest.raises(UserError, match="takes no audio"):
         prepare(data, object(), 1)
 
 
@@ -142,36 +142,36 @@ def test_closeness_under_a_smaller_vocabulary_is_what_the_lost_tokens_had(german
     plain = teach(resident.model, resident.processor, batches, texts)
     smaller = smaller_of(resident)
     taught = teach(resident.model, resident.processor, batches, texts, smaller=smaller)
-    assert len(smaller.ids) == 677 < resident.source.anatomy.vocabulary
-    said = log_probs(resident.model, plain[0].inputs, plain[0].places, Ear(resident.model, plain[0].batch))
+    assert len(smaller.ids) == 677 < resident.source.structure.vocabulary
+    said = log_probs(resident.model, plain[0].inputs, plain[0].places, EncoderHook(resident.model, plain[0].batch))
     lost = -said[:, smaller.ids].logsumexp(-1).mean().item()
     policy = original_policy_of(resident, "scripts:en,de")
     resident.apply(policy)
-    found = closeness(resident.model, taught)
+    found = divergence(resident.model, taught)
     # The same weights say the same of what stays, so that only the mass of what goes is missing.
     assert found == pytest.approx(lost, abs=2e-6)
     assert 0 <= found < 0.01
     resident.apply(compress.Policy(policy.model, dict.fromkeys(policy.levels, "grid@1"), (), policy.vocabulary))
-    assert closeness(resident.model, taught) > 0.1
+    assert divergence(resident.model, taught) > 0.1
     resident.restore()
 
 
 def original_policy_of(resident: Any, vocabulary: str) -> compress.Policy:
-    levels = dict.fromkeys(resident.source.anatomy.units, "raw:bf16")
+    levels = dict.fromkeys(resident.source.structure.units, "raw:bf16")
     return compress.Policy(model=resident.source.digest, levels=levels, vocabulary=vocabulary)
 
 
 def test_a_vocabulary_that_loses_nothing_gives_the_plain_closeness(german: Any) -> None:
     resident, _, batches, texts = german
     resident.restore()
-    everything = range(resident.source.anatomy.vocabulary)
+    everything = range(resident.source.structure.vocabulary)
     smaller = Smaller(everything, resident.processor, resident.processor)
     taught = teach(resident.model, resident.processor, batches, texts, smaller=smaller)
     plain = teach(resident.model, resident.processor, batches, texts)
     assert all(torch.equal(a.inputs["input_ids"], b.inputs["input_ids"]) for a, b in zip(taught, plain, strict=True))
     assert all(torch.equal(a.places, b.places) for a, b in zip(taught, plain, strict=True))
-    resident.apply(compress.Policy(resident.source.digest, dict.fromkeys(resident.source.anatomy.units, "grid@2")))
-    assert closeness(resident.model, taught) == pytest.approx(closeness(resident.model, plain), rel=1e-5)
+    resident.apply(compress.Policy(resident.source.digest, dict.fromkeys(resident.source.structure.units, "grid@2")))
+    assert divergence(resident.model, taught) == pytest.approx(divergence(resident.model, plain), rel=1e-5)
     resident.restore()
 
 

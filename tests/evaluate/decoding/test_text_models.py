@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from compress.cli import run
-from compress.errors import Refusal
-from evaluate.commands import translate_command
+from compress.errors import UserError
 from evaluate.data.dataset import DataSet, open_data
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.drafts import Drafts
 from evaluate.decoding.generate import translate
 from evaluate.models import load_model
+from evaluate.translate import main as translate_command
 from tests.compress.tiny import tiny_tokenizer
 
 CHAT = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
@@ -106,7 +106,9 @@ def test_the_chat_form_is_used_where_there_is_one(folder: Path, data: DataSet) -
 def test_a_sentence_longer_than_the_window_is_refused(folder: Path, data: DataSet) -> None:
     _, tokenizer = load_model(str(folder), "cpu")
     tokenizer.model_max_length = 20
-    with pytest.raises(Refusal, match=r"segment 2 has .* tokens with its prompt, longer than the model's window of 20"):
+    with pytest.raises(
+        UserError, match=r"segment 2 has .* tokens with its prompt, longer than the model's window of 20"
+    ):
         prepare(data, tokenizer, 1)
 
 

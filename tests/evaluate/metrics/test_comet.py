@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import embedded
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.dataset import open_data
 from evaluate.metrics.comet import Comet
 
@@ -86,21 +86,21 @@ def test_identity_names_checkpoint_and_version(comet: Comet) -> None:
 
 @pytest.mark.parametrize("name", ["/not/there.ckpt", "nowhere"])
 def test_a_path_that_is_no_checkpoint_is_refused(name: str) -> None:
-    with pytest.raises(Refusal, match=f"COMET: {name} is neither"):
+    with pytest.raises(UserError, match=f"COMET: {name} is neither"):
         Comet(name)
 
 
 def test_a_folder_without_a_checkpoint_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="holds no checkpoints"):
+    with pytest.raises(UserError, match="holds no checkpoints"):
         Comet(str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "model.ckpt").write_bytes(b"nothing")
     (tmp_path / "hparams.yaml").write_text("x: 1\n")
-    with pytest.raises(Refusal, match="COMET"):
+    with pytest.raises(UserError, match="COMET"):
         Comet(str(tmp_path))
 
 
 def test_a_hub_name_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(Refusal, match="download it where there is a network"):
+    with pytest.raises(UserError, match="download it where there is a network"):
         Comet("Unbabel/wmt22-comet-da")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.metrics.comet import AT_ONCE, Comet
 
 SERVER = """#!{python}
@@ -64,7 +64,7 @@ def test_a_second_death_is_reported_and_nothing_scored_is_lost(folder: Path) -> 
     (folder / "deadly").write_text("always")
     comet = Comet("x", batch_size=1, cache=folder / "scores")
     short, long = ["a", "b", "c", "d"], "die-not"
-    with pytest.raises(Refusal, match=r"died twice \(the last words\)") as told:
+    with pytest.raises(UserError, match=r"died twice \(the last words\)") as told:
         score(comet, [*short, "die", long])
     assert "\n" not in str(told.value)
     assert count(folder, "starts") == 2
@@ -106,7 +106,7 @@ def test_without_reuse_everything_is_asked_every_time(folder: Path) -> None:
 )
 def test_what_is_no_score_is_refused_and_not_kept(folder: Path, text: str, told: str) -> None:
     comet = Comet("x", cache=folder / "scores")
-    with pytest.raises(Refusal, match=told):
+    with pytest.raises(UserError, match=told):
         score(comet, ["fine", text])
     asked = count(folder, "asked")
     score(comet, ["fine"])
@@ -124,5 +124,5 @@ def test_progress_tells_what_is_left() -> None:
 
 def test_an_interpreter_that_is_not_there_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMET_PYTHON", os.fspath(folder / "none"))
-    with pytest.raises(Refusal, match="check COMET_PYTHON"):
+    with pytest.raises(UserError, match="check COMET_PYTHON"):
         Comet("x")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.metrics.score_cache import ScoreCache
 
 TEXT = st.text(max_size=20)
@@ -50,10 +50,10 @@ def test_a_changed_score_is_not_believed(tmp_path: Path) -> None:
 
 def test_a_file_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "s").write_bytes(b"not a database, and long enough to be looked at" * 20)
-    with pytest.raises(Refusal, match=r"cannot be used .*remove it") as told:
+    with pytest.raises(UserError, match=r"cannot be used .*remove it") as told:
         ScoreCache(tmp_path / "s", "m")
     assert "\n" not in str(told.value)
-    with pytest.raises(Refusal, match=r"cannot keep scores|cannot be used"):
+    with pytest.raises(UserError, match=r"cannot keep scores|cannot be used"):
         ScoreCache(tmp_path / "s" / "below", "m")
 
 

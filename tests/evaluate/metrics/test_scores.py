@@ -9,9 +9,9 @@ import pytest
 import sacrebleu
 
 from compress.cli import run
-from evaluate.commands import score_command
 from evaluate.data.dataset import DataSet, open_data
 from evaluate.metrics.scores import score, versus
+from evaluate.score import main as score_command
 
 COUNT = 8
 CALL = ["--data", "embedded", "--lang", "en-zh", "--segments", str(COUNT)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.metrics import significance
 from evaluate.metrics.significance import paired
 
@@ -81,5 +81,5 @@ def test_the_same_seed_gives_the_same_figures_in_any_blocks(monkeypatch: pytest.
     ],
 )
 def test_refused(first: list[float], second: list[float], count: int, told: str) -> None:
-    with pytest.raises(Refusal, match=told):
+    with pytest.raises(UserError, match=told):
         paired(first, second, count)

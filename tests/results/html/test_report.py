@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from compress.errors import Refusal
+from compress.errors import UserError
+from compress.sizes import Bin
 from results.html.data import nominal_bits, progress
 from results.html.downsample import MOST_POINTS, by_interest, drawn
 from results.pareto import front
@@ -110,7 +111,7 @@ def test_what_the_engine_holds_need_not_be_read_again(tmp_path: Path) -> None:
     """As search.launch calls it: candidates with their translations, and the bins asked for."""
     folder = some_run(tmp_path / "run")
     held = [candidate("c1", 900, 0.5), candidate("original", 2000, 0.9, recipe="original")]
-    data = data_of(write_report(folder, "told", held, [("Bin2", 500, 1000)]).read_text(encoding="utf-8"))
+    data = data_of(write_report(folder, "told", held, [Bin("Bin2", 500, 1000)]).read_text(encoding="utf-8"))
     assert data["points"]["name"] == ["c1", "original"]
     assert data["texts"]["0"][0][2] == "你好"
     assert data["bins"][0] == {"name": "Bin2", "low": 500, "high": 1000, "asked": True}
@@ -179,13 +180,13 @@ def test_the_command_adds_the_translations_of_a_candidate(tmp_path: Path, capsys
     assert data["points"]["name"][data["chosen"]] == HOSTILE
     assert str(data["chosen"]) in data["texts"]
     assert "one.html" in capsys.readouterr().out
-    with pytest.raises(Refusal, match="no candidate 'nobody'"):
+    with pytest.raises(UserError, match="no candidate 'nobody'"):
         main([str(folder), "--candidate", "nobody"])
 
 
 def test_a_run_in_which_nothing_was_scored_has_no_report(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", [candidate("c1", status="failed")])
-    with pytest.raises(Refusal, match="no front to show"):
+    with pytest.raises(UserError, match="no front to show"):
         main([str(folder)])
     assert Run.open(folder).front == []
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import compress
-from compress.errors import Refusal
+from compress.errors import UserError
 from results import export
 from results.candidate import Candidate
 from results.shipping.build import (
@@ -60,7 +60,7 @@ def test_a_row_becomes_an_artifact(shipped: Shipped, tmp_path: Path, capsys: pyt
     (tuned,) = made["tuned"]
     assert (tuned["purpose"], tuned["split"], tuned["origin"]) == ("search", "dev", "embedded")
     assert len(tuned["sounds"]) == SEGMENTS
-    with pytest.raises(Refusal, match="exists already"):
+    with pytest.raises(UserError, match="exists already"):
         export.main([str(run), "--candidate", "c00001", "--out", str(out)])
 
 
@@ -79,7 +79,7 @@ def test_an_artifact_that_is_not_what_its_row_says_does_not_stay(
     # What the other process really found, kept: it need not start again for each wrong row.
     monkeypatch.setattr(export, "fresh", lambda _: shipped[2])
     run = with_row(shipped, tmp_path / "run", **changed)
-    with pytest.raises(Refusal, match=told):
+    with pytest.raises(UserError, match=told):
         export.main([str(run), "--candidate", "c00001", "--out", str(tmp_path / "c1.art"), "--device", "cpu"])
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -90,7 +90,7 @@ def test_a_run_of_another_model(shipped: Shipped, tmp_path: Path) -> None:
         (run / "policies").iterdir() if len(list((run / "policies").iterdir())) == 1 else (run / shipped[1].policy,)
     )
     path.write_text(replace(compress.Policy.from_json(path.read_text()), model="f" * 32).to_json())
-    with pytest.raises(Refusal, match="give the model of the run with --model"):
+    with pytest.raises(UserError, match="give the model of the run with --model"):
         export.main([str(run), "--candidate", "c00001", "--out", str(tmp_path / "c1.art")])
 
 
@@ -99,7 +99,7 @@ def test_segments_are_compared_one_by_one() -> None:
     found = agreement(row, ["a", "x"], [0.4, 0.7])
     assert (found.differing, found.segments, found.same_texts_drift) == (1, 2, 0.0)
     assert found.difference == pytest.approx(0.05)
-    with pytest.raises(Refusal, match="was scored on 2 segments, the artifact on 1"):
+    with pytest.raises(UserError, match="was scored on 2 segments, the artifact on 1"):
         agreement(row, ["a"], [0.4])
 
 
@@ -113,7 +113,7 @@ def test_what_floating_point_explains_passes_and_nothing_else() -> None:
         Agreement(0.5, 0.5, 3, 100, 0.0),
         Agreement(0.5, 0.5, 0, 100, 0.01),
     ):
-        with pytest.raises(Refusal):
+        with pytest.raises(UserError):
             check_agreement(wrong, *IN_FLOAT32)
 
 
@@ -128,7 +128,7 @@ def test_scores_of_another_checkpoint_are_not_compared() -> None:
     row = candidate(signature="metric:comet|digest:abc|comet:2.2.7")
     check_checkpoint(row, {"digest": "abc", "version": "2.2.7"})
     for other in ({"digest": "abd", "version": "2.2.7"}, {"digest": "abc", "version": "2.2.8"}):
-        with pytest.raises(Refusal, match="not the one of the row"):
+        with pytest.raises(UserError, match="not the one of the row"):
             check_checkpoint(row, other)
 
 
@@ -148,7 +148,7 @@ def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: S
     shutil.copytree(run, folder)
     base = compress.Source.open(embedded.MODEL)
     policy = compress.Policy.from_json((run / row.policy).read_text())
-    name = base.anatomy.kept[0]
+    name = base.structure.kept[0]
     changed = base.tensor(name) + torch.ones_like(base.tensor(name))
     recovery = Recovery(policy, {name: changed}, about={"train": "embedded", "train_split": "dev", "condition": "c"})
     recovery.save(folder / "recovered" / "c00001+distill")
@@ -167,5 +167,5 @@ def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: S
     assert len(trained_on(place, "en-zh")["sounds"]) > SEGMENTS
     assert trained_under(place) == "c"
     assert opened.recovery(opened.find("../c00001+distill")) is None, "never outside of its place"
-    with pytest.raises(Refusal, match="no recovery of it"):
+    with pytest.raises(UserError, match="no recovery of it"):
         build(opened, opened.find("../c00001+distill"), tmp_path / "other")

@@ -12,7 +12,7 @@ import pytest
 
 import compress
 import embedded
-from compress.errors import Refusal
+from compress.errors import UserError
 from evaluate.data.dataset import open_data
 from results import submit
 from results.shipping import provenance as history
@@ -121,7 +121,7 @@ def test_what_is_refused(
     artifact: Path, test_set: str, tmp_path: Path, more: list[str], lines: list[str], told: str
 ) -> None:
     out = tmp_path / "out"
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(UserError) as refused:
         submit.main(arguments(artifact, test_set, out, *more, lines=lines))
     assert told in str(refused.value)
     assert not out.exists(), "nothing was written"
@@ -130,15 +130,15 @@ def test_what_is_refused(
 def test_one_primary_for_a_bin_and_language(artifact: Path, test_set: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     submit.main(arguments(artifact, test_set, out, "--year", "2025"))
-    with pytest.raises(Refusal, match="there is a primary for en-zh and Bin2 already"):
+    with pytest.raises(UserError, match="there is a primary for en-zh and Bin2 already"):
         submit.main(arguments(artifact, test_set, out))
-    with pytest.raises(Refusal, match="there is a primary for en-zh and Bin2 already"):
+    with pytest.raises(UserError, match="there is a primary for en-zh and Bin2 already"):
         submit.main([*arguments(artifact, test_set, out), "--condition", "constrained"])
     submit.main(arguments(artifact, test_set, out, "--type", "contrastive1"))
-    with pytest.raises(Refusal, match="give another --type"):
+    with pytest.raises(UserError, match="give another --type"):
         submit.main(arguments(artifact, test_set, out, "--type", "contrastive1"))
     submit.main(arguments(artifact, test_set, out, "--year", "2026", "--bin", ""))
-    with pytest.raises(Refusal, match="2026 has no bins, and there is a primary for en-zh already"):
+    with pytest.raises(UserError, match="2026 has no bins, and there is a primary for en-zh already"):
         submit.main(arguments(artifact, test_set, out, "--year", "2026"))
 
 
@@ -155,24 +155,24 @@ def changed(artifact: Path, folder: Path, **others: Any) -> Path:
 def test_the_history_decides(artifact: Path, test_set: str, tmp_path: Path) -> None:
     tuned = history.read(artifact)["tuned"][0]
     copy = changed(artifact, tmp_path, tuned=[tuned | {"split": "eval"}])
-    with pytest.raises(Refusal, match=r"eval data in the tuning history: search on embedded \(eval\)"):
+    with pytest.raises(UserError, match=r"eval data in the tuning history: search on embedded \(eval\)"):
         submit.main(arguments(copy, test_set, tmp_path / "out"))
     history.write(copy, {**history.read(artifact), "tuned": [tuned | {"origin": "other", "name": "web"}]})
-    with pytest.raises(Refusal, match="search on web is refused, only ACL 60/60"):
+    with pytest.raises(UserError, match="search on web is refused, only ACL 60/60"):
         submit.main([*arguments(copy, test_set, tmp_path / "out"), "--condition", "constrained"])
     eval_set = open_data(test_set, "eval", "en-zh")
     leaked = history.fingerprint("training", "web", eval_set) | {"split": "train", "sounds": []}
     history.write(copy, {**history.read(artifact), "tuned": [leaked]})
-    with pytest.raises(Refusal, match="shares 0 sounds and 3 sentences"):
+    with pytest.raises(UserError, match="shares 0 sounds and 3 sentences"):
         submit.main(arguments(copy, test_set, tmp_path / "out"))
     history.write(copy, {**history.read(artifact), "policy": "0" * 32})
-    with pytest.raises(Refusal, match="history of another artifact"):
+    with pytest.raises(UserError, match="history of another artifact"):
         submit.main(arguments(copy, test_set, tmp_path / "out"))
     history.path_for(copy).unlink()
-    with pytest.raises(Refusal, match="not known what it was tuned on"):
+    with pytest.raises(UserError, match="not known what it was tuned on"):
         submit.main(arguments(copy, test_set, tmp_path / "out"))
     history.path_for(copy).write_text('{"format": "export-1", "tuned": [{}]}')
-    with pytest.raises(Refusal, match="is damaged"):
+    with pytest.raises(UserError, match="is damaged"):
         submit.main(arguments(copy, test_set, tmp_path / "out"))
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from results.table import compaction
 from results.table.parts import Part, all_parts, name_of, uncovered
 from results.table.storage import Table
@@ -125,6 +125,6 @@ def test_a_damaged_part_stops_a_merge_in_one_line(tmp_path: Path) -> None:
     table.append([candidate()])
     table.append([candidate("c2")])
     table.parts()[0].write_bytes(b"PAR1 cut short")
-    with pytest.raises(Refusal, match="cannot be merged"):
+    with pytest.raises(UserError, match="cannot be merged"):
         compaction.merge(table.parts(), tmp_path / name_of(1, 2))
     assert len(os.listdir(tmp_path)) == 2, "and leaves the folder as it was"

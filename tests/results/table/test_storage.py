@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from results.table.storage import Table
 from tests.results.examples import candidate
 
@@ -52,7 +52,7 @@ def test_a_damaged_part_is_refused_in_one_line(tmp_path: Path) -> None:
     table.append([candidate()])
     part = table.parts()[0]
     part.write_bytes(part.read_bytes()[:-20])
-    with pytest.raises(Refusal, match=r"part-000001\.parquet is damaged"):
+    with pytest.raises(UserError, match=r"part-000001\.parquet is damaged"):
         table.read()
 
 

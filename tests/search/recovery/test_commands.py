@@ -12,7 +12,7 @@ import torch
 
 import compress
 from compress.cli import run
-from compress.errors import Refusal
+from compress.errors import UserError
 from search import published, recover, teach
 from search.recovery.systems import SYSTEMS, refuse_kind
 from tests.compress.tiny import save_tiny
@@ -44,7 +44,7 @@ def test_a_teacher_is_a_plain_folder_that_learnt(
     assert last < first
     tuned, start = compress.Source.open(tmp_path / "teacher"), compress.Source.open(model)
     assert tuned.dtype == start.dtype == torch.bfloat16
-    moved = [n for n in start.anatomy.kept if not torch.equal(tuned.tensor(n), start.tensor(n))]
+    moved = [n for n in start.structure.kept if not torch.equal(tuned.tensor(n), start.tensor(n))]
     assert moved
     assert not any("embed_positions" in name for name in moved)
     assert not (tmp_path / ".teacher.training").exists()
@@ -110,9 +110,9 @@ def test_places_that_cannot_be_written_are_one_line(tmp_path: Path, capsys: pyte
 def test_systems_are_for_speech_or_for_text() -> None:
     refuse_kind(SYSTEMS["wmt25"], text=True)
     refuse_kind(SYSTEMS["moslem-a"], text=False)
-    with pytest.raises(Refusal, match="trained on text"):
+    with pytest.raises(UserError, match="trained on text"):
         refuse_kind(SYSTEMS["wmt25"], text=False)
-    with pytest.raises(Refusal, match="trained on speech"):
+    with pytest.raises(UserError, match="trained on speech"):
         refuse_kind(SYSTEMS["diet"], text=True)
 
 

@@ -11,7 +11,7 @@ import torch
 import compress
 from compress.recovery.batches import output_of, pieces, placed
 from evaluate.data.dataset import open_data
-from evaluate.decoding.encoder_cache import find_tower
+from evaluate.decoding.encoder_cache import find_encoder
 from search.recovery import encoder_states as hearing
 from search.recovery.data import lessons_of
 from tests.compress.tiny import save_tiny
@@ -40,7 +40,7 @@ def deafened(model: Any, batches: Any, name: str) -> tuple[hearing.Listener, Any
 @pytest.mark.parametrize("name", [hearing.BY_STUDENT, hearing.BY_TEACHER])
 def test_states_stand_in_for_the_sound(name: str, model: compress.Resident, lessons: Any) -> None:
     listener, parts = deafened(model.model, lessons, name)
-    tower, calls = find_tower(model.model), []
+    tower, calls = find_encoder(model.model), []
     handle = tower.conv1.register_forward_hook(lambda *_: calls.append(1))
     try:
         for one, deaf in zip(lessons, parts, strict=True):
@@ -73,7 +73,7 @@ def test_a_listener_without_states_listens_itself(model: compress.Resident, less
 def test_towers_that_differ_are_told_apart(model: compress.Resident, lessons: Any) -> None:
     first = hearing.digest(model.model)
     assert hearing.known(model.model, lessons) is not None
-    weight = find_tower(model.model).layers[0].fc1.weight
+    weight = find_encoder(model.model).layers[0].fc1.weight
     before = weight.detach().clone()
     with torch.no_grad():
         weight[0, 0] += 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import compress
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.recovery.losses import IGNORE
 from evaluate.data.dataset import open_data
 from search.recovery import data as lessons_
@@ -48,7 +48,7 @@ def score(_: Sequence[str], hypotheses: Sequence[str], __: Sequence[str]) -> lis
 def policy_of(source: compress.Source) -> compress.Policy:
     """grid and NF4, a layer dropped."""
     levels = {}
-    for name, unit in source.anatomy.units.items():
+    for name, unit in source.structure.units.items():
         levels[name] = "nf4" if unit.kind == "attention" else "grid@4" if unit.kind == "mlp" else "raw:bf16"
     return compress.Policy(model=source.digest, levels=levels, dropped=("lm.2",))
 
@@ -84,7 +84,7 @@ def test_a_trimmed_model_learns_from_a_teacher_of_the_same_words(
     trimmed = replace(policy_of(source), vocabulary="scripts:en")
     kept = compress.model.vocabulary.trim(source, trimmed.vocabulary)
     assert kept is not None
-    assert len(kept.ids) < source.anatomy.vocabulary
+    assert len(kept.ids) < source.structure.vocabulary
     outcome = work.recover(task_of(source, train, dev, tmp_path, name, policy=trimmed.to_json()), score, lambda _: None)
     assert not outcome["training_stopped"], outcome
     assert outcome["comet_segments"]
@@ -116,7 +116,7 @@ def test_every_method_ships_what_it_promises(
 def test_trained_integers_take_no_more_bytes_than_before(
     source: compress.Source, train: str, dev: str, tmp_path: Path
 ) -> None:
-    levels = {name: "grid@2" for name, unit in source.anatomy.units.items() if unit.kind in ("attention", "mlp")}
+    levels = {name: "grid@2" for name, unit in source.structure.units.items() if unit.kind in ("attention", "mlp")}
     policy = replace(policy_of(source), levels={**policy_of(source).levels, **levels}, dropped=())
     before = work.size(compress.Recovered(source, compress.Recovery(policy)), compress.Store(str(tmp_path / "store")))
     wild = {"epochs": 3, "learning_rate": 0.1, "checkpoint_every": 20, "keep_best": "false"}
@@ -173,11 +173,11 @@ def test_gold_and_teacher_are_joined_without_repeats(train: str) -> None:
 def test_whole_talks_are_held_out_and_eval_is_never_trained_on(train: str, tmp_path: Path) -> None:
     lessons = lessons_.open_lessons(train, "train", "en-de", held_out=0.25)
     assert not {s.talk for s in lessons.train.segments} & {s.talk for s in lessons.held_out.segments}
-    with pytest.raises(Refusal, match="eval split"):
+    with pytest.raises(UserError, match="eval split"):
         lessons_.open_lessons(manifest(tmp_path, split="eval"), "eval", "en-de")
-    with pytest.raises(Refusal, match="only ACL 60/60"):
+    with pytest.raises(UserError, match="only ACL 60/60"):
         lessons_.open_lessons(train, "train", "en-de", "constrained")
-    with pytest.raises(Refusal, match="holds no segment"):
+    with pytest.raises(UserError, match="holds no segment"):
         lessons_.open_lessons(train, "dev", "en-de")
 
 
@@ -185,7 +185,7 @@ def test_data_without_references_is_refused(tmp_path: Path) -> None:
     spec = manifest(tmp_path)
     path = tmp_path / "segments.csv"
     path.write_text(path.read_text(encoding="utf-8").replace(SENTENCES[0], ""), encoding="utf-8")
-    with pytest.raises(Refusal, match=r"no target_de|no reference"):
+    with pytest.raises(UserError, match=r"no target_de|no reference"):
         lessons_.open_lessons(spec, "train", "en-de")
 
 
@@ -205,10 +205,10 @@ def test_candidates_of_other_models_and_empty_training_are_refused(
     source: compress.Source, train: str, dev: str, tmp_path: Path
 ) -> None:
     stranger = replace(policy_of(source), model="cd" * 16)
-    with pytest.raises(Refusal, match="this policy is for model"):
+    with pytest.raises(UserError, match="this policy is for model"):
         work.recover(task_of(source, train, dev, tmp_path, "cheap", policy=stranger.to_json()), score)
     plain = work.original(source)
-    with pytest.raises(Refusal, match="nothing to train"):
+    with pytest.raises(UserError, match="nothing to train"):
         work.recover(task_of(source, train, dev, tmp_path, "distill", policy=plain.to_json()), score)
 
 
@@ -220,7 +220,7 @@ def test_methods_are_known_by_name() -> None:
     assert method("sft").settings("whole", "full", {}).epochs == 3
     assert METHODS["distill"].settings("codes", "embedded", {"epochs": "7"}).epochs == 7
     for wrong in ("", "magic", "cheap:4", "lora:0", "lora:2:nope"):
-        with pytest.raises(Refusal):
+        with pytest.raises(UserError):
             parse(wrong)
 
 

@@ -12,15 +12,15 @@ import pytest
 import compress
 from cluster.scorer import Scorer
 from compress import Policy
-from compress.errors import Refusal
+from compress.errors import UserError
+from compress.sizes import parse_bins
 from results.candidate import FAILED, SCORED, STOPPED, Candidate
 from results.table.storage import Table
-from search.bins import parse_bins
 from search.config import Config
 from search.recorder import Recorder, Tried
 from search.recovery import runner as board
-from search.recovery.runner import Asked, Where, recover_run
-from search.run_dir import RunFolder
+from search.recovery.runner import PendingTrial, Where, recover_run
+from search.run_dir import RunDir
 from tests.compress.tiny import save_tiny
 from tests.search.recovery.speech import manifest
 from tests.search.recovery.test_job import policy_of
@@ -73,7 +73,7 @@ class World:
             runs=str(root / "runs"),
             name="r",
         )
-        self.folder = RunFolder(self.config, resume=False)
+        self.folder = RunDir(self.config, resume=False)
         self.recorder = self.open()
         policy = policy_of(self.source)
         self.put("c00001", policy)
@@ -104,8 +104,8 @@ class World:
         assert found is not None
         return found
 
-    def asked(self, **changes: Any) -> Asked:
-        return replace(Asked(self.train, held_out=0.25, train_batch=2, settings=dict(QUICK)), **changes)
+    def asked(self, **changes: Any) -> PendingTrial:
+        return replace(PendingTrial(self.train, held_out=0.25, train_batch=2, settings=dict(QUICK)), **changes)
 
 
 @pytest.fixture
@@ -243,9 +243,9 @@ def test_training_on_the_scored_data_is_scored_apart(session: Any, world: World)
 
 def test_a_recovered_candidate_is_not_begun_with(world: World) -> None:
     child = replace(world.candidate(), candidate="c00001+cheap", parent="c00001")
-    with pytest.raises(Refusal, match="recovered already, from c00001"):
+    with pytest.raises(UserError, match="recovered already, from c00001"):
         board.tasks(world.folder, world.where, world.source, [child], ["cheap"], world.asked())
 
 
 def _raw(source: compress.Source) -> dict[str, str]:
-    return dict.fromkeys(source.anatomy.units, "raw:bf16")
+    return dict.fromkeys(source.structure.units, "raw:bf16")

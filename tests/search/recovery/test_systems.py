@@ -10,7 +10,7 @@ import pytest
 
 import compress
 from compress.cli import run
-from compress.errors import Refusal
+from compress.errors import UserError
 from search import published
 from search.recovery import systems
 from search.recovery.systems import SYSTEMS, Build
@@ -74,10 +74,10 @@ def test_speech_systems(name: str, more: list[str], tmp_path: Path, monkeypatch:
         assert compress.inspect(art).adapter_bytes > 0
     monkeypatch.setattr(systems, "recover", None)  # nothing is done twice
     assert build(name, arguments, monkeypatch) == found
-    with pytest.raises(Refusal, match=r"was made with --drop .* \(now 3\): give another --out"):
+    with pytest.raises(UserError, match=r"was made with --drop .* \(now 3\): give another --out"):
         build(name, [*arguments, "--drop", "3"], monkeypatch)
     (tmp_path / "out" / systems.SETTINGS).write_text("[1", encoding="utf-8")
-    with pytest.raises(Refusal, match="is damaged"):
+    with pytest.raises(UserError, match="is damaged"):
         build(name, arguments, monkeypatch)
 
 

@@ -14,20 +14,20 @@ from tests.search.worlds import world
 def test_it_starts_from_one_level_and_gets_better() -> None:
     w = world(layers=8, seed=1)
     into = middle_bin(w)
-    sampler = Evolution(w.fitter, [into], 0)
+    sampler = Evolution(w.constraint, [into], 0)
     scores = []
     for _ in range(10 * OFFSPRING):
         choice = sampler.suggest(into)
-        assert into.holds(w.fitter.size(choice))
+        assert into.holds(w.constraint.size(choice))
         scores.append(w.comet(choice))
-        sampler.learn(choice, w.fitter.size(choice), scores[-1])
+        sampler.learn(choice, w.constraint.size(choice), scores[-1])
     assert max(scores[-OFFSPRING:]) > scores[0]
     assert max(scores) > max(scores[: 2 * OFFSPRING])
 
 
 def test_children_are_near() -> None:
     w = world(layers=8, seed=2)
-    sampler = Evolution(w.fitter, [middle_bin(w)], 0)
+    sampler = Evolution(w.constraint, [middle_bin(w)], 0)
     parent = Choice(np.full(len(w.space.units), 2), np.zeros(len(w.space.layers), dtype=bool))
     for _ in range(50):
         child = sampler.mutate(parent)
@@ -37,7 +37,7 @@ def test_children_are_near() -> None:
 
 def test_drops_are_traded_one_for_one() -> None:
     w = world(layers=8, seed=3)
-    sampler = Evolution(w.fitter, [middle_bin(w)], 0)
+    sampler = Evolution(w.constraint, [middle_bin(w)], 0)
     dropped = np.zeros(len(w.space.layers), dtype=bool)
     dropped[[2, 5]] = True
     parent = Choice(np.full(len(w.space.units), 2), dropped)
@@ -49,20 +49,20 @@ def test_drops_are_traded_one_for_one() -> None:
 def test_it_is_a_sampler_of_optuna() -> None:
     w = world(layers=4, seed=4)
     into = middle_bin(w)
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=Evolution(w.fitter, [into], 0))
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=Evolution(w.constraint, [into], 0))
     for _ in range(12):
         trial = study.ask(w.space.distributions)
         choice = w.space.from_parameters(trial.params)
-        study.tell(trial, [w.comet(choice), w.fitter.size(choice)])
-        assert into.holds(w.fitter.size(choice))
+        study.tell(trial, [w.comet(choice), w.constraint.size(choice)])
+        assert into.holds(w.constraint.size(choice))
 
 
 def test_the_vocabulary_is_switched_now_and_then_and_only_where_there_are_several() -> None:
     w = world(layers=8, seed=3, trims=True)
-    sampler = Evolution(w.fitter, [middle_bin(w)], 0)
+    sampler = Evolution(w.constraint, [middle_bin(w)], 0)
     parent = Choice(np.full(len(w.space.units), 2), np.zeros(len(w.space.layers), dtype=bool), 1)
     found = [sampler.mutate(parent).vocabulary for _ in range(300)]
     assert 0 < found.count(0) < 90
     one = world(layers=8, seed=3)
-    alone = Evolution(one.fitter, [middle_bin(one)], 0)
+    alone = Evolution(one.constraint, [middle_bin(one)], 0)
     assert {alone.mutate(Choice(parent.columns, parent.dropped)).vocabulary for _ in range(100)} == {0}

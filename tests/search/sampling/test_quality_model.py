@@ -1,4 +1,4 @@
-"""Belief about damage: measurements sharpen it, in one posterior, whatever they are of."""
+"""QualityModel about damage: measurements sharpen it, in one posterior, whatever they are of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from search.sampling.quality_model import MEMORY, Belief
+from search.sampling.quality_model import MEMORY, QualityModel
 from tests.search.space.test_space import some_choice
 from tests.search.worlds import TRIM_DAMAGE, World, world
 
@@ -16,92 +16,96 @@ def kl_of(w: World, seed: int) -> float:
     return 1.5 * float(w.truth.of(w.space, some_choice(w, seed))) ** 1.4
 
 
-def errors(w: World, belief: Belief) -> float:
+def errors(w: World, quality_model: QualityModel) -> float:
     probes = range(1000, 1040)
-    return float(np.mean([abs(belief.expect_log_kl(some_choice(w, n)) - np.log(kl_of(w, n))) for n in probes]))
+    return float(np.mean([abs(quality_model.expect_log_kl(some_choice(w, n)) - np.log(kl_of(w, n))) for n in probes]))
 
 
 def test_measured_kl_sharpens_belief() -> None:
     w = world(layers=10, seed=4, wrong=0.8)
-    belief = Belief(w.space, w.sensitivities)
-    before = errors(w, belief)
+    quality_model = QualityModel(w.space, w.sensitivities)
+    before = errors(w, quality_model)
     for n in range(80):
-        belief.learn_kl(some_choice(w, n), kl_of(w, n))
-    assert errors(w, belief) < 0.4 * before
+        quality_model.learn_kl(some_choice(w, n), kl_of(w, n))
+    assert errors(w, quality_model) < 0.4 * before
 
 
 def test_scores_teach_about_kl_too() -> None:
-    """One posterior: what COMET says of a treatment is news for its KL."""
+    """One posterior: what COMET says of a action is news for its KL."""
     w = world(layers=10, seed=4, wrong=0.8)
     probes = [some_choice(w, n) for n in range(1000, 1040)]
     truth = [w.truth.of(w.space, choice) for choice in probes]
-    belief = Belief(w.space, w.sensitivities)
+    quality_model = QualityModel(w.space, w.sensitivities)
 
     def agreement() -> float:
-        return float(np.corrcoef([belief.expect_log_kl(choice) for choice in probes], np.log(truth))[0, 1])
+        return float(np.corrcoef([quality_model.expect_log_kl(choice) for choice in probes], np.log(truth))[0, 1])
 
     before = agreement()
     for n in range(80):
         choice = some_choice(w, n)
-        belief.learn(choice, float(w.truth.of(w.space, choice)))
+        quality_model.learn(choice, float(w.truth.of(w.space, choice)))
     assert agreement() > before
 
 
 def test_the_posterior_is_the_exact_one() -> None:
     """Against the other form of the same equation: one precision matrix over everything believed."""
     w = world(layers=4, seed=1)
-    belief = Belief(w.space, w.sensitivities)
+    quality_model = QualityModel(w.space, w.sensitivities)
     for n in range(30):
-        belief.learn_kl(some_choice(w, n), kl_of(w, n))
-    belief._settle()
-    rows, rests = belief._rows[: belief._count], belief._rests[: belief._count]
-    weighed = rows / np.array([[each.noise**2] for each in belief.seen])
+        quality_model.learn_kl(some_choice(w, n), kl_of(w, n))
+    quality_model._settle()
+    rows, rests = quality_model._rows[: quality_model._count], quality_model._rests[: quality_model._count]
+    weighed = rows / np.array([[each.noise**2] for each in quality_model.seen])
     steps = np.linalg.solve(np.eye(rows.shape[1]) + weighed.T @ rows, weighed.T @ rests)
-    np.testing.assert_allclose(belief._mean, belief._prior_mean + belief._spread * steps, atol=1e-6)
+    np.testing.assert_allclose(
+        quality_model._mean, quality_model._prior_mean + quality_model._spread * steps, atol=1e-6
+    )
 
 
 def test_memory_is_bounded() -> None:
     w = world(layers=1, seed=1)
-    belief = Belief(w.space, w.sensitivities)
+    quality_model = QualityModel(w.space, w.sensitivities)
     for n in range(2 * MEMORY):
-        belief.learn_kl(some_choice(w, n), 0.1)
-    assert len(belief.seen) <= 1.3 * MEMORY + 1
+        quality_model.learn_kl(some_choice(w, n), 0.1)
+    assert len(quality_model.seen) <= 1.3 * MEMORY + 1
 
 
 @pytest.mark.parametrize("kl", [float("nan"), float("inf"), 0.0, -1.0])
 def test_what_is_no_kl_teaches_nothing(kl: float) -> None:
     w = world(layers=2)
-    belief = Belief(w.space, w.sensitivities)
-    belief.learn_kl(some_choice(w, 0), kl)
-    assert belief.seen == []
+    quality_model = QualityModel(w.space, w.sensitivities)
+    quality_model.learn_kl(some_choice(w, 0), kl)
+    assert quality_model.seen == []
 
 
 def test_a_draw_of_no_spread_is_the_mean_and_draws_differ() -> None:
     w = world(layers=4, seed=2)
-    belief = Belief(w.space, w.sensitivities)
+    quality_model = QualityModel(w.space, w.sensitivities)
     for n in range(10):
-        belief.learn_kl(some_choice(w, n), kl_of(w, n))
+        quality_model.learn_kl(some_choice(w, n), kl_of(w, n))
     dice = np.random.default_rng(0)
-    mean = belief.draw(dice, 0.0)
-    assert np.array_equal(mean.levels, belief.draw(dice, 0.0).levels)
-    first, second = belief.draw(dice), belief.draw(dice)
+    mean = quality_model.draw(dice, 0.0)
+    assert np.array_equal(mean.levels, quality_model.draw(dice, 0.0).levels)
+    first, second = quality_model.draw(dice), quality_model.draw(dice)
     assert not np.allclose(first.levels, second.levels)
-    spread = np.mean([np.log(belief.draw(dice).levels / mean.levels).std() for _ in range(20)])
-    fresh = Belief(w.space, w.sensitivities)
+    spread = np.mean([np.log(quality_model.draw(dice).levels / mean.levels).std() for _ in range(20)])
+    fresh = QualityModel(w.space, w.sensitivities)
     wide = np.mean([np.log(fresh.draw(dice).levels / w.sensitivities.levels).std() for _ in range(20)])
     assert spread < wide, "what was measured is not drawn as widely"
 
 
 def test_a_trim_is_learned_like_any_treatment() -> None:
     w = world(layers=4, seed=2, trims=True)
-    belief = Belief(w.space, w.sensitivities)
-    before = belief.draw(np.random.default_rng(0), spread=0.0).trims
+    quality_model = QualityModel(w.space, w.sensitivities)
+    before = quality_model.draw(np.random.default_rng(0), spread=0.0).trims
     assert before.tolist() == pytest.approx([0.0, TRIM_DAMAGE])
     for n in range(60):
         choice = replace(some_choice(w, n), vocabulary=n % 2)
         kl = 1.5 * (w.truth.of(w.space, replace(choice, vocabulary=0)) + 1.0 * choice.vocabulary) ** 1.4
-        belief.learn_kl(choice, kl)
-    after = belief.draw(np.random.default_rng(0), spread=0.0).trims
+        quality_model.learn_kl(choice, kl)
+    after = quality_model.draw(np.random.default_rng(0), spread=0.0).trims
     assert after[0] == 0.0
     assert after[1] > 3 * before[1], "it costs more than it seemed"
-    assert belief.expect_log_kl(replace(choice, vocabulary=1)) > belief.expect_log_kl(replace(choice, vocabulary=0))
+    assert quality_model.expect_log_kl(replace(choice, vocabulary=1)) > quality_model.expect_log_kl(
+        replace(choice, vocabulary=0)
+    )

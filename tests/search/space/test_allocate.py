@@ -17,7 +17,7 @@ from tests.search.worlds import world
 @given(st.integers(0, 10_000), st.floats(0.05, 1.2))
 def test_never_above_the_budget_and_better_than_uniform(seed: int, share: float) -> None:
     w = world(seed=seed)
-    largest = w.fitter.largest()
+    largest = w.constraint.largest()
     budget = share * w.space.weigh(largest)
     choice = allocate(w.space, w.truth, budget)
     smallest = w.space.weigh(cheapest(w.space, w.truth, 1e12))
@@ -54,7 +54,7 @@ def test_optimum_of_a_small_space_within_one_unit() -> None:
 
 def test_more_bytes_never_do_more_damage() -> None:
     w = world(seed=5)
-    budgets = np.linspace(0.1, 1.1, 40) * w.space.weigh(w.fitter.largest())
+    budgets = np.linspace(0.1, 1.1, 40) * w.space.weigh(w.constraint.largest())
     found = [allocate(w.space, w.truth, float(budget)) for budget in budgets]
     damages = [w.truth.of(w.space, choice) for choice in found if choice is not None]
     assert all(later <= earlier * 1.05 + 1e-12 for earlier, later in itertools.pairwise(damages))
@@ -64,7 +64,7 @@ def test_more_bytes_never_do_more_damage() -> None:
 @given(st.integers(0, 10_000), st.floats(0.05, 1.2))
 def test_the_vocabulary_is_the_one_of_least_damage(seed: int, share: float) -> None:
     w, full = world(seed=seed, trims=True), world(seed=seed)
-    budget = share * full.space.weigh(full.fitter.largest())
+    budget = share * full.space.weigh(full.constraint.largest())
     choice, whole = allocate(w.space, w.truth, budget), allocate(full.space, full.truth, budget)
     if choice is None:
         assert whole is None

@@ -8,9 +8,9 @@ import pytest
 
 import compress
 import embedded
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.policy.recipes import recipe
-from search.bins import Bin, all_bins
+from compress.sizes import Bin, bins_of
 from search.space.bounds import bits, bounds, check, parts_of
 
 LEVELS = ("raw:bf16", "int8", "nf4", "digits:2", "rtn:4:g32", "grid@2:trellis", "ffn:0.5+digits:2")
@@ -25,10 +25,10 @@ def source() -> compress.Source:
 def test_real_variants_lie_within_the_bits_of_their_level(level: str, source: compress.Source, tmp_path: Path) -> None:
     store = compress.Store(tmp_path)
     for name in ("lm.1.attention", "lm.5.mlp", "projector", "audio.2.mlp"):
-        unit = source.anatomy.unit(name)
+        unit = source.structure.unit(name)
         try:
             size = compress.build(source, name, level, store).nbytes
-        except Refusal:
+        except UserError:
             continue  # does not fit
         least, most = bits(level)
         assert unit.weights * least / 8 <= size <= unit.weights * most / 8 + 64 * len(unit.shapes)
@@ -38,15 +38,15 @@ def test_policies_lie_within_the_bounds(source: compress.Source, tmp_path: Path)
     store = compress.Store(tmp_path)
     levels = ("raw:bf16", "int8", "digits:2", "rtn:4:g32")
     names = ("full", "scripts:en,de")
-    least, most = bounds(source.anatomy, parts_of(source, names), levels, {}, True, (1024, 677))
-    droppable = tuple(layer.name for layer in source.anatomy.layers if layer.index > 0)
+    least, most = bounds(source.structure, parts_of(source, names), levels, {}, True, (1024, 677))
+    droppable = tuple(layer.name for layer in source.structure.layers if layer.index > 0)
     for level in levels:
-        every = recipe(f"uniform:{level}", source.anatomy, source.digest).levels
+        every = recipe(f"uniform:{level}", source.structure, source.digest).levels
         every = {unit: level if found == level else "raw:bf16" for unit, found in every.items()}
         for dropped, vocabulary in (((), "full"), (droppable, "scripts:en,de")):
             policy = compress.Policy(source.digest, every, dropped, vocabulary)
-            wanted = compress.Wanted(vocabulary)
-            for unit in policy.kept_units(source.anatomy):
+            wanted = compress.EncodeOptions(vocabulary)
+            for unit in policy.kept_units(source.structure):
                 compress.build(source, unit.name, policy.levels[unit.name], store, wanted=wanted)
             assert least <= compress.Ledger(source, store, levels).predict(policy) <= most
 
@@ -54,25 +54,25 @@ def test_policies_lie_within_the_bounds(source: compress.Source, tmp_path: Path)
 def test_a_smaller_vocabulary_and_drops_reach_lower_and_frozen_units_do_not(source: compress.Source) -> None:
     levels = ("raw:bf16", "grid@1")
     full, both = parts_of(source, ("full",)), parts_of(source, ("full", "scripts:en,de"))
-    least, most = bounds(source.anatomy, full, levels, {}, True, (1024,))
-    assert bounds(source.anatomy, both, levels, {}, True, (1024, 677))[0] < least
-    assert bounds(source.anatomy, full, levels, {}, False, (1024,))[0] > 2 * least
-    frozen = {unit: "raw:bf16" for unit in source.anatomy.units if unit.startswith("lm.")}
-    assert bounds(source.anatomy, full, levels, frozen, True, (1024,))[0] > 5 * least
-    assert bounds(source.anatomy, full, ("grid@1",), {}, True, (1024,))[1] < most / 4
+    least, most = bounds(source.structure, full, levels, {}, True, (1024,))
+    assert bounds(source.structure, both, levels, {}, True, (1024, 677))[0] < least
+    assert bounds(source.structure, full, levels, {}, False, (1024,))[0] > 2 * least
+    frozen = {unit: "raw:bf16" for unit in source.structure.units if unit.startswith("lm.")}
+    assert bounds(source.structure, full, levels, frozen, True, (1024,))[0] > 5 * least
+    assert bounds(source.structure, full, ("grid@1",), {}, True, (1024,))[1] < most / 4
 
 
 def test_bins_out_of_reach_are_named_with_what_could_be(source: compress.Source) -> None:
-    bins = {each.name: each for each in all_bins(source.original_bytes)}
+    bins = {each.name: each for each in bins_of(source.original_bytes)}
     levels = ("raw:bf16", "grid@1", "grid@2")
-    found = bounds(source.anatomy, parts_of(source, ("full",)), levels, {}, True, (1024,))
+    found = bounds(source.structure, parts_of(source, ("full",)), levels, {}, True, (1024,))
     check([bins["Bin1"], bins["Bin2"], bins["Bin3"], bins["Bin4"]], *found)
-    with pytest.raises(Refusal, match=f"Bin5 .* cannot be reached.* about {found[0]:,} to {found[1]:,} bytes"):
+    with pytest.raises(UserError, match=f"Bin5 .* cannot be reached.* about {found[0]:,} to {found[1]:,} bytes"):
         check([bins["Bin5"]], *found)
-    with pytest.raises(Refusal, match=r"huge .* cannot be reached"):
+    with pytest.raises(UserError, match=r"huge .* cannot be reached"):
         check([Bin("huge", found[1] + 1, 10 * found[1])], *found)
 
 
 def test_a_unit_that_no_level_fits(source: compress.Source) -> None:
-    with pytest.raises(Refusal, match="none of the levels rtn:4:g4096 fits unit"):
-        bounds(source.anatomy, parts_of(source, ("full",)), ("rtn:4:g4096",), {}, True, (1024,))
+    with pytest.raises(UserError, match="none of the levels rtn:4:g4096 fits unit"):
+        bounds(source.structure, parts_of(source, ("full",)), ("rtn:4:g4096",), {}, True, (1024,))

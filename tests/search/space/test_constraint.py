@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.errors import Refusal
-from search.bins import Bin
-from search.sampling.bayesian import HouseSampler
+from compress.errors import UserError
+from compress.sizes import Bin
+from search.sampling.bayesian import BayesianSampler
 from search.sampling.optuna_samplers import NAMES, STOCK, make_sampler
-from search.sampling.quality_model import Belief
+from search.sampling.quality_model import QualityModel
 from search.space.space import Choice
 from tests.search.space.test_space import some_choice
 from tests.search.worlds import World, world
 
 
 def middle_bin(w: World) -> Bin:
-    least, most = w.fitter.size(w.fitter.smallest()), w.fitter.size(w.fitter.largest())
+    least, most = w.constraint.size(w.constraint.smallest()), w.constraint.size(w.constraint.largest())
     return Bin("Bin2", round(least + 0.1 * (most - least)), round(least + 0.3 * (most - least)))
 
 
@@ -28,9 +28,9 @@ def middle_bin(w: World) -> Bin:
 def test_repair_ends_inside_the_bin(seed: int, trims: bool) -> None:
     w = world(seed=seed % 7, trims=trims)
     into = middle_bin(w)
-    fixed = w.fitter.repair(some_choice(w, seed), into, np.random.default_rng(seed))
+    fixed = w.constraint.repair(some_choice(w, seed), into, np.random.default_rng(seed))
     assert fixed is not None
-    assert into.holds(w.fitter.size(fixed))
+    assert into.holds(w.constraint.size(fixed))
 
 
 @settings(max_examples=40, deadline=None)
@@ -39,9 +39,9 @@ def test_fill_ends_inside_the_bin_at_most_at_the_target(seed: int, share: float,
     w = world(seed=seed, trims=trims)
     into = middle_bin(w)
     target = into.low + share * (into.high - 1 - into.low)
-    choice = w.fitter.fill(w.truth, target, into)
+    choice = w.constraint.fill(w.truth, target, into)
     if choice is not None:
-        assert into.low <= w.fitter.size(choice) <= target
+        assert into.low <= w.constraint.size(choice) <= target
 
 
 @pytest.mark.parametrize("trims", [False, True])
@@ -49,15 +49,15 @@ def test_fill_ends_inside_the_bin_at_most_at_the_target(seed: int, share: float,
 def test_every_sampler_stays_inside(name: str, trims: bool) -> None:
     w = world(layers=8, seed=2, trims=trims)
     into = middle_bin(w)
-    house = HouseSampler(w.fitter, [into], Belief(w.space, w.sensitivities), seed=1, original=0.8)
-    sampler = house if name == "house" else make_sampler(name, w.fitter, [into], 1)
+    bayesian = BayesianSampler(w.constraint, [into], QualityModel(w.space, w.sensitivities), seed=1, original=0.8)
+    sampler = bayesian if name == "house" else make_sampler(name, w.constraint, [into], 1)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     seen, vocabularies = set(), set()
     asked = 12 if name == "gp" else 30  # a Gaussian process costs seconds an ask
     for _ in range(asked):
         trial = study.ask(w.space.distributions)
         choice = w.space.from_parameters(trial.params)
-        size = w.fitter.size(choice)
+        size = w.constraint.size(choice)
         assert into.holds(size)
         seen.add(w.space.policy(choice).digest)
         vocabularies.add(choice.vocabulary)
@@ -69,26 +69,26 @@ def test_every_sampler_stays_inside(name: str, trims: bool) -> None:
 
 def test_a_bin_out_of_reach_is_refused_with_what_could_be() -> None:
     w = world()
-    least, most = w.fitter.size(w.fitter.smallest()), w.fitter.size(w.fitter.largest())
-    with pytest.raises(Refusal, match=f"Bin5 .* cannot be reached.*{least:,} to {most:,}"):
-        w.fitter.check_reachable((Bin("Bin5", 0, least),))
-    w.fitter.check_reachable((Bin("Bin2", least, least + 1), Bin("Bin1", most, most + 1)))
+    least, most = w.constraint.size(w.constraint.smallest()), w.constraint.size(w.constraint.largest())
+    with pytest.raises(UserError, match=f"Bin5 .* cannot be reached.*{least:,} to {most:,}"):
+        w.constraint.check_reachable((Bin("Bin5", 0, least),))
+    w.constraint.check_reachable((Bin("Bin2", least, least + 1), Bin("Bin1", most, most + 1)))
 
 
 def test_a_smaller_vocabulary_reaches_smaller_bins() -> None:
     w, full = world(trims=True), world()
-    least = w.fitter.size(w.fitter.smallest())
-    assert w.fitter.smallest().vocabulary == 1
-    assert w.fitter.largest().vocabulary == 0
-    assert w.fitter.smallest(drop=False).vocabulary == 1
-    assert least < full.fitter.size(full.fitter.smallest())
-    into = Bin("Bin5", 0, full.fitter.size(full.fitter.smallest()))
-    w.fitter.check_reachable((into,))
-    with pytest.raises(Refusal, match="cannot be reached"):
-        full.fitter.check_reachable((into,))
-    fixed = w.fitter.repair(
+    least = w.constraint.size(w.constraint.smallest())
+    assert w.constraint.smallest().vocabulary == 1
+    assert w.constraint.largest().vocabulary == 0
+    assert w.constraint.smallest(drop=False).vocabulary == 1
+    assert least < full.constraint.size(full.constraint.smallest())
+    into = Bin("Bin5", 0, full.constraint.size(full.constraint.smallest()))
+    w.constraint.check_reachable((into,))
+    with pytest.raises(UserError, match="cannot be reached"):
+        full.constraint.check_reachable((into,))
+    fixed = w.constraint.repair(
         Choice(some_choice(w, 3).columns, some_choice(w, 3).dropped), into, np.random.default_rng(0)
     )
     assert fixed is not None
     assert fixed.vocabulary == 1
-    assert into.holds(w.fitter.size(fixed))
+    assert into.holds(w.constraint.size(fixed))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from search.space.space import Choice, make_space, with_vocabularies
 from tests.search.worlds import BITS, SCRIPTS, TRIM_FILES, World, world
 
@@ -65,7 +65,7 @@ def test_a_dropped_layer_weighs_nothing() -> None:
 
 
 def test_a_unit_that_no_level_fits_is_refused() -> None:
-    with pytest.raises(Refusal, match="none of the levels nf4 fits unit conv"):
+    with pytest.raises(UserError, match="none of the levels nf4 fits unit conv"):
         make_space("0123456789abcdef", {"conv": None}, [], ["nf4"], {}, {}, {})
 
 
@@ -101,5 +101,5 @@ def test_a_level_fits_where_it_fits_under_every_vocabulary() -> None:
     row, column = space.unit_rows["head"], space.level_columns["grid@1"]
     assert np.isinf(space.bytes_of(0)[row, column])
     assert "grid@1" not in space.distributions["level head"].choices
-    with pytest.raises(Refusal, match="fits unit head under every vocabulary"):
+    with pytest.raises(UserError, match="fits unit head under every vocabulary"):
         with_vocabularies(w.space, ("full", SCRIPTS), [{("head", level): np.inf for level in BITS}], [0, 0])

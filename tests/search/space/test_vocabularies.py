@@ -10,7 +10,7 @@ import pytest
 
 import compress
 import embedded
-from compress.errors import Refusal
+from compress.errors import UserError
 from compress.model.vocabulary import Tokens, trim
 from evaluate.decoding.prompts import prompt
 from search.command_line import parser, to_config
@@ -66,7 +66,7 @@ def test_names_from_the_command_line(told: str | None, names: tuple[str, ...]) -
     ],
 )
 def test_names_that_mean_nothing(told: str | None, texts: str, refused: str) -> None:
-    with pytest.raises(Refusal, match=refused):
+    with pytest.raises(UserError, match=refused):
         parse(told, "en-de", texts)
 
 
@@ -87,14 +87,14 @@ def test_a_tokenizer_that_cannot_be_trimmed(source: compress.Source, tmp_path: P
     names, _, told = settle(config(tmp_path), bare)
     assert names == ("full",)
     assert "scripts:en,de is left out: " in told
-    with pytest.raises(Refusal, match=r"--vocabulary scripts:en,de: .* no tokenizer\.json"):
+    with pytest.raises(UserError, match=r"--vocabulary scripts:en,de: .* no tokenizer\.json"):
         settle(config(tmp_path, vocabulary=("full", "scripts:en,de")), bare)
 
 
 def test_what_is_frozen_keeps_its_rows(source: compress.Source, tmp_path: Path) -> None:
     assert settle(config(tmp_path), source, ("head",))[0] == ("full",)
     assert settle(config(tmp_path), source, ("lm.3.mlp",))[0] == ("full", "scripts:en,de")
-    with pytest.raises(Refusal, match="--freeze keeps head as it is"):
+    with pytest.raises(UserError, match="--freeze keeps head as it is"):
         settle(config(tmp_path, vocabulary=("scripts:en,de",)), source, ("head",))
 
 
@@ -116,7 +116,7 @@ def test_the_most_used_tokens_of_a_text_have_a_name_that_every_worker_finds(
     tokenizer = Tokens(source).backend()
     asked_of_it = set(tokenizer.encode(prompt("en-de")).ids)
     assert asked_of_it <= set(found.ids.tolist()), "the prompt stays whole"
-    with pytest.raises(Refusal, match=r"cannot read .*nowhere"):
+    with pytest.raises(UserError, match=r"cannot read .*nowhere"):
         settle(replace(asked, vocabulary_texts="nowhere"), source)
 
 
@@ -133,12 +133,12 @@ def test_resumed_without_a_word_on_it_a_run_keeps_its_vocabularies(source: compr
 
 def test_parameters_that_remain(source: compress.Source, tmp_path: Path) -> None:
     store = compress.Store(tmp_path)
-    levels = dict.fromkeys(source.anatomy.units, "raw:bf16")
+    levels = dict.fromkeys(source.structure.units, "raw:bf16")
     policy = compress.Policy(source.digest, levels)
-    assert parameters_left(source, policy, store) == source.anatomy.parameters
+    assert parameters_left(source, policy, store) == source.structure.parameters
     rows = 2 * 96 * (1024 - 677)  # embedding and head
     trimmed = replace(policy, vocabulary="scripts:en,de")
-    assert parameters_left(source, trimmed, store) == source.anatomy.parameters - rows
-    layer = source.anatomy.layer("lm.3").parameters
+    assert parameters_left(source, trimmed, store) == source.structure.parameters - rows
+    layer = source.structure.layer("lm.3").parameters
     both = compress.Policy(source.digest, levels, ("lm.3",), "scripts:en,de")
-    assert parameters_left(source, both, store) == source.anatomy.parameters - rows - layer
+    assert parameters_left(source, both, store) == source.structure.parameters - rows - layer

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from compress.errors import Refusal
+from compress.errors import UserError
 from search.tuning.journal import GATHERED, Journal
 
 SPACE = {"level a": optuna.distributions.CategoricalDistribution(["x", "y"])}
@@ -60,5 +60,5 @@ def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "study.journal"
     Journal(path)
     path.write_text("nothing that Optuna wrote\n", encoding="utf-8")
-    with pytest.raises(Refusal, match="is damaged"):
+    with pytest.raises(UserError, match="is damaged"):
         Journal(path)

@@ -72,11 +72,11 @@ def test_tune_still_has_the_cache_that_is_raised() -> None:
 def test_rungs_decide_who_goes_on() -> None:
     asked: list[tuple[str, str]] = []
 
-    def goes_on(trial_id: str, outcome: dict[str, str]) -> bool:
+    def should_continue(trial_id: str, outcome: dict[str, str]) -> bool:
         asked.append((trial_id, outcome["rung"]))
         return trial_id == "good"
 
-    scheduler = Rungs(1, goes_on)
+    scheduler = Rungs(1, should_continue)
 
     def decide(name: str, **outcome: object) -> str:
         done = bool(outcome.pop("done", False))

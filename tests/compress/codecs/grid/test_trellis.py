@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from compress.codecs import codec, decode, encode, has_trellis, rate_of, with_trellis
 from compress.codecs.grid import grid, trellis
 from compress.codecs.grid.feedback import factor, stepwise
-from compress.codecs.grid.integers import has_integers, lattices
+from compress.codecs.grid.integers import has_integers, quantized_integers
 from compress.codecs.grid.payload import HEAD, read_payload
 from compress.codecs.grid.steps import step_codes
 from compress.codecs.statistics import Statistics
-from compress.errors import Refusal
+from compress.errors import UserError
 from tests.compress.codecs.test_codecs import damage, inputs_hessian, weights
 
 PLAIN = (0.0, 0.0, 0.0)
@@ -185,8 +185,8 @@ def test_names() -> None:
 
 def test_integers_of_a_trellis_are_not_trained() -> None:
     payload = encode(weights((64, 64)), "grid@3:trellis").payload
-    with pytest.raises(Refusal, match="cannot be moved"):
-        lattices(payload, [(64, 64)])
+    with pytest.raises(UserError, match="cannot be moved"):
+        quantized_integers(payload, [(64, 64)])
 
 
 def test_columns_that_hardly_matter_are_left_to_plain_rounding() -> None:
@@ -211,12 +211,12 @@ def test_damaged_flags_are_refused() -> None:
     encoded = encode(weights((64, 64)), "grid@3:trellis")
     flags, *rest = HEAD.unpack_from(encoded.payload)
     without_columns = HEAD.pack(flags & ~32, *rest) + encoded.payload[HEAD.size :]
-    with pytest.raises(Refusal, match="trellis without columns"):
+    with pytest.raises(UserError, match="trellis without columns"):
         codec("grid@3:trellis").decode(without_columns, [(64, 64)], torch.float32)
     count = len(encoded.payload) - len(encode(weights((64, 64)), "grid@3").payload)
     assert abs(count) < 80
     for length in range(0, len(encoded.payload), 97):
-        with pytest.raises(Refusal):
+        with pytest.raises(UserError):
             codec("grid@3:trellis").decode(encoded.payload[:length], [(64, 64)], torch.float32)
 
 

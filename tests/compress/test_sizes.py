@@ -6,9 +6,8 @@ import itertools
 
 import pytest
 
-from compress.errors import Refusal
-from results.bins import FULL_SIZE
-from search.bins import all_bins, bin_of, parse_bins
+from compress.errors import UserError
+from compress.sizes import FULL_SIZE, bin_of, bins_of, parse_bins
 
 
 @pytest.mark.parametrize(
@@ -30,17 +29,17 @@ def test_boundaries_at_full_size(size: int, name: str) -> None:
 
 
 def test_small_models_have_bins_in_proportion_without_gaps() -> None:
-    bins = all_bins(4_000_000)
+    bins = bins_of(4_000_000)
     assert bins[1].high / 4_000_000 == pytest.approx(2e9 / FULL_SIZE, rel=1e-5)
     assert all(larger.low == smaller.high for larger, smaller in itertools.pairwise(bins))
 
 
 def test_models_near_full_size_keep_the_bins_as_they_are() -> None:
-    assert all_bins(FULL_SIZE // 2 + 1) == all_bins(FULL_SIZE)
+    assert bins_of(FULL_SIZE // 2 + 1) == bins_of(FULL_SIZE)
 
 
 def test_unknown_bin_is_refused_with_what_is_known() -> None:
-    with pytest.raises(Refusal, match=r"unknown bin 'Bin9'.*Bin1"):
+    with pytest.raises(UserError, match=r"unknown bin 'Bin9'.*Bin1"):
         parse_bins(["Bin9"], FULL_SIZE)
 
 
