@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import UserError
+from compress.sizes import Bin
 from results.candidate import SCORED, Candidate
 from results.formats import plain
 from results.html.downsample import by_interest, drawn, height
@@ -196,6 +197,6 @@ def exhibit(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
-def shown_bins(run: Run) -> list[tuple[str, int, int]]:
+def shown_bins(run: Run) -> list[Bin]:
     """All bins of the model, and limits of one's own where the run has such."""
     return [*(each for each in run.bins if each not in run.all_bins), *run.all_bins]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.errors import UserError
-from compress.sizes import bin_of, bins_of, parse_bytes
+from compress.sizes import Bin, bin_of, bins_of, parse_bytes
 from results.candidate import Candidate
 from results.select import main
 from results.selection import Choice, choose
