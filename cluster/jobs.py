@@ -12,6 +12,7 @@ from compress import Store
 from compress.errors import UserError
 from compress.model.vocabulary import FULL
 
+Job = dict[str, Any]
 CALIBRATE, BUILD, SCORE, SENSE = "calibrate", "build", "score", "sense"
 KL, PART, ALL = "kl", "part", "all"  # rungs of a score
 LEVEL, DROP, TRIM = "level", "drop", "trim"
@@ -57,6 +58,11 @@ def sense(actions: Sequence[tuple[str, str, str]], calibration: str, said: str) 
     """KL of the original with one action at a time: (LEVEL, unit, level), (DROP, layer, "") or
     (TRIM, vocabulary, "")."""
     return {"kind": SENSE, "actions": [list(t) for t in actions], "calibration": calibration, "said": said}
+
+
+def reports_of(job: Job) -> int:
+    """How many reports a job gives: one a rung, or one."""
+    return len(job.get("rungs", "1"))
 
 
 def keep_reference_outputs(store: Store, texts: Sequence[str]) -> str:

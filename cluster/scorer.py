@@ -9,8 +9,6 @@ from typing import Any
 from compress.errors import UserError
 from evaluate.metrics.comet import Comet, Identity
 
-WORKERS_PER_SCORER = 8
-
 
 class Scorer:
     """Holds one COMET process. Ray makes it an actor; without Ray it works the same."""
@@ -30,13 +28,12 @@ class Scorer:
 
 
 def start_scorers(
-    run: str, comet: str, workers: int, gpu_share: float, threads: int, cache: str | None = None
+    run: str, comet: str, count: int, gpu_share: float, threads: int, cache: str | None = None
 ) -> tuple[list[Any], tuple[str, ...]]:
     """Starts the actors; returns their handles (they live as long as these) and names."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    count = max(1, -(-workers // WORKERS_PER_SCORER))
     names = tuple(f"scorer-{run}-{index}" for index in range(count))
     actor = ray.remote(Scorer)
     # On the driver's node, which lives as long as the run; should a scorer die all the same, Ray starts it anew and

@@ -13,8 +13,8 @@ from compress.sizes import BINS
 from evaluate.data.conditions import CONDITIONS
 from evaluate.data.dataset import LANGUAGES, check_language
 from evaluate.decoding.batches import is_chat
-from search.config import Config, check_name
-from search.sampling.optuna_samplers import NAMES
+from search.config import TRIALS, Config, check_name
+from search.sampling.optuna_samplers import BAYESIAN, NAMES, canonical
 from search.space import vocabularies
 
 EXAMPLES = """examples:
@@ -27,7 +27,6 @@ EXAMPLES = """examples:
 """
 
 
-TRIALS = 120
 RUNGS = ("kl", "part", "all")
 
 
@@ -60,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--trials", type=int, default=TRIALS, help=f"candidates asked of the sampler (default {TRIALS})")
     p.add_argument("--workers", type=int, default=0, help="workers at once (default: as many as there is room for)")
     p.add_argument("--gpus-per-worker", type=float, default=None, help="default 1 where there are GPUs, else 0")
-    p.add_argument("--sampler", default="house", help=f"{', '.join(NAMES)} (default bayesian)")
+    p.add_argument("--sampler", default=BAYESIAN, type=canonical, help=f"{', '.join(NAMES)} (default {BAYESIAN})")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument(
         "--rungs",
@@ -141,7 +140,7 @@ def check_bytes(options: argparse.Namespace) -> None:
 def check_rungs(told: str | None, sampler: str) -> tuple[str, ...]:
     """The rungs in their order. Only the bayesian sampler makes something of a KL."""
     if told is None:
-        return ("kl", "all") if sampler == "house" else ("all",)
+        return ("kl", "all") if sampler == BAYESIAN else ("all",)
     rungs = tuple(told.split(","))
     if (
         any(rung not in RUNGS for rung in rungs)
@@ -149,7 +148,7 @@ def check_rungs(told: str | None, sampler: str) -> tuple[str, ...]:
         or list(rungs) != [r for r in RUNGS if r in rungs]
     ):
         raise UserError(f"--rungs {told}: give kl,all, kl,part,all, part,all or all")
-    if "kl" in rungs and sampler != "house":
+    if "kl" in rungs and sampler != BAYESIAN:
         raise UserError(f"--rungs {told}: sampler {sampler} learns from scores only, leave kl out")
     return rungs
 

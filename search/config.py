@@ -10,6 +10,7 @@ from typing import Any
 from compress.errors import UserError
 from compress.sizes import Bin, custom_bin, parse_bins
 
+TRIALS = 120
 FREE_TO_CHANGE = (
     "trials",
     "workers",
@@ -35,8 +36,8 @@ class Config:
     model: str = "embedded"
     data: str = "embedded"
     comet: str = "embedded"
-    trials: int = 48
-    sampler: str = "house"
+    trials: int = TRIALS
+    sampler: str = "bayesian"
     seed: int = 0
     baselines: bool = True
     score_drops: bool = False
@@ -104,6 +105,8 @@ class Config:
             for name in ("bins", "levels", "rungs", "vocabulary"):
                 if name in found:  # a setting that the run's version did not know yet has its default
                     found[name] = tuple(found[name])
+            if found.get("sampler") == "house":  # its name in earlier versions
+                found["sampler"] = "bayesian"
             return Config(**found)
         except (json.JSONDecodeError, TypeError, KeyError) as error:
             raise UserError(f"config.json of the run is damaged ({error})") from None

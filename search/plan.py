@@ -182,7 +182,7 @@ def describe(config: Config, plan: Outline) -> list[str]:
 def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]:
     per_unit = len(plan.levels) if config.sensitivities == "full" else 2
     sensed = choices[0] * per_unit + choices[1] + max(len(plan.tokens) - 1, 0)
-    recipes = (len(compress.policy.recipes.names()) + len(plan.levels)) if config.baselines else 0
+    recipes = (len(compress.recipes.names()) + len(plan.levels)) if config.baselines else 0
     layers = lm_layers(plan.structure) if any(layer.stack == "lm" for layer in plan.structure.layers) else ()
     rounds = len(layers) // 4 if config.baselines and config.drop else 0
     pruning = IterativePruning(layers, rounds=rounds).evaluations if rounds and len(layers) - 2 >= rounds else 0

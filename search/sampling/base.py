@@ -12,9 +12,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from compress.sizes import Bin
 from search.space.constraint import SizeConstraint
-from search.space.space import Choice
+from search.space.space import Choice, Space
 
 SWITCHED = 0.1  # share of changed policies that get another vocabulary, where there is a choice
+
+
+def distributions(space: Space) -> dict[str, Any]:
+    return space.distributions
 
 
 class PolicySampler(BaseSampler):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from compress.sizes import Bin
 from results.pareto import front_indices, hypervolume
@@ -84,6 +84,13 @@ class BayesianSampler(PolicySampler):
                 entry.pending = True
                 return self.constraint.space.parameters(entry.choice)
         return super().sample_relative(study, trial, search_space)
+
+    def after_trial(self, study: Any, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Learns from a scored trial that it was not told of by `learn`."""
+        if state == TrialState.COMPLETE and values is not None and trial.params:
+            observation = self.known.get(self.constraint.space.key(self.constraint.space.from_parameters(trial.params)))
+            if observation is None or not math.isfinite(observation.comet):
+                super().after_trial(study, trial, state, values)
 
     # What it learns from
 

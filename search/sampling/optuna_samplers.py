@@ -17,7 +17,13 @@ from search.sampling.evolution import Evolution
 from search.space.constraint import SizeConstraint
 
 STOCK = ("tpe", "nsga2", "gp", "random")
-NAMES = ("house", "evolution", *STOCK)
+BAYESIAN = "bayesian"
+ALIASES = {"house": BAYESIAN}  # names that earlier versions had
+NAMES = (BAYESIAN, "evolution", *STOCK)
+
+
+def canonical(name: str) -> str:
+    return ALIASES.get(name, name)
 
 
 def stock(name: str, seed: int) -> BaseSampler:
