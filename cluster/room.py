@@ -6,6 +6,7 @@ worker that wants a whole one waiting for ever.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from compress.errors import UserError
@@ -32,7 +33,10 @@ def share_out(
     share = gpus_per_worker if gpus_per_worker >= 0 else 1.0 if gpus else 0.0
     if share and gpus < share:
         raise UserError(f"--gpus-per-worker {share:g}: the cluster has {gpus:g} GPUs; give 0 to run on CPUs")
-    most = int(gpus / share + 1e-9) if share else max(1, cpus // max(threads, 1))
+    if 0 < share <= 1:
+        most = int(gpus) * int(1 / share + 1e-9)  # a worker's share is of one GPU
+    else:
+        most = int(gpus / share + 1e-9) if share else max(1, cpus // max(threads, 1))
     if workers > most:
         has = f"{gpus:g} GPUs" if share else f"{cpus} CPUs"
         raise UserError(f"--workers {workers}: the cluster ({has}) has room for {most}")
@@ -40,8 +44,13 @@ def share_out(
     scorers = max(1, -(-count // WORKERS_PER_SCORER))
     if not share or not comet_on_gpu:
         return Room(count, share, scorers, 0.0)
-    each = round(SCORER_GPUS / scorers, 4)
+    each = _rounded_down(SCORER_GPUS / scorers)
     if share > 1:  # Ray gives whole GPUs only: scorers take one that is left over, or run on the CPU
         return Room(count, share, scorers, each if gpus - count * share >= 1 else 0.0)
     # The scorers' part stays free of every GPU, for nobody knows which of them they will be placed on.
-    return Room(count, round(share * (1 - SCORER_GPUS), 4), scorers, each)
+    return Room(count, _rounded_down(share * (1 - SCORER_GPUS)), scorers, each)
+
+
+def _rounded_down(amount: float) -> float:
+    """To the ten-thousandths that Ray counts in."""
+    return math.floor(1e4 * amount + 1e-6) / 1e4
