@@ -16,6 +16,7 @@ import ray
 import yaml
 
 from cluster import wait
+from compress.cli import run
 from search.command_line import parser, to_config
 from tests.cluster.nodes import free_port
 
@@ -97,7 +98,7 @@ def test_prometheus_takes_its_file(tmp_path: Path) -> None:
 
 
 def test_waiting_for_a_cluster_that_never_comes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert wait.main([f"127.0.0.1:{free_port()}", "1", "--seconds", "0"]) == 2
+    assert run(wait.main, [f"127.0.0.1:{free_port()}", "1", "--seconds", "0"]) == 2
     assert capsys.readouterr().err.startswith("error: no Ray cluster at")
 
 
