@@ -120,9 +120,9 @@ class ParetoSearch(OptunaSearch):
             return
         trial, worker = self._running.pop(trial_id)
         outcome = json.loads((result or {}).get("outcome", "{}"))
-        died = bool(outcome.get("died"))
+        died = error or not outcome or bool(outcome.get("died"))  # the worker, or Tune's trial with its machine
         self.pool.give_back(worker, died)
-        if died or error or not outcome:
+        if died:
             outcome = {"error": DIED, "crashed": True}
         if outcome.get("crashed") and trial.attempts < ATTEMPTS:
             trial.attempts += 1
