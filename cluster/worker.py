@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from compress.calibration.hessians import statistics
 from compress.codecs.raw import FORMATS
 from compress.codecs.statistics import Statistics
 from compress.model.vocabulary import FULL, trim
-from compress.policy.variant import decode_unit
+from compress.policy.variant import decode_unit, variant_key
 from evaluate.data.dataset import DataSet, open_data
 from evaluate.decoding.batches import FEATURES, Batch, prepare
 from evaluate.decoding.cleanup import clean
@@ -51,6 +53,7 @@ class Worker:
         self._original = original_policy(self.source)
         self.tower = EncoderCache(ENCODER_CACHE_BYTES)
         self.drafts: dict[str, Drafts] = {}  # by vocabulary: another one numbers its tokens otherwise
+        self.variants = Counter({"variants": 0, "variants_asked": 0})  # those that the store had, of those asked for
         self.forget()
 
     def forget(self) -> None:
@@ -88,16 +91,34 @@ class Worker:
         fits is missing from the store, and so from the space.
         """
         built, unsupported = [], []
-        wanted = compress.EncodeOptions(vocabulary, calibration)
+        options = compress.EncodeOptions(vocabulary, calibration)
         for unit, level in actions:
             try:
-                variant = compress.build(self.source, unit, level, self.store, wanted=wanted)
-            except compress.errors.UserError as refusal:
-                unsupported.append([unit, level, str(refusal)])
-            else:
-                if vocabulary == FULL:
-                    built.append([unit, level, relative_error(self.source, self.store, variant, calibration)])
-        return {"built": built, "unsupported": unsupported if vocabulary == FULL else []}
+                key = variant_key(self.source, self.source.structure.unit(unit), level, options, self.store)
+                known = self.store.size(key) is not None
+                variant = compress.build(self.source, unit, level, self.store, wanted=options)
+            except compress.errors.UserError as error:
+                unsupported.append([unit, level, str(error)])
+                continue
+            self.variants["variants_asked"] += 1
+            self.variants["variants"] += known
+            if vocabulary == FULL:
+                built.append([unit, level, self.relative_error(variant, calibration)])
+        return {
+            "built": built,
+            "unsupported": unsupported if vocabulary == FULL else [],
+            "hits": dict(self.variants),
+        }
+
+    def relative_error(self, variant: compress.Variant, calibration: str) -> float:
+        """That of the function of this name, kept in the store beside the variant."""
+        key = hashlib.blake2b(f"relative error {variant.key} {calibration}".encode(), digest_size=20).hexdigest()
+        kept = self.store.get(key)
+        if kept is not None:
+            return float(kept)
+        error = relative_error(self.source, self.store, variant, calibration)
+        self.store.put(key, repr(error).encode())
+        return error
 
     def score(self, policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> Iterator[dict[str, Any]]:
         """KL, translations and scores of one policy, as far as the rungs go and whoever iterates wants them."""
