@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Ends the test: a skip on a developer's machine, a failure in CI."""
     if os.environ.get("CI"):
         pytest.fail(f"{what}, and in CI nothing is skipped")
