@@ -1,7 +1,7 @@
 """Starts Ray on this machine or joins a cluster, quietly, with the dashboard on loopback and a token for whoever asks.
 
 Ray runs what anyone sends it. A cluster of several machines is joined only if it asks for a token (Ray's own
-`RAY_AUTH_MODE=token`), or if the user has said `RAY_AUTH_MODE=disabled` in so many words.
+`RAY_AUTH_MODE=token`), or if the user has set `RAY_AUTH_MODE=disabled`.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ def token_file(environment: Mapping[str, str]) -> Path | None:
     named = environment.get(TOKEN_PATH)
     path = Path(named) if named else Path.home() / ".ray" / "auth_token"
     try:
-        found = path.read_text(encoding="utf-8").strip()
+        token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
-        found = ""
-    if named and not found:
+        token = ""
+    if named and not token:
         raise UserError(f"{TOKEN_PATH}={named}: the file is not there, empty or not readable, {SEE}")
     return path
 
@@ -94,9 +94,9 @@ def use_token(environment: Mapping[str, str]) -> bool:
     return there
 
 
-def check_versions(told: Mapping[str, Any], address: str, ray: str, python: str) -> None:
+def check_versions(metadata: Mapping[str, Any], address: str, ray: str, python: str) -> None:
     """Refuses a cluster of other versions: Ray moves Python objects between machines, and they must agree."""
-    theirs = str(told.get("ray_version", ray)), str(told.get("python_version", python))
+    theirs = str(metadata.get("ray_version", ray)), str(metadata.get("python_version", python))
     if theirs != (ray, python):
         raise UserError(
             f"the cluster at {address} runs Ray {theirs[0]} on Python {theirs[1]}, here are Ray {ray} and Python"
@@ -146,7 +146,7 @@ def connect(address: str | None, threads: int) -> Session:
     """`ray.init`. Refuses an address where no cluster answers, or none that we may or should join."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    asked_mode = dict(os.environ)
+    environment_before = dict(os.environ)
     if address:
         check_answers(address)
     elif os.environ.get(AUTH_MODE, "token").lower() == "token":
@@ -179,7 +179,7 @@ def connect(address: str | None, threads: int) -> Session:
     machines = len({node["NodeManagerAddress"] for node in alive})
     if address and machines > 1:
         try:
-            check_guarded(machines, head.is_guarded(address, stranger(os.environ)), asked_mode, address)
+            check_guarded(machines, head.is_guarded(address, stranger(os.environ)), environment_before, address)
         except UserError:
             ray.shutdown()
             raise

@@ -66,28 +66,28 @@ class Worker:
     def run(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Does a job; yields plain data, once for each rung of a score, each time with all that is known so far."""
         if job["kind"] == SCORE:
-            yield from self.score(job["policy"], job["rungs"], job["said"])
+            yield from self.score(job["policy"], job["rungs"], job["reference"])
         elif job["kind"] == BUILD:
             yield self.build(job["actions"], job["calibration"], job["vocabulary"])
         elif job["kind"] == CALIBRATE:
-            yield self.calibrate(job["said"])
+            yield self.calibrate(job["reference"])
         else:
-            yield self.sense(job["actions"], job["calibration"], job["said"])
+            yield self.sense(job["actions"], job["calibration"], job["reference"])
 
-    def calibrate(self, said: str) -> dict[str, Any]:
+    def calibrate(self, reference: str) -> dict[str, Any]:
         """Gathers the inputs of every matrix on the speech and the original's own translations of it."""
         resident = self._load()
         resident.restore()
-        texts = read_reference_outputs(self.store, said)
+        texts = read_reference_outputs(self.store, reference)
         taught = [append_translations(batch, resident.processor, texts) for batch in self._ready(FULL, ALL)]
         batches, places = [inputs for inputs, _ in taught], [where for _, where in taught]
         digest = compress.calibrate(self.source, batches, self.store, places=places, resident=resident)
         return {"calibration": digest}
 
     def build(self, actions: Sequence[Sequence[str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:
-        """Encodes variants into the store; tells each one's relative error. What does not fit is told, not raised.
+        """Encodes variants into the store; reports the relative error of each, and what does not fit.
 
-        Under a smaller vocabulary nothing is told: the error is that of the whole unit, and a level that no longer
+        Under a smaller vocabulary nothing is reported: the error is that of the whole unit, and a level that no longer
         fits is missing from the store, and so from the space.
         """
         built, unsupported = [], []
@@ -193,7 +193,7 @@ class Worker:
             found.append([kind, name, level, divergence(resident.model, taught, tower=self.tower, encoder_key=heard)])
         return {"sensed": found}
 
-    def _teach(self, said: str, vocabulary: str = FULL) -> list[ReferenceLogits]:
+    def _teach(self, reference: str, vocabulary: str = FULL) -> list[ReferenceLogits]:
         """What the original says on the first segments, at the first job of a vocabulary that needs it."""
         if vocabulary not in self._taught:
             resident = self._load()
@@ -201,7 +201,7 @@ class Worker:
             resident.restore()
             part = self.data.first(self.context.sense_segments)
             batches = prepare(part, resident.processor, self.context.batch_size, self.context.chat)
-            texts = read_reference_outputs(self.store, said)[: len(part.segments)]
+            texts = read_reference_outputs(self.store, reference)[: len(part.segments)]
             self._taught[vocabulary] = teach(
                 resident.model,
                 resident.processor,

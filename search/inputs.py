@@ -37,7 +37,7 @@ class Inputs:
     comet: str  # checkpoint or hub name
     data_signature: str
     segments: int  # of the data
-    vocabulary: str  # what is said of the vocabularies to choose from
+    vocabulary: str  # a line on the vocabularies to choose from
 
 
 def prepare(config: Config) -> Inputs:

@@ -1,6 +1,6 @@
 """Optuna under Tune: OptunaSearch, with what it lacks.
 
-A trial whose values are missing or no numbers is told to Optuna as pruned or failed (the stock class leaves it RUNNING
+A trial whose values are missing or no numbers ends for Optuna as pruned or failed (the stock class leaves it RUNNING
 for ever when there are several objectives). A candidate whose worker died, or that ended in an unforeseen error, is
 handed out once more. Nothing is pickled: the run's table is what a search is resumed from.
 """

@@ -47,7 +47,7 @@ class Poisoned(cluster.trainable.JobTrainable):
             os.kill(os.getpid(), 9)
         if name != "c00003":
             return super().step()
-        self._worker._teach(self._job["said"])  # what the original says is not poisoned
+        self._worker._teach(self._job["reference"])  # what the original says is not poisoned
         resident = self._worker._load()
         module = next(m for m in resident.model.modules() if type(m).__name__.endswith("RMSNorm"))
         sane = module.forward
