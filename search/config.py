@@ -97,7 +97,7 @@ class Config:
     def from_json(text: str) -> Config:
         """Refuses what is not a configuration of this program."""
         try:
-            settings: dict[str, Any] = json.loads(text)
+            settings: dict[str, Any] = dict(json.loads(text))
             known = {f.name for f in fields(Config)}
             unknown = sorted(set(settings) - known)
             if unknown:
@@ -107,7 +107,7 @@ class Config:
                     settings[name] = tuple(settings[name])
             settings["sampler"] = canonical(settings.get("sampler", BAYESIAN))
             return Config(**settings)
-        except (json.JSONDecodeError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"config.json of the run is damaged ({error})") from None
 
     def check_same(self, earlier: Config) -> None:
