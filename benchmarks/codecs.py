@@ -37,7 +37,8 @@ from compress.policy.recipes import HALF, recipe
 from compress.policy.store import Store
 from compress.policy.variant import EncodeOptions, variant_key
 from compress.resident import Resident
-from evaluate.data.dataset import DataSet, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.generate import translate
 from evaluate.metrics.comet import Comet

@@ -30,7 +30,8 @@ from scipy.stats import spearmanr
 import compress
 import embedded
 from compress.policy.ledger import Ledger
-from evaluate.data.dataset import DataSet, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.cleanup import clean
 from evaluate.decoding.drafts import Drafts

@@ -17,7 +17,8 @@ from compress.codecs.raw import FORMATS
 from compress.codecs.statistics import Statistics
 from compress.model.vocabulary import FULL, trim
 from compress.policy.variant import decode_unit
-from evaluate.data.dataset import DataSet, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet
 from evaluate.decoding.batches import FEATURES, Batch, prepare
 from evaluate.decoding.cleanup import clean
 from evaluate.decoding.drafts import Drafts

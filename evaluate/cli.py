@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from compress.errors import UserError
-from evaluate.data.dataset import FORMS, SPLITS, DataSet, open_data
+from evaluate.data.open import FORMS, open_data
+from evaluate.data.types import SPLITS, DataSet
 from evaluate.decoding.cleanup import Cleaned, clean_all
 
 DATA = f"one of {'  '.join(FORMS)}; options behind a comma: origin=acl6060, split=dev"

@@ -13,9 +13,9 @@ import embedded
 from compress.cli import Parser, progress_line, run
 from compress.errors import UserError
 from evaluate.cli import cleaned_texts, data_arguments, open_chosen, say
-from evaluate.data.dataset import DataSet
-from evaluate.data.lines import empty_lines, read_lines
 from evaluate.data.resegment import resegment
+from evaluate.data.text import empty_lines, read_lines
+from evaluate.data.types import DataSet
 from evaluate.metrics.comet import DEFAULT, Comet, check_comet
 from evaluate.metrics.score_cache import default_cache
 from evaluate.metrics.scores import Score, check_hypotheses, score, versus

@@ -11,7 +11,7 @@ import torch
 
 from compress.cli import Parser, progress_line, run
 from evaluate.cli import cleaned_texts, data_arguments, open_chosen, say
-from evaluate.data.lines import empty_lines, write_lines
+from evaluate.data.text import empty_lines, write_lines
 from evaluate.decoding.batches import is_chat, prepare
 from evaluate.decoding.generate import translate
 from evaluate.models import find_model, load_model

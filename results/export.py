@@ -98,7 +98,7 @@ def write_history(
 ) -> Path:
     """ART.export.json: where the artifact comes from and all it was tuned on."""
     from compress import Artifact
-    from evaluate.data.dataset import open_data
+    from evaluate.data.open import open_data
 
     data = open_data(settings.data, settings.split, settings.lang).first(settings.segments)
     policy = Artifact.open(out).policy

@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
 
     from compress import Artifact
-    from evaluate.data.dataset import open_data
+    from evaluate.data.open import open_data
 
     wanted = planned(given.team, given.lang, given.bin, given.condition, given.type, given.year, given.out)
     opened = Artifact.open(given.artifact)
@@ -78,7 +78,7 @@ def main(arguments: list[str]) -> None:
 
 def hypotheses(given: object, made: dict[str, object]) -> list[str]:
     """Those of --hyp, or the artifact's own."""
-    from evaluate.data.lines import read_lines
+    from evaluate.data.text import read_lines
     from results.export import device
     from results.shipping.verify import translations
 

@@ -15,7 +15,7 @@ from compress.codecs.raw import FORMATS
 from compress.errors import UserError
 from compress.sizes import Bin
 from evaluate.data.conditions import check_condition
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from evaluate.metrics.comet import check_comet
 from evaluate.metrics.mt import data_signature
 from search.baselines import baselines

@@ -163,7 +163,7 @@ def launch(
     import compress
     import embedded
     from cluster.worker import model_folder
-    from evaluate.data.dataset import open_data
+    from evaluate.data.open import open_data
     from evaluate.metrics.mt import data_signature, signature_of
     from results.formats import to_text
     from results.report import write_report

@@ -14,7 +14,7 @@ from typing import Any
 
 from compress.errors import UserError
 from evaluate.data.audio import read_audio
-from evaluate.data.dataset import DataSet
+from evaluate.data.types import DataSet
 from evaluate.decoding.prompts import prompt, text_prompt
 
 FEATURES = ("input_features", "feature_attention_mask")

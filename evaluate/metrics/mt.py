@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.data.dataset import DataSet
+from evaluate.data.types import DataSet
 from evaluate.metrics.comet import Identity
 
 RESAMPLES = 1000

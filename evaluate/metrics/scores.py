@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compress.errors import UserError
-from evaluate.data.dataset import DataSet
+from evaluate.data.types import DataSet
 from evaluate.metrics.comet import Comet
 from evaluate.metrics.mt import RESAMPLES, bleu_metric, chrf_metric, comet_signature, data_signature, interval
 from evaluate.metrics.significance import paired

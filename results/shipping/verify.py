@@ -58,7 +58,7 @@ def translations(settings: Settings) -> tuple[list[str], dict[str, Any]]:
     import torch
 
     import compress
-    from evaluate.data.dataset import open_data
+    from evaluate.data.open import open_data
     from evaluate.decoding.batches import prepare
     from evaluate.decoding.cleanup import clean
     from evaluate.decoding.generate import translate
@@ -83,7 +83,7 @@ def translations(settings: Settings) -> tuple[list[str], dict[str, Any]]:
 
 
 def recheck(settings: Settings) -> dict[str, Any]:
-    from evaluate.data.dataset import open_data
+    from evaluate.data.open import open_data
     from evaluate.metrics.comet import Comet
     from evaluate.metrics.mt import bleu, chrf
 

@@ -21,7 +21,8 @@ from compress.codecs.grid.integers import has_integers
 from compress.codecs.grid.scales import can_rescale
 from compress.codecs.raw import FORMATS
 from compress.errors import UserError
-from evaluate.data.dataset import DataSet, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.cleanup import clean
 from evaluate.decoding.generate import translate

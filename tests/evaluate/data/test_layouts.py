@@ -11,7 +11,7 @@ import soundfile
 from compress.errors import UserError
 from evaluate.data.audio import read_audio
 from evaluate.data.conditions import talks_of
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from tests.evaluate.data.test_open import sound
 
 TALKS = ("2022.acl-long.268", "2022.acl-long.367")

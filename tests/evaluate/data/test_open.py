@@ -10,7 +10,7 @@ import soundfile
 
 import embedded
 from compress.errors import UserError
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 
 
 def sound(path: Path, seconds: float = 0.1, rate: int = 16_000) -> Path:

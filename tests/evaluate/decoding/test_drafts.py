@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import compress
 import embedded
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from evaluate.decoding import drafts as drafting
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.drafts import Drafts, Tie, agreed, cut, usable

@@ -11,7 +11,7 @@ import torch
 
 import compress
 import embedded
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.encoder_cache import EncoderCache, EncoderHook, EncoderOutput, encoder_key, find_encoder
 from evaluate.decoding.generate import translate

@@ -13,7 +13,8 @@ import embedded
 from compress.artifact.assemble import processor_of
 from compress.errors import UserError
 from compress.model.vocabulary import trim
-from evaluate.data.dataset import DataSet, Segment, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet, Segment
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.encoder_cache import EncoderHook
 from evaluate.decoding.generate import halves, translate

@@ -11,7 +11,8 @@ import torch
 
 from compress.cli import run
 from compress.errors import UserError
-from evaluate.data.dataset import DataSet, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.drafts import Drafts
 from evaluate.decoding.generate import translate

@@ -9,7 +9,7 @@ import pytest
 
 import embedded
 from compress.errors import UserError
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from evaluate.metrics.comet import Comet
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from evaluate.metrics.comet import Identity
 from evaluate.metrics.mt import bleu, chrf, data_signature, interval, signature_of
 

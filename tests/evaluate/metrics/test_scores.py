@@ -9,7 +9,8 @@ import pytest
 import sacrebleu
 
 from compress.cli import run
-from evaluate.data.dataset import DataSet, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet
 from evaluate.metrics.scores import score, versus
 from evaluate.score import main as score_command
 
