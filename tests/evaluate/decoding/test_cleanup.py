@@ -69,5 +69,5 @@ def test_every_change_is_counted_and_listed() -> None:
         Change(2, "quotes", '"Gut."', "Gut."),
         Change(3, "spaces", " a", "a"),
     )
-    assert found.told == "clean-up changed 2 of 3 segments (preamble 1, quotes 1, spaces 2)"
+    assert found.summary == "clean-up changed 2 of 3 segments (preamble 1, quotes 1, spaces 2)"
     assert clean_all(["Gut so."]).changes == ()

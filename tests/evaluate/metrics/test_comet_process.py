@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+import evaluate
 from compress.errors import UserError
-from evaluate.metrics.comet import AT_ONCE, Comet
+from evaluate.metrics.comet import BATCHES_A_REQUEST, Comet
 
 SERVER = """#!{python}
 import json, os, sys
 folder = {folder!r}
 open(os.path.join(folder, "starts"), "a").write("x")
+open(os.path.join(folder, "path"), "w").write(os.environ["PYTHONPATH"])
 print(json.dumps({{"checkpoint": "c", "digest": "d", "version": "v"}}), flush=True)
 for line in sys.stdin:
     samples = json.loads(line)["samples"]
@@ -56,7 +58,7 @@ def test_a_process_that_dies_is_started_again_once_and_only_its_request_asked_ag
     texts = ["a" * n for n in range(1, 3)] + ["die"] + ["a" * n for n in range(4, 13)]
     assert score(comet, texts) == [len(text) / 7 for text in texts]
     assert count(folder, "starts") == 2
-    assert count(folder, "asked") == len(texts) + AT_ONCE
+    assert count(folder, "asked") == len(texts) + BATCHES_A_REQUEST
     comet.close()
 
 
@@ -97,16 +99,16 @@ def test_without_reuse_everything_is_asked_every_time(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("nan", "gave no number for 1 segments, first: 'nan'"),
         ("fail", "COMET failed: OutOfMemory: no room"),
         ("short", "gave 1 scores for 2 segments"),
     ],
 )
-def test_what_is_no_score_is_refused_and_not_kept(folder: Path, text: str, told: str) -> None:
+def test_what_is_no_score_is_refused_and_not_kept(folder: Path, text: str, message: str) -> None:
     comet = Comet("x", cache=folder / "scores")
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         score(comet, ["fine", text])
     asked = count(folder, "asked")
     score(comet, ["fine"])
@@ -126,3 +128,11 @@ def test_an_interpreter_that_is_not_there_is_refused(folder: Path, monkeypatch: 
     monkeypatch.setenv("COMET_PYTHON", os.fspath(folder / "none"))
     with pytest.raises(UserError, match="check COMET_PYTHON"):
         Comet("x")
+
+
+def test_another_environment_does_not_inherit_this_ones_libraries(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(folder / "libraries-of-the-model-side"))
+    Comet("x").close()
+    assert (folder / "path").read_text() == str(Path(evaluate.__file__).parent.parent)
