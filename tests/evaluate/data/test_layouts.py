@@ -136,7 +136,7 @@ def test_talks_of_acl_60_60_are_known_wherever_they_come_from(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "message"),
     [
         ("a: [", "is not YAML"),
         ("{}", "holds no list of segments"),
@@ -148,8 +148,8 @@ def test_talks_of_acl_60_60_are_known_wherever_they_come_from(tmp_path: Path) ->
         ("- {offset: 1, duration: 1, wav: a.wav}\n" * 2, r"a\.wav is missing"),
     ],
 )
-def test_wrong_segments(tmp_path: Path, entries: str, told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_wrong_segments(tmp_path: Path, entries: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         open_data(iwslt(tmp_path, entries=entries), "dev", "en-de")
 
 

@@ -1,4 +1,4 @@
-"""Lines: only line feeds end them, bad bytes are told, and what is written is read again."""
+"""Lines: only line feeds end them, bad bytes are refused, and what is written is read again."""
 
 from __future__ import annotations
 

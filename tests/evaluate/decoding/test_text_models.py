@@ -114,13 +114,13 @@ def test_the_command_translates_text(
     out = tmp_path / "hyp.txt"
     call = ["--model", str(folder), "--data", spec, "--lang", "de-cs", "-o", str(out), "--max-new-tokens", "6"]
     assert run(translate_command, [*call, "--json", "--device", "cpu"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["segments"] == 4
+    result = json.loads(capsys.readouterr().out)
+    assert result["segments"] == 4
     assert len(out.read_text(encoding="utf-8").split("\n")) == 5
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"--data": "embedded", "--lang": "en-zh"}, "takes no audio"),
         ({"--lang": "de-xx"}, "unknown language pair 'de-xx'"),
@@ -133,12 +133,12 @@ def test_the_command_translates_text(
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
-    folder: Path, spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, str], told: str
+    folder: Path, spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, str], message: str
 ) -> None:
     call = {"--model": str(folder), "--data": spec, "--lang": "de-cs", "-o": str(tmp_path / "h"), **changed}
     assert run(translate_command, [word for pair in call.items() for word in pair]) == 2
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "h").exists()
