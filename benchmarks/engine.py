@@ -191,6 +191,7 @@ class Probe:
     asks: list[float] = field(default_factory=list)  # milliseconds of CPU: others use the machine too
     tells: list[float] = field(default_factory=list)
     spans: list[tuple[float, float]] = field(default_factory=list)  # (began, ended) of each evaluation
+    processes: set[int] = field(default_factory=set)  # that Tune's trials ran in
     marks: list[tuple[int, float, float, float]] = field(default_factory=list)  # count, CPU s, wall s, MB
 
     def watch(self, searcher: Any) -> None:
@@ -204,6 +205,7 @@ class Probe:
             return found
 
         def timed_complete(trial_id: str, result: Any = None, error: bool = False) -> None:
+            self.processes.add((result or {}).get("pid", 0))
             began = time.process_time()
             complete(trial_id, result, error)
             self.tells.append((time.process_time() - began) * 1e3)
@@ -287,10 +289,9 @@ def start_ray(workers: int, seconds: float) -> Any:
     return WorkerPool([actors[number // THREADS] for number in range(workers)])
 
 
-def under_ray(searcher: Any, every: int, profile_from: int = -1) -> tuple[Probe, int]:
-    """The whole of it under Tune. What was seen, and how many processes Tune started for its trials."""
+def under_ray(searcher: Any, every: int, profile_from: int = -1) -> Probe:
+    """The whole of it under Tune."""
     import ray
-    from ray.util.state import list_actors
 
     from search.tuning.tuner import run_search
 
@@ -298,8 +299,7 @@ def under_ray(searcher: Any, every: int, profile_from: int = -1) -> tuple[Probe,
     probe.watch(searcher)
     try:
         assert run_search(searcher, sys.stderr)
-        actors = list_actors(filters=[("class_name", "=", "CandidateTrial")], limit=10_000)
-        return probe, len(actors)
+        return probe
     finally:
         ray.shutdown()
 
@@ -393,7 +393,7 @@ def main() -> None:
             trials = options.trials if index == 0 else min(options.trials, options.shorter)
             pool = start_ray(options.workers, seconds)
             search = make_search(source, store, scratch / "runs", f"s{seconds:g}", trials, pool, options.rungs)
-            probe, processes = under_ray(search, 100, trials - 200 if options.profile else -1)
+            probe = under_ray(search, 100, trials - 200 if options.profile else -1)
             if options.profile:
                 show(probe.profile)
             cpu = [probe.cpu(count) for count, *_ in probe.marks[1:]]
@@ -403,7 +403,7 @@ def main() -> None:
                     str(trials),
                     f"{100 * probe.in_use(options.workers):.1f} %",
                     f"{sum(cpu) / len(cpu):.1f}" if cpu else "-",
-                    str(processes),
+                    str(len(probe.processes)),
                 ]
             )
             print(f"\n{seconds:g} s an evaluation\n\n{along_the_way(probe, trials)}", flush=True)

@@ -33,9 +33,9 @@ class Context:
     threads: int
 
 
-def calibrate(said: str) -> dict[str, Any]:
+def calibrate(reference: str) -> dict[str, Any]:
     """Gather the statistics that levels with error feedback are encoded with, on the original's translations."""
-    return {"kind": CALIBRATE, "said": said}
+    return {"kind": CALIBRATE, "reference": reference}
 
 
 def build(actions: Sequence[tuple[str, str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:
@@ -44,15 +44,15 @@ def build(actions: Sequence[tuple[str, str]], calibration: str, vocabulary: str 
     return job | {"calibration": calibration, "vocabulary": vocabulary}
 
 
-def score(policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> dict[str, Any]:
+def score(policy: str | None, rungs: Sequence[str] = (ALL,), reference: str = "") -> dict[str, Any]:
     """Translate and score under a policy (its JSON), the original for None; one report a rung."""
-    return {"kind": SCORE, "policy": policy, "rungs": list(rungs), "said": said}
+    return {"kind": SCORE, "policy": policy, "rungs": list(rungs), "reference": reference}
 
 
-def sense(actions: Sequence[tuple[str, str, str]], calibration: str, said: str) -> dict[str, Any]:
+def sense(actions: Sequence[tuple[str, str, str]], calibration: str, reference: str) -> dict[str, Any]:
     """KL of the original with one action at a time: (LEVEL, unit, level), (DROP, layer, "") or
     (TRIM, vocabulary, "")."""
-    return {"kind": SENSE, "actions": [list(t) for t in actions], "calibration": calibration, "said": said}
+    return {"kind": SENSE, "actions": [list(t) for t in actions], "calibration": calibration, "reference": reference}
 
 
 def reports_of(job: Job) -> int:

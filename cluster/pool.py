@@ -13,14 +13,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorUnavailableError, RayActorError
 
 from cluster.jobs import Context, Job, reports_of
+from cluster.trainable import TRIAL_CPUS
 from cluster.worker import Worker
 from compress.errors import UserError
 
 ATTEMPTS = 2  # a job whose worker died, or that ended in an unforeseen error, is tried so often
 DIED = "the worker died"
+EVERY = 1.0  # seconds between two looks at workers that are being started again
 
 
 class WorkerActor:
@@ -92,29 +94,37 @@ class WorkerPool:
     def __init__(self, actors: Sequence[Any]) -> None:
         self.actors = list(actors)
         self._free = deque(range(len(self.actors)))
-        self._restarting: dict[Any, int] = {}  # an answer that comes once a dead worker is back → its number
+        self._restarting: dict[Any, int] = {}  # the answer of a worker that may be dead → its number
+        self._ask_again: dict[int, float] = {}  # when to ask workers that are being started again
         self._lost: dict[int, str] = {}  # workers that will not come back, and why
         self.running: Counter[str] = Counter()  # jobs of `map` under way, by kind
 
     @classmethod
     def start(cls, context: Context, count: int, cpus: float, gpus: float) -> WorkerPool:
-        """`cpus` and `gpus` are what each worker reserves."""
-        actor = ray.remote(WorkerActor).options(num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=0)
+        """`cpus` and `gpus` are what a worker, and the trial that borrows it, reserve."""
+        actor = ray.remote(WorkerActor).options(
+            num_cpus=cpus - TRIAL_CPUS, num_gpus=gpus, max_restarts=-1, max_task_retries=0
+        )
         return cls([actor.remote(context, number) for number in range(count)])
 
     @property
     def alive(self) -> int:
         """Workers that are there, not counting those that Ray is starting again."""
-        return len(self.actors) - len(self._restarting) - len(self._lost)
+        self._welcome_back()
+        return len(self.actors) - len(self._restarting) - len(self._ask_again) - len(self._lost)
 
     def borrow(self) -> int | None:
         """A free worker, None where all are busy. Raises UserError where none will ever be free again."""
         self._welcome_back()
+        if len(self._lost) == len(self.actors):
+            reason = next(iter(self._lost.values()))
+            raise UserError(f"every worker died ({reason}): see Ray's dashboard for their logs, then --resume the run")
         return self._free.popleft() if self._free else None
 
     def give_back(self, number: int, died: bool = False) -> None:
+        """A worker that may have died is free again once it answers."""
         if died:
-            self._restarting[self.actors[number].ready.options(max_task_retries=-1).remote()] = number
+            self._ask(number)
         else:
             self._free.append(number)
 
@@ -127,10 +137,11 @@ class WorkerPool:
                 job, attempt = waiting.popleft()
                 running[self.actors[number].run.remote(job)] = (job, attempt, number)
                 self.running[job["kind"]] += 1
-            ended, _ = ray.wait([*running, *self._restarting], num_returns=1, timeout=10.0)
+            if not running:  # every worker is being started again
+                time.sleep(EVERY)
+                continue
+            ended, _ = ray.wait(list(running), num_returns=1, timeout=EVERY)
             for answer in ended:
-                if answer not in running:
-                    continue  # a worker is back: the next `borrow` sees it
                 job, attempt, number = running.pop(answer)
                 self.running[job["kind"]] -= 1
                 outcome, died = self._outcome(answer)
@@ -149,17 +160,22 @@ class WorkerPool:
         return outcome, False
 
     def _welcome_back(self) -> None:
-        if not self._restarting:
-            return
-        back, _ = ray.wait(list(self._restarting), num_returns=len(self._restarting), timeout=0)
-        for answer in back:
+        """Frees dead workers that Ray has started again; notes those that it will not."""
+        answered, _ = ray.wait(list(self._restarting), num_returns=len(self._restarting), timeout=0)
+        for answer in answered:
             number = self._restarting.pop(answer)
             try:
                 ray.get(answer)
+            except ActorUnavailableError:
+                self._ask_again[number] = time.monotonic() + EVERY
             except RayActorError as error:
                 self._lost[number] = (str(error).strip().splitlines() or [DIED])[-1][:200]
             else:
                 self._free.append(number)
-        if len(self._lost) == len(self.actors):
-            reason = next(iter(self._lost.values()))
-            raise UserError(f"every worker died ({reason}): see Ray's dashboard for their logs, then --resume the run")
+        for number, when in list(self._ask_again.items()):
+            if time.monotonic() >= when:
+                del self._ask_again[number]
+                self._ask(number)
+
+    def _ask(self, number: int) -> None:
+        self._restarting[self.actors[number].ready.remote()] = number

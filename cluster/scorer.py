@@ -17,8 +17,8 @@ class Scorer:
         self.comet = Comet(name, gpus=gpus, threads=threads, cache=None if cache is None else Path(cache))
 
     def identity(self) -> tuple[str, str, str]:
-        found = self.comet.identity
-        return found.name, found.digest, found.version
+        identity = self.comet.identity
+        return identity.name, identity.digest, identity.version
 
     def score(
         self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
@@ -37,7 +37,7 @@ def start_scorers(
     names = tuple(f"scorer-{run}-{index}" for index in range(count))
     actor = ray.remote(Scorer)
     # On the driver's node, which lives as long as the run; should a scorer die all the same, Ray starts it anew and
-    # asks it again what it was asked (scoring is a pure function, and a COMET process that dies is told, not retried).
+    # repeats the call (scoring is a pure function, and a COMET process that dies is reported, not retried).
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     handles = [
         actor.options(
@@ -60,8 +60,8 @@ def identify(handle: Any) -> Identity:
     try:
         return Identity(*ray.get(handle.identity.remote()))
     except ray.exceptions.RayError as error:
-        told = [line for line in str(error).splitlines() if "UserError: " in line]
-        if told:
-            raise UserError(told[-1].split("UserError: ", 1)[1]) from None
+        lines = [line for line in str(error).splitlines() if "UserError: " in line]
+        if lines:
+            raise UserError(lines[-1].split("UserError: ", 1)[1]) from None
         last = str(error).strip().splitlines()[-1][:200]
         raise UserError(f"the COMET process could not be started: {last}") from None

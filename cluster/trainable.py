@@ -14,6 +14,8 @@ import ray
 from ray import tune
 from ray.exceptions import RayActorError
 
+TRIAL_CPUS = 0.01  # what a trial reserves; a worker leaves that much of its own, or no trial would ever start
+
 
 class CandidateTrial(tune.Trainable):
     """One step a rung. `config` holds the worker's number and the job.

@@ -35,7 +35,7 @@ class Inputs:
     model: str  # folder of the checkpoint
     comet: str  # checkpoint or hub name
     data: DataSet
-    vocabulary: str  # what is said of the vocabularies to choose from
+    vocabulary: str  # a line on the vocabularies to choose from
 
 
 def prepare(config: Config) -> Inputs:

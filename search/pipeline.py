@@ -1,4 +1,4 @@
-"""A run from beginning to end: original → calibration → encoding → sensitivities → baselines → pruning → search → report.
+"""A run: prepare → original → calibrate → encode → sensitivities → baselines → pruning → search → report.
 
 Each step looks first at what the run's folder and the store hold, so that a resumed run goes on where it was. Every
 step but the search is a loop over jobs that the pool of workers does side by side; Ray Tune runs the search.

@@ -1,4 +1,4 @@
-"""Outcomes of jobs → rows of the table, the front, the journal. What was scored is on disk before the next is asked.
+"""Outcomes of jobs become rows of the table and members of the front. A score is on disk before the next is asked for.
 
 Thousands of candidates must not slow the driver down nor fill its memory: rows that are kept here carry no
 translations, and the fronts grow by one candidate at a time.
@@ -155,12 +155,12 @@ class Recorder:
 
     def rival(self, size: int) -> Candidate | None:
         """Who stands on the front at a size: the best of at most these bytes, with its scores of segments."""
-        found = None
+        best = None
         for member in self.whole.members:
             if member.bytes > size:
                 break
-            found = member
-        return found
+            best = member
+        return best
 
     def front(self) -> list[Candidate]:
         return list(self.whole.members)

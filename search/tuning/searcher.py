@@ -1,6 +1,6 @@
 """Optuna under Tune: OptunaSearch, with what it lacks.
 
-A trial whose values are missing or no numbers is told to Optuna as pruned or failed (the stock class leaves it RUNNING
+A trial whose values are missing or no numbers ends for Optuna as pruned or failed (the stock class leaves it RUNNING
 for ever when there are several objectives). A candidate whose worker died, or that ended in an unforeseen error, is
 handed out once more. Nothing is pickled: the run's table is what a search is resumed from.
 """
@@ -120,9 +120,9 @@ class ParetoSearch(OptunaSearch):
             return
         trial, worker = self._running.pop(trial_id)
         outcome = json.loads((result or {}).get("outcome", "{}"))
-        died = bool(outcome.get("died"))
+        died = error or not outcome or bool(outcome.get("died"))  # the worker, or Tune's trial with its machine
         self.pool.give_back(worker, died)
-        if died or error or not outcome:
+        if died:
             outcome = {"error": DIED, "crashed": True}
         if outcome.get("crashed") and trial.attempts < ATTEMPTS:
             trial.attempts += 1

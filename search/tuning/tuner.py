@@ -12,11 +12,9 @@ from typing import TextIO
 from ray import tune
 from threadpoolctl import threadpool_limits
 
-from cluster.trainable import CandidateTrial
+from cluster.trainable import TRIAL_CPUS, CandidateTrial
 from search.tuning.scheduler import RungScheduler
 from search.tuning.searcher import ParetoSearch
-
-PROXY_CPUS = 0.01  # what a trial reserves: the worker that it borrows has the rest
 
 
 def run_search(searcher: ParetoSearch, stream: TextIO) -> bool:
@@ -28,7 +26,7 @@ def run_search(searcher: ParetoSearch, stream: TextIO) -> bool:
     trainable = tune.with_parameters(CandidateTrial, workers=workers)
     scratch = tempfile.mkdtemp(prefix="compression-search-")
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": PROXY_CPUS}),
+        tune.with_resources(trainable, {"cpu": TRIAL_CPUS}),
         tune_config=tune.TuneConfig(
             search_alg=searcher, scheduler=RungScheduler(searcher), num_samples=-1, reuse_actors=True
         ),
