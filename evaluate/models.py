@@ -1,4 +1,4 @@
-"""A model by name → the model and its processor: the embedded one, an artifact, a transformers folder, a hub name."""
+"""Loads a model by name: embedded, an artifact, a transformers folder, a hub name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import compress
+from compress.artifact.artifact import working_dtype
+from compress.artifact.assemble import as_model, processor_of
 from compress.artifact.manifest import MANIFEST
 from compress.errors import UserError
 
@@ -48,14 +50,12 @@ def load_model(name: str, device: str | None = None, dtype: Any = None) -> tuple
         return compress.load(folder, dtype, device)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is neither an artifact nor a transformers model: there is no config.json in it")
-    from compress.artifact.artifact import working_dtype
-    from compress.artifact.assemble import as_model, processor_of
-
     source = compress.Source.open(folder)
-    names = [*source.structure.kept, *(tensor for unit in source.structure.units.values() for tensor in unit.tensors)]
+    structure = source.structure
+    names = [*structure.kept, *(tensor for unit in structure.units.values() for tensor in unit.tensors)]
     model = as_model(
         source.meta_model(),
-        source.structure,
+        structure,
         ((tensor, source.tensor(tensor)) for tensor in names),
         (),
         working_dtype(source.dtype, dtype, device),

@@ -15,9 +15,8 @@ from compress.codecs.raw import FORMATS
 from compress.errors import UserError
 from compress.sizes import Bin
 from evaluate.data.conditions import check_condition
-from evaluate.data.dataset import open_data
+from evaluate.data.types import DataSet
 from evaluate.metrics.comet import check_comet
-from evaluate.metrics.mt import data_signature
 from search.baselines import baselines
 from search.config import Config
 from search.sampling import sensitivity
@@ -35,8 +34,7 @@ class Inputs:
     recipes: dict[str, Policy]
     model: str  # folder of the checkpoint
     comet: str  # checkpoint or hub name
-    data_signature: str
-    segments: int  # of the data
+    data: DataSet
     vocabulary: str  # a line on the vocabularies to choose from
 
 
@@ -50,7 +48,7 @@ def prepare(config: Config) -> Inputs:
     model = str(embedded.MODEL) if config.model == "embedded" else model_folder(config.model)
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     check_comet(comet)
-    data = open_data(config.data, "dev", config.lang).first(config.segments)
+    data = config.eval_spec("dev").open_data()
     for purpose in ("search", "calibration"):
         check_condition(config.condition, data, purpose)
     source = compress.Source.open(model)
@@ -63,8 +61,7 @@ def prepare(config: Config) -> Inputs:
         recipes=baselines(source, levels_of(config)) if config.baselines else {},
         model=model,
         comet=comet,
-        data_signature=data_signature(data, cleaned=True),
-        segments=len(data.segments),
+        data=data,
         vocabulary=vocabulary,
     )
 

@@ -16,7 +16,7 @@ import compress
 from compress import Policy
 from compress.model.vocabulary import trim
 from compress.sizes import Bin, bin_of
-from evaluate.metrics.mt import interval
+from evaluate.metrics.significance import interval
 from results.candidate import FAILED, SCORED, STOPPED, Candidate
 from results.formats import write_front
 from results.pareto import Front, hypervolume

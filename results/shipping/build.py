@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,7 @@ def fresh(settings: Settings) -> dict[str, Any]:
         paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         done = subprocess.run(
             [sys.executable, "-m", "results.shipping.verify", str(out)],
-            input=json.dumps(asdict(settings)),
+            input=settings.to_json(),
             text=True,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

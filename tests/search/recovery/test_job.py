@@ -13,7 +13,7 @@ import compress
 from compress.errors import UserError
 from compress.model.vocabulary import trim
 from compress.recovery.losses import IGNORE
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from search.recovery import data as lessons_
 from search.recovery import job as work
 from search.recovery.methods import METHODS, method, parse
