@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import compress
@@ -262,22 +261,3 @@ def energy(matrix: Any, known: Statistics | None) -> float:
         return float(matrix.square().sum())
     outputs = ((matrix @ known.hessian) * matrix).sum(dim=1)
     return float((outputs if known.importance is None else outputs * known.importance).sum())
-
-
-def model_folder(model: str) -> str:
-    """Where a model's files lie: a folder as it is, a hub name through the local cache or the hub."""
-    from huggingface_hub import snapshot_download
-
-    if Path(model).is_dir():
-        return str(Path(model).resolve())
-    if model.startswith((".", "/", "~")) or model.count("/") != 1:
-        raise compress.errors.UserError(
-            f"model '{model}' is not there: give a folder, a hub name (owner/name), or embedded"
-        )
-    try:
-        return str(snapshot_download(model, ignore_patterns=["*.bin", "*.pt", "*.gguf"]))
-    except Exception as error:
-        raise compress.errors.UserError(
-            f"model '{model}' is neither in the local cache nor to be had from the hub ({type(error).__name__}):"
-            " download it where there is a network and give its folder with --model"
-        ) from None

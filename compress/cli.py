@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -61,17 +60,6 @@ def progress_line(what: str, every: float = 5.0) -> Callable[[int, int], None]:
             print(f"{done} of {total} {what}, about {left:.0f} s left", file=sys.stderr, flush=True)
 
     return show
-
-
-def model_folder(name: str) -> Path:
-    """A folder; or `embedded`, the small trained model of this repository."""
-    if name == "embedded" and not Path(name, "config.json").is_file():
-        try:
-            from embedded import MODEL
-        except ImportError:
-            raise UserError("the embedded model is not installed here; give the folder of a model") from None
-        return MODEL
-    return Path(name)
 
 
 def make_callable(name: str, function: Callable[..., Any]) -> None:

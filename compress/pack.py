@@ -28,13 +28,14 @@ from compress.artifact.manifest import (
     unit_order,
     unquantized_order,
 )
-from compress.cli import Parser, make_callable, model_folder, progress_line, run
+from compress.cli import Parser, make_callable, progress_line, run
 from compress.codecs.raw import FORMATS
 from compress.errors import UserError
 from compress.inspect import inspect
 from compress.model.aux_files import pack_files
 from compress.model.source import Source
 from compress.model.vocabulary import files_of, most_used, trim
+from compress.models import resolve_model
 from compress.policy.policy import Policy, read_policy
 from compress.policy.recipes import names, recipe
 from compress.policy.store import Store, checksum
@@ -116,7 +117,7 @@ def _to_disk(descriptor: int) -> None:
 
 def main(arguments: list[str]) -> None:
     parser = Parser(prog="python -m compress.pack", description="Write the artifact of a policy.")
-    parser.add_argument("--model", required=True, help="folder of a transformers model, or 'embedded'")
+    parser.add_argument("--model", required=True, help="folder of a transformers model, a hub name, or embedded")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--policy", type=Path, help="policy as JSON")
     what.add_argument("--recipe", help=f"policy by name: {', '.join(names())}")
@@ -129,7 +130,7 @@ def main(arguments: list[str]) -> None:
     )
     options = parser.parse_args(arguments)
 
-    source = Source.open(model_folder(options.model))
+    source = Source.open(resolve_model(options.model))
     if options.policy is not None:
         policy = read_policy(options.policy)
     else:

@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 
 from compress.cli import Parser, progress_line, run
+from compress.models import resolve_model
 from evaluate.cli import cleaned_texts, data_arguments, open_chosen, say
 from evaluate.data.lines import empty_lines, write_lines
 from evaluate.decoding.batches import is_chat, prepare
 from evaluate.decoding.generate import translate
-from evaluate.models import find_model, load_model
+from evaluate.models import load_model
 
 
 def main(arguments: list[str]) -> None:
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     data = open_chosen(options)
 
-    folder = find_model(options.model)
+    folder = resolve_model(options.model)
 
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from compress.errors import UserError
+from compress.models import resolve_model
 from search.command_line import parser, to_config
 from search.config import Config
 from search.progress import Progress
@@ -52,7 +53,6 @@ def search(config: Config, resume: bool = False) -> int:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import compress
     import embedded
-    from cluster.worker import model_folder
     from evaluate.data.conditions import check_condition
     from evaluate.data.dataset import open_data
     from evaluate.metrics.comet import check_comet
@@ -66,7 +66,7 @@ def search(config: Config, resume: bool = False) -> int:
     for level in config.levels:
         compress.codecs.codec(level)
     sense.check(config.sensitivities)
-    model = str(embedded.MODEL) if config.model == "embedded" else model_folder(config.model)
+    model = str(resolve_model(config.model))
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     check_comet(comet)
     data = open_data(config.data, "dev", config.lang).first(config.segments)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from math import prod
@@ -21,6 +20,7 @@ from compress.model.aux_files import aux_files
 from compress.model.digests import remembered
 from compress.model.meta_model import build_meta_model, read_config
 from compress.model.structure import Structure, read_structure
+from compress.models import weight_bytes, weight_files
 
 _DTYPES = ("F64", "F32", "BF16", "F16")
 
@@ -34,7 +34,7 @@ class Source:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.config = read_config(folder)
-        self.shards = _shards(folder)
+        self.shards = weight_files(folder)
         self._kept: dict[str, bytes] = {}
         self._digests: dict[str, str] = {}
         self.trims: dict[str, Any] = {}  # vocabularies by name, filled by compress.model.vocabulary
@@ -91,7 +91,7 @@ class Source:
     @cached_property
     def original_bytes(self) -> int:
         """Bytes of the weight files."""
-        return sum(shard.stat().st_size for shard in self.shards)
+        return weight_bytes(self.folder)
 
     @cached_property
     def dtype(self) -> torch.dtype:
@@ -140,26 +140,6 @@ def _hash(shard: Path, name: str) -> str:
     state = hashlib.blake2b(f"{tensor.dtype}{tuple(tensor.shape)}".encode(), digest_size=16)
     state.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
-
-
-def _shards(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError):
-            raise UserError(f"{index} is not the index of a sharded checkpoint") from None
-        if any(not isinstance(name, str) or "/" in name or "\\" in name for name in files):
-            raise UserError(f"{index} names a file outside its folder")
-        shards = [folder / name for name in files]
-    else:
-        shards = sorted(folder.glob("*.safetensors"))
-    missing = [shard for shard in shards if not shard.is_file()]
-    if missing:
-        raise UserError(f"{missing[0]} is missing; download the model again")
-    if not shards:
-        raise UserError(f"{folder} holds no .safetensors file; save the model with save_pretrained")
-    return shards
 
 
 def _match(parameters: dict[str, Tensor], stored: dict[str, Path]) -> dict[str, tuple[Path, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 import compress
 from compress import Policy, Recovered, Recovery
 from compress.errors import UserError
+from compress.models import resolve_model
 from compress.policy.recipes import recipe
 from evaluate.decoding.batches import is_chat, prepare
 from evaluate.decoding.cleanup import clean
@@ -123,24 +124,17 @@ class Build:
 
     def refuse_missing(self) -> None:
         """A model or a COMET that is not there is told before hours of work, not after."""
-        from cluster.worker import model_folder
-
-        if self.given.model != "embedded":
-            model_folder(self.given.model)
+        resolve_model(self.given.model)
         _, close = self.scorer()
         close()
 
     def start(self) -> Path:
         """The fine-tuned model that everything begins with, and the teacher."""
-        import embedded
-        from cluster.worker import model_folder
         from search.teach import teach
 
         given, tuned = self.given, self.out / "fine-tuned"
-        if given.model == "embedded":
-            return embedded.MODEL  # trained on the very speech
-        if given.fine_tuned:
-            return Path(model_folder(given.model))
+        if given.model == "embedded" or given.fine_tuned:  # the embedded model was trained on the very speech
+            return resolve_model(given.model)
         if not tuned.is_dir():
             teach(
                 given.model,
