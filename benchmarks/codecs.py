@@ -161,7 +161,7 @@ class Bench:
     def _entropy(self, policy: Policy) -> float | None:
         """Bits a weight of a grid's integers, unit by unit, all their places taken as draws from one distribution."""
         total, count = 0.0, 0
-        for unit in policy.kept_units(self.source.structure):
+        for unit in policy.remaining_units(self.source.structure):
             grid = codec(policy.levels[unit.name])
             if not isinstance(grid, Grid):
                 return None

@@ -10,11 +10,11 @@ from typing import Any
 
 import compress
 from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, TRIM, Context, read_reference_outputs
-from compress.artifact.assemble import processor_of
+from compress.artifact.assemble import load_processor
 from compress.calibration.hessians import statistics
 from compress.codecs.raw import FORMATS
 from compress.codecs.statistics import Statistics
-from compress.model.vocabulary import FULL, trim
+from compress.model.vocabulary import FULL, trimmed_vocabulary
 from compress.policy.variant import decode_unit
 from evaluate.data.dataset import DataSet, open_data
 from evaluate.decoding.batches import FEATURES, Batch, prepare
@@ -90,7 +90,7 @@ class Worker:
         wanted = compress.EncodeOptions(vocabulary, calibration)
         for unit, level in actions:
             try:
-                variant = compress.build(self.source, unit, level, self.store, wanted=wanted)
+                variant = compress.build(self.source, unit, level, self.store, options=wanted)
             except compress.errors.UserError as refusal:
                 unsupported.append([unit, level, str(refusal)])
             else:
@@ -175,7 +175,7 @@ class Worker:
         """What the original says on the first segments, at the first job of a vocabulary that needs it."""
         if vocabulary not in self._taught:
             resident = self._load()
-            smaller = trim(self.source, vocabulary, self.store)
+            smaller = trimmed_vocabulary(self.source, vocabulary, self.store)
             resident.restore()
             part = self.data.first(self.context.sense_segments)
             batches = prepare(part, resident.processor, self.context.batch_size, self.context.chat)
@@ -187,7 +187,7 @@ class Worker:
                 texts,
                 smaller=None
                 if smaller is None
-                else Smaller(smaller.ids.tolist(), processor_of(smaller.files), resident.processor),
+                else Smaller(smaller.ids.tolist(), load_processor(smaller.files), resident.processor),
             )
         return self._taught[vocabulary]
 

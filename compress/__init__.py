@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compress.artifact.artifact import Artifact, load
-    from compress.artifact.recovered import Recovered, Recovery
+    from compress.artifact.recovered import RecoveredSource, RecoveryDelta
     from compress.calibration.calibrate import calibrate
     from compress.errors import UserError
     from compress.inspect import inspect
@@ -33,8 +33,8 @@ _MODULE_OF = {
     "Layer": "model.structure",
     "Ledger": "policy.ledger",
     "Policy": "policy.policy",
-    "Recovered": "artifact.recovered",
-    "Recovery": "artifact.recovered",
+    "RecoveredSource": "artifact.recovered",
+    "RecoveryDelta": "artifact.recovered",
     "UserError": "errors",
     "Resident": "resident",
     "Source": "model.source",
@@ -57,8 +57,8 @@ __all__ = [
     "Layer",
     "Ledger",
     "Policy",
-    "Recovered",
-    "Recovery",
+    "RecoveredSource",
+    "RecoveryDelta",
     "Resident",
     "Source",
     "Store",

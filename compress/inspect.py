@@ -68,7 +68,7 @@ def inspect(artifact: str | Path) -> Report:
         vocabulary=policy.vocabulary,
         calibration=policy.calibration,
         parameters=structure.parameters - gone,
-        kept_bytes=sum(part.nbytes for part in manifest.kept),
+        kept_bytes=sum(part.nbytes for part in manifest.unquantized),
         unit_bytes=sum(part.nbytes for part in manifest.units),
         adapter_bytes=sum(told.part.nbytes for told in manifest.adapters),
         files_bytes=manifest.files.nbytes,

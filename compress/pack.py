@@ -23,7 +23,7 @@ from compress.artifact.manifest import (
     MANIFEST,
     WEIGHTS,
     Manifest,
-    Part,
+    Section,
     adapter_parts,
     unit_order,
     unquantized_order,
@@ -34,7 +34,7 @@ from compress.errors import UserError
 from compress.inspect import inspect
 from compress.model.aux_files import pack_files
 from compress.model.source import Source
-from compress.model.vocabulary import files_of, most_used, trim
+from compress.model.vocabulary import make_top_vocabulary, trimmed_vocabulary, vocabulary_files
 from compress.models import resolve_model
 from compress.policy.policy import Policy, read_policy
 from compress.policy.recipes import names, recipe
@@ -72,39 +72,39 @@ def pack(source: Source, policy: Policy, store: Store | None, out: str | Path, p
 
 
 def _write(source: Source, policy: Policy, store: Store | None, folder: Path, progress: Progress | None) -> None:
-    wanted = EncodeOptions(policy.vocabulary, policy.calibration)
-    kept, units = [], []
+    options = EncodeOptions(policy.vocabulary, policy.calibration)
+    unquantized, units = [], []
     with open(folder / WEIGHTS, "wb") as weights:
         for group in unquantized_order(source.structure, policy):
             blob = source.unquantized_blob(group)
             weights.write(blob)
-            kept.append(Part(len(blob), checksum(blob)))
+            unquantized.append(Section(len(blob), checksum(blob)))
         order = unit_order(source.structure, policy)
         for done, unit in enumerate(order):
             if progress is not None:
                 progress(done, len(order))
             level = policy.levels[unit.name]
             if store is None:
-                payload = encode_unit(source, unit, level, None, wanted)
+                payload = encode_unit(source, unit, level, None, options)
             else:
-                build(source, unit.name, level, store, wanted=wanted)
-                payload = store.get(variant_key(source, unit, level, wanted, store)) or b""
+                build(source, unit.name, level, store, options=options)
+                payload = store.get(variant_key(source, unit, level, options, store)) or b""
             weights.write(payload)
-            units.append(Part(len(payload), checksum(payload)))
+            units.append(Section(len(payload), checksum(payload)))
             del payload
         adapters = adapter_parts(source.adapters, order)
         for part in adapters:
             weights.write(source.adapters[part.unit].payload)
         _to_disk(weights.fileno())
-    files = pack_files(files_of(source, policy.vocabulary, store))
+    files = pack_files(vocabulary_files(source, policy.vocabulary, store))
     (folder / FILES).write_bytes(files)
     manifest = Manifest(
         policy=policy,
         dtype=FORMATS[source.dtype],
         original_bytes=source.original_bytes,
-        kept=tuple(kept),
+        unquantized=tuple(unquantized),
         units=tuple(units),
-        files=Part(len(files), checksum(files)),
+        files=Section(len(files), checksum(files)),
         adapters=adapters,
     )
     (folder / MANIFEST).write_bytes(manifest.to_bytes())
@@ -159,8 +159,8 @@ def _vocabulary(source: Source, name: str, texts: Path | None, store: Store | No
         raise UserError(f"cannot read {texts} as text: {error}") from None
     with tempfile.TemporaryDirectory() as work:
         kept = store if store is not None else Store(work)
-        counted = most_used(source, lines, int(count), kept)
-        trim(source, counted, kept)  # the source keeps it while this process packs
+        counted = make_top_vocabulary(source, lines, int(count), kept)
+        trimmed_vocabulary(source, counted, kept)  # the source keeps it while this process packs
     return counted
 
 

@@ -11,18 +11,18 @@ from typing import Any
 
 import torch
 
-from compress.artifact.adapters import merged
+from compress.artifact.adapters import merge_adapter
 from compress.artifact.artifact import working_dtype
-from compress.artifact.assemble import finish, processor_of
+from compress.artifact.assemble import load_processor, prepare_model
 from compress.errors import UserError
-from compress.model.layers import Stacks, set_tensor
+from compress.model.layers import LayerDropper, set_tensor
 from compress.model.meta_model import build_meta_model, config_from_dict
 from compress.model.source import Source
 from compress.model.structure import Unit
-from compress.model.vocabulary import FULL, files_of
+from compress.model.vocabulary import FULL, vocabulary_files
 from compress.policy.policy import Policy
 from compress.policy.store import Store
-from compress.policy.variant import EncodeOptions, build, decode_unit, trimmed, variant_key
+from compress.policy.variant import EncodeOptions, build, decode_unit, unit_vocabulary, variant_key
 
 _ORIGINAL, _BETWEEN = "original", "in between"
 
@@ -46,34 +46,34 @@ class Resident:
         self.device = torch.device(device)
         self.dtype = working_dtype(source.dtype, dtype, device)
         self.model: Any = source.meta_model()
-        for name in (*source.structure.kept, *(t for u in source.structure.units.values() for t in u.tensors)):
+        for name in (*source.structure.unquantized, *(t for u in source.structure.units.values() for t in u.tensors)):
             self._set(name, source.tensor(name))
-        finish(self.model, self.device, source.fixed)
-        self.processor: Any = processor_of(source.fixed)
+        prepare_model(self.model, self.device, source.aux_files)
+        self.processor: Any = load_processor(source.aux_files)
         self._vocabulary = FULL
-        self._stacks = Stacks(self.model, source.structure)
+        self._layers = LayerDropper(self.model, source.structure)
         self._applied = dict.fromkeys(source.structure.units, _ORIGINAL)  # unit -> key of its variant
 
     def apply(self, policy: Policy) -> tuple[str, ...]:
         """Make the model what the policy says. Returns the units that had to be swapped."""
         policy.check(self.source.structure, self.source.digest)
-        wanted = EncodeOptions(policy.vocabulary, policy.calibration)
+        options = EncodeOptions(policy.vocabulary, policy.calibration)
         swapped = []
         # Names of parameters are those of the whole model: put every layer in place before touching any.
-        self._stacks.drop(())
+        self._layers.set_dropped(())
         self._use_vocabulary(policy.vocabulary)
-        for unit in policy.kept_units(self.source.structure):
+        for unit in policy.remaining_units(self.source.structure):
             level = policy.levels[unit.name]
-            key = variant_key(self.source, unit, level, wanted, self.store)
+            key = variant_key(self.source, unit, level, options, self.store)
             if self._applied[unit.name] != key:
-                self._swap(unit, level, key, wanted)
+                self._swap(unit, level, key, options)
                 swapped.append(unit.name)
         self._finish(policy.dropped)
         return tuple(swapped)
 
     def restore(self) -> tuple[str, ...]:
         """The original again. Returns the units that had to be read again."""
-        self._stacks.drop(())
+        self._layers.set_dropped(())
         self._use_vocabulary(FULL)
         swapped = []
         for unit in self.source.structure.units.values():
@@ -85,7 +85,7 @@ class Resident:
         self._finish(())
         return tuple(swapped)
 
-    def disturb(self, noise: float, seed: int) -> None:
+    def add_noise(self, noise: float, seed: int) -> None:
         """Add normal noise to every matrix, of so many root mean squares of it; `restore` takes it away again."""
         generator = torch.Generator(device=self.device).manual_seed(seed)
         parameters = dict(self.model.named_parameters())
@@ -98,17 +98,17 @@ class Resident:
                     drawn = torch.randn(value.shape, generator=generator, device=self.device)
                     value.add_((size * drawn).to(value.dtype))
 
-    def _swap(self, unit: Unit, level: str, key: str, wanted: EncodeOptions) -> None:
+    def _swap(self, unit: Unit, level: str, key: str, options: EncodeOptions) -> None:
         payload = self.store.get(key)
         if payload is None:
-            build(self.source, unit.name, level, self.store, wanted=wanted)
+            build(self.source, unit.name, level, self.store, options=options)
             payload = self.store.get(key)
         if payload is None:
             raise UserError(f"the store {self.store.root} does not keep what is written to it")
         self._applied[unit.name] = _BETWEEN  # should decoding fail, the unit is swapped again next time
-        rows = trimmed(self.source, unit, wanted.vocabulary, self.store)
+        rows = unit_vocabulary(self.source, unit, options.vocabulary, self.store)
         now = unit if rows is None else rows.unit(unit)
-        values = merged(self.source.adapters, now, decode_unit(payload, now, level, self.source.dtype))
+        values = merge_adapter(self.source.adapters, now, decode_unit(payload, now, level, self.source.dtype))
         for name, value in zip(now.tensors, values, strict=True):
             self._set(name, value)
         self._applied[unit.name] = key
@@ -117,8 +117,8 @@ class Resident:
         """Another vocabulary is another config: build that model around the weights that are here."""
         if vocabulary == self._vocabulary:
             return
-        files = files_of(self.source, vocabulary, self.store)
-        processor = processor_of(files)
+        files = vocabulary_files(self.source, vocabulary, self.store)
+        processor = load_processor(files)
         here = dict(self.model.named_parameters())
         model: Any = build_meta_model(config_from_dict(json.loads(files["config.json"])))
         for unit in self.source.structure.units.values():
@@ -129,9 +129,9 @@ class Resident:
                     here[name] = torch.nn.Parameter(torch.zeros(shape, dtype=self.dtype, device=self.device))
         for name, value in here.items():
             set_tensor(model, name, value.data)
-        finish(model, self.device, files)
+        prepare_model(model, self.device, files)
         self.model, self.processor, self._vocabulary = model, processor, vocabulary
-        self._stacks = Stacks(model, self.source.structure)
+        self._layers = LayerDropper(model, self.source.structure)
 
     def _set(self, name: str, value: torch.Tensor) -> None:
         set_tensor(self.model, name, value.to(self.device, self.dtype))
@@ -139,4 +139,4 @@ class Resident:
     def _finish(self, dropped: tuple[str, ...]) -> None:
         if self.source.structure.tied:
             self.model.tie_weights()
-        self._stacks.drop(dropped)
+        self._layers.set_dropped(dropped)

@@ -17,7 +17,7 @@ from compress.artifact.artifact import Artifact, load
 from compress.cli import Parser, make_callable, run
 from compress.codecs.raw import DTYPES
 from compress.errors import UserError
-from compress.model.layers import Stacks, set_tensor
+from compress.model.layers import LayerDropper, set_tensor
 
 
 def unpack(artifact: str | Path, out: str | Path, dtype: torch.dtype | None = None) -> int:
@@ -53,7 +53,7 @@ def even_out(model: nn.Module, artifact: Artifact) -> None:
     A neuron whose weights are all zero adds exactly nothing.
     """
     whole = artifact.meta_model()
-    Stacks(whole, artifact.structure).drop(artifact.policy.dropped)
+    LayerDropper(whole, artifact.structure).set_dropped(artifact.policy.dropped)
     full = {name: value.shape for name, value in whole.named_parameters()}
     for stack in artifact.structure.stacks:
         prefix = stack.path + "."

@@ -25,17 +25,20 @@ def load_model(name: str, device: str | None = None, dtype: Any = None) -> tuple
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is neither an artifact nor a transformers model: there is no config.json in it")
     from compress.artifact.artifact import working_dtype
-    from compress.artifact.assemble import as_model, processor_of
+    from compress.artifact.assemble import assemble_model, load_processor
 
     source = compress.Source.open(folder)
-    names = [*source.structure.kept, *(tensor for unit in source.structure.units.values() for tensor in unit.tensors)]
-    model = as_model(
+    names = [
+        *source.structure.unquantized,
+        *(tensor for unit in source.structure.units.values() for tensor in unit.tensors),
+    ]
+    model = assemble_model(
         source.meta_model(),
         source.structure,
         ((tensor, source.tensor(tensor)) for tensor in names),
         (),
         working_dtype(source.dtype, dtype, device),
         device,
-        source.fixed,
+        source.aux_files,
     )
-    return model, processor_of(source.fixed)
+    return model, load_processor(source.aux_files)

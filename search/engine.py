@@ -373,7 +373,7 @@ class Engine:
             layers=[layer.name for layer in structure.layers],
             levels=levels,
             sizes=self._sizes(choices, first),
-            kept={layer.name: self.ledger.kept(layer.name) for layer in structure.layers},
+            unquantized={layer.name: self.ledger.unquantized_bytes(layer.name) for layer in structure.layers},
             # The first layer of a stack always stays: a stack cannot be empty, and no model survives without it.
             droppable={
                 layer.name: self.config.drop and layer.index > 0 and layer.name not in held
@@ -382,7 +382,7 @@ class Engine:
             calibration=self._calibration,
         )
         rows = {unit: levels for unit, levels in choices.items() if structure.unit(unit).kind in ("embedding", "head")}
-        files = [self.ledger.fixed(name) for name in self.config.vocabulary]
+        files = [self.ledger.aux_bytes(name) for name in self.config.vocabulary]
         return with_vocabularies(space, self.config.vocabulary, [self._sizes(rows, name) for name in others], files)
 
     def _sizes(self, choices: dict[str, list[str]], vocabulary: str) -> dict[tuple[str, str], float]:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import compress
 from compress.errors import UserError
-from compress.model.aux_files import aux_files
+from compress.model.aux_files import read_aux_files
 from compress.model.meta_model import build_meta_model, config_from_dict
 from compress.models import resolve_model, weight_bytes
 from compress.sizes import Bin, scale_for
@@ -81,8 +81,8 @@ class Paper:
     """Of a source what is known without its weights: as much as trimming a vocabulary asks for."""
 
     def __init__(self, folder: Path, structure: compress.Structure) -> None:
-        self.folder, self.structure, self.trims = folder, structure, dict[str, Any]()
-        self.fixed = aux_files(folder)
+        self.folder, self.structure, self.vocabularies = folder, structure, dict[str, Any]()
+        self.aux_files = read_aux_files(folder)
 
 
 def outline(config: Config) -> Outline:

@@ -102,9 +102,9 @@ def teach(
     training = Training(
         net,
         parameters,
-        prepared(lessons.train, source.fixed, processor, batch, chat),
+        prepared(lessons.train, source.aux_files, processor, batch, chat),
         settings,
-        prepared(lessons.held_out, source.fixed, processor, batch, chat),
+        prepared(lessons.held_out, source.aux_files, processor, batch, chat),
         work,
         say=_tell,
     )
@@ -118,7 +118,7 @@ def teach(
 
 def trains(name: str, value: Any, source: Any) -> bool:
     """Everything but tables of positions: kept tensors of more than one dimension."""
-    return value.dim() == 1 or name not in source.structure.kept
+    return value.dim() == 1 or name not in source.structure.unquantized
 
 
 def write(net: Any, source: Any, out: Path) -> None:
@@ -128,7 +128,7 @@ def write(net: Any, source: Any, out: Path) -> None:
     try:
         partial.chmod(0o755)
         net.to(source.dtype).save_pretrained(partial, safe_serialization=True)
-        for name, content in source.fixed.items():
+        for name, content in source.aux_files.items():
             (partial / name).write_bytes(content)
         os.rename(partial, out)
     except OSError as error:

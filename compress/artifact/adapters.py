@@ -66,7 +66,7 @@ def thin_shapes(unit: str, rank: int, shapes: Sequence[Shape]) -> list[Shape]:
     return [thin for outputs, inputs in shapes for thin in ((rank, inputs), (rank, outputs))]
 
 
-def merged(adapters: Mapping[str, Adapter], unit: Unit, values: list[Tensor]) -> list[Tensor]:
+def merge_adapter(adapters: Mapping[str, Adapter], unit: Unit, values: list[Tensor]) -> list[Tensor]:
     """The matrices of a unit as the model uses them."""
     found = adapters.get(unit.name)
     return values if found is None else found.merge(values)

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.artifact.adapters import Adapter, merged
-from compress.artifact.assemble import as_model, processor_of
-from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Part, unit_order, unquantized_order
+from compress.artifact.adapters import Adapter, merge_adapter
+from compress.artifact.assemble import assemble_model, load_processor
+from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Section, unit_order, unquantized_order
 from compress.artifact.unquantized import decode_unquantized
 from compress.codecs.lossless import check_ratio
 from compress.codecs.raw import DTYPES
@@ -44,7 +44,7 @@ class Artifact:
         self.policy.check(self.structure)
         self.units: list[Unit] = unit_order(self.structure, self.policy)
         self.groups = unquantized_order(self.structure, self.policy)
-        if len(self.units) != len(manifest.units) or len(self.groups) != len(manifest.kept):
+        if len(self.units) != len(manifest.units) or len(self.groups) != len(manifest.unquantized):
             raise UserError(
                 f"damaged artifact {folder}: its manifest holds {len(manifest.units)} units, "
                 f"its policy {len(self.units)}"
@@ -88,7 +88,7 @@ class Artifact:
         """Every tensor of every layer that stays, by its name in the original, one unit at a time."""
         at = 0
         adapters = self._adapters()
-        for group, part in zip(self.groups, self.manifest.kept, strict=True):
+        for group, part in zip(self.groups, self.manifest.unquantized, strict=True):
             names = self.structure.groups[group]
             values = decode_unquantized(self._read(WEIGHTS, at, part), [self._shapes[name] for name in names])
             at += part.nbytes
@@ -98,7 +98,7 @@ class Artifact:
             at += part.nbytes
             values = decode_unit(payload, unit, self.policy.levels[unit.name], self.dtype)
             del payload
-            yield from zip(unit.tensors, merged(adapters, unit, values), strict=True)
+            yield from zip(unit.tensors, merge_adapter(adapters, unit, values), strict=True)
 
     def _adapters(self) -> dict[str, Adapter]:
         """What training added, by unit."""
@@ -116,7 +116,7 @@ class Artifact:
             self._read(WEIGHTS, at, part)
             at += part.nbytes
 
-    def _read(self, name: str, at: int, part: Part) -> bytes:
+    def _read(self, name: str, at: int, part: Section) -> bytes:
         with open(self.folder / name, "rb") as file:
             file.seek(at)
             data = file.read(part.nbytes)
@@ -142,7 +142,7 @@ def load(
     By default weights are held as the original stored them on a GPU, and in float32 on a CPU.
     """
     opened = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
-    model = as_model(
+    model = assemble_model(
         opened.meta_model(),
         opened.structure,
         opened.tensors(),
@@ -151,7 +151,7 @@ def load(
         device,
         opened.files,
     )
-    return model, processor_of(opened.files)
+    return model, load_processor(opened.files)
 
 
 def working_dtype(stored: torch.dtype, asked: torch.dtype | None, device: str | torch.device) -> torch.dtype:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import UserError, first_line
-from compress.model.layers import Stacks, set_tensor
+from compress.model.layers import LayerDropper, set_tensor
 from compress.model.structure import Structure
 
 
-def as_model(
+def assemble_model(
     meta_model: nn.Module,
     structure: Structure,
     tensors: Iterable[tuple[str, Tensor]],
@@ -28,12 +28,12 @@ def as_model(
     """Fill a meta_model with tensors, take out the dropped layers, and make it ready to generate."""
     for name, value in tensors:
         set_tensor(meta_model, name, value.to(device, dtype))
-    Stacks(meta_model, structure).drop(dropped)
-    finish(meta_model, device, files)
+    LayerDropper(meta_model, structure).set_dropped(dropped)
+    prepare_model(meta_model, device, files)
     return meta_model
 
 
-def finish(model: nn.Module, device: str | torch.device, files: Mapping[str, bytes]) -> None:
+def prepare_model(model: nn.Module, device: str | torch.device, files: Mapping[str, bytes]) -> None:
     """Tie what is tied, move buffers, read the generation settings."""
     from transformers import GenerationConfig
 
@@ -56,7 +56,7 @@ def finish(model: nn.Module, device: str | torch.device, files: Mapping[str, byt
     model.eval()
 
 
-def processor_of(files: Mapping[str, bytes]) -> Any:
+def load_processor(files: Mapping[str, bytes]) -> Any:
     """The processor of a model with audio or images, the tokenizer of a text model; None without either."""
     from transformers import AutoProcessor, AutoTokenizer
 

@@ -18,7 +18,7 @@ from compress.codecs.raw import DTYPES
 from compress.errors import UserError
 from compress.model.structure import REST, Structure, Unit
 from compress.policy.policy import Policy
-from compress.policy.store import SUM_BYTES, checksum
+from compress.policy.store import CHECKSUM_BYTES, checksum
 
 FORMAT = "compress-1"
 WITH_ADAPTERS = "compress-2"  # the same, with adapters behind the units
@@ -27,7 +27,7 @@ _MOST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """A stretch of an artifact: so many bytes with such a checksum."""
 
     nbytes: int
@@ -35,26 +35,26 @@ class Part:
 
 
 @dataclass(frozen=True)
-class AdapterPart:
+class AdapterSection:
     """Where the adapter of a unit lies, and how to read it."""
 
     unit: str
     level: str
     rank: int
-    part: Part
+    part: Section
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Parts in the order of weights.bin: `kept` as `unquantized_order`, `units` as `unit_order`, then adapters."""
+    """Sections in the order of weights.bin: unquantized groups, units, then adapters."""
 
     policy: Policy
     dtype: str  # what the weights were stored in: bf16, fp16 or fp32
     original_bytes: int
-    kept: tuple[Part, ...]
-    units: tuple[Part, ...]
-    files: Part
-    adapters: tuple[AdapterPart, ...] = ()
+    unquantized: tuple[Section, ...]
+    units: tuple[Section, ...]
+    files: Section
+    adapters: tuple[AdapterSection, ...] = ()
 
     def to_bytes(self) -> bytes:
         parts = [*self.weight_parts, self.files]
@@ -63,7 +63,7 @@ class Manifest:
             "policy": self.policy.to_dict(),
             "dtype": self.dtype,
             "original": self.original_bytes,
-            "kept": [part.nbytes for part in self.kept],
+            "kept": [part.nbytes for part in self.unquantized],
             "units": [part.nbytes for part in self.units],
             "files": self.files.nbytes,
             "sums": base64.b64encode(b"".join(part.sum for part in parts)).decode(),
@@ -73,9 +73,9 @@ class Manifest:
         return zstd_encode(json.dumps(table, separators=(",", ":")).encode(), 19)
 
     @property
-    def weight_parts(self) -> tuple[Part, ...]:
+    def weight_parts(self) -> tuple[Section, ...]:
         """What lies in weights.bin, in order."""
-        return (*self.kept, *self.units, *(adapter.part for adapter in self.adapters))
+        return (*self.unquantized, *self.units, *(adapter.part for adapter in self.adapters))
 
     @property
     def weight_bytes(self) -> int:
@@ -94,7 +94,7 @@ class Manifest:
         told = _adapters(table.get("adapters")) if table["format"] == WITH_ADAPTERS else []
         sums = _sums(table.get("sums"), len(kept) + len(units) + len(told) + 1)
         sizes = [*kept, *units, *(entry[3] for entry in told), files[0]]
-        parts = [Part(n, s) for n, s in zip(sizes, sums, strict=True)]
+        parts = [Section(n, s) for n, s in zip(sizes, sums, strict=True)]
         behind = len(kept) + len(units)
         if table.get("dtype") not in tuple(DTYPES):
             raise UserError("damaged artifact: its manifest names no dtype")
@@ -102,10 +102,12 @@ class Manifest:
             dtype=table["dtype"],
             policy=Policy.from_dict(table.get("policy")),
             original_bytes=files[1],
-            kept=tuple(parts[: len(kept)]),
+            unquantized=tuple(parts[: len(kept)]),
             units=tuple(parts[len(kept) : behind]),
             files=parts[-1],
-            adapters=tuple(AdapterPart(*entry[:3], part) for entry, part in zip(told, parts[behind:-1], strict=True)),
+            adapters=tuple(
+                AdapterSection(*entry[:3], part) for entry, part in zip(told, parts[behind:-1], strict=True)
+            ),
         )
 
 
@@ -115,13 +117,13 @@ def unquantized_order(structure: Structure, policy: Policy) -> list[str]:
 
 
 def unit_order(structure: Structure, policy: Policy) -> list[Unit]:
-    return policy.kept_units(structure)
+    return policy.remaining_units(structure)
 
 
-def adapter_parts(adapters: Mapping[str, Adapter], order: Sequence[Unit]) -> tuple[AdapterPart, ...]:
+def adapter_parts(adapters: Mapping[str, Adapter], order: Sequence[Unit]) -> tuple[AdapterSection, ...]:
     """The adapters that an artifact of these units holds."""
     found = [adapters[unit.name] for unit in order if unit.name in adapters]
-    return tuple(AdapterPart(a.unit, a.level, a.rank, Part(len(a.payload), checksum(a.payload))) for a in found)
+    return tuple(AdapterSection(a.unit, a.level, a.rank, Section(len(a.payload), checksum(a.payload))) for a in found)
 
 
 def _adapters(value: object) -> list[tuple[str, str, int, int]]:
@@ -147,6 +149,6 @@ def _sums(value: object, count: int) -> list[bytes]:
         data = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
     except (binascii.Error, ValueError):
         data = b""
-    if len(data) != SUM_BYTES * count:
+    if len(data) != CHECKSUM_BYTES * count:
         raise UserError(f"damaged artifact: its manifest does not hold {count} checksums")
-    return [data[i : i + SUM_BYTES] for i in range(0, len(data), SUM_BYTES)]
+    return [data[i : i + CHECKSUM_BYTES] for i in range(0, len(data), CHECKSUM_BYTES)]

@@ -32,7 +32,7 @@ _MOST_JSON = 16 << 20
 
 
 @dataclass(frozen=True)
-class Replaced:
+class TrainedPayload:
     """A unit's payload at the one level it was trained for."""
 
     level: str
@@ -49,11 +49,11 @@ class Replaced:
 
 
 @dataclass(frozen=True)
-class Recovery:
+class RecoveryDelta:
     """What training changed. `policy` is that of the candidate it began with, so for the original's digest."""
 
     policy: Policy
-    kept: Mapping[str, Tensor] = field(default_factory=dict)
+    unquantized: Mapping[str, Tensor] = field(default_factory=dict)
     units: Mapping[str, bytes] = field(default_factory=dict)  # payloads at the policy's levels
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)  # how it was made; for people
@@ -62,7 +62,7 @@ class Recovery:
         """Writes the folder; it appears whole or not at all."""
         from safetensors.torch import save_file
 
-        tensors = {f"kept/{name}": value.detach().cpu().contiguous() for name, value in self.kept.items()}
+        tensors = {f"kept/{name}": value.detach().cpu().contiguous() for name, value in self.unquantized.items()}
         tensors |= {f"unit/{name}": _bytes(payload) for name, payload in self.units.items()}
         tensors |= {f"adapter/{name}": _bytes(adapter.payload) for name, adapter in self.adapters.items()}
         table = {
@@ -86,7 +86,7 @@ class Recovery:
             shutil.rmtree(partial, ignore_errors=True)
 
     @classmethod
-    def read(cls, folder: str | Path) -> Recovery:
+    def read(cls, folder: str | Path) -> RecoveryDelta:
         from safetensors.torch import load_file
 
         folder = Path(folder)
@@ -125,29 +125,29 @@ class Recovery:
         return cls(policy, parts["kept"], units, adapters, about if isinstance(about, dict) else {})
 
 
-class Recovered(Source):
+class RecoveredSource(Source):
     """A source whose kept tensors, payloads and adapters are those of a recovery."""
 
-    def __init__(self, base: Source, recovery: Recovery) -> None:
+    def __init__(self, base: Source, recovery: RecoveryDelta) -> None:
         vars(self).update(vars(base))
         vars(self).pop("digest", None)
         self.base, self.recovery = base, recovery
-        self._kept, self._digests = {}, {}
+        self._unquantized, self._digests = {}, {}
         if recovery.policy.model != base.digest:
             raise UserError(
                 f"this recovery is for model {recovery.policy.model}, not for {base.digest}:"
                 " give the model it was made of"
             )
         recovery.policy.check(base.structure)
-        for name, value in recovery.kept.items():
-            if name not in base.structure.kept or value.shape != base.tensor(name).shape:
+        for name, value in recovery.unquantized.items():
+            if name not in base.structure.unquantized or value.shape != base.tensor(name).shape:
                 raise UserError(f"damaged recovery: {name} is no kept tensor of this model, or has another shape")
         levels = recovery.policy.levels
         stray = [name for name in (*recovery.units, *recovery.adapters) if name not in levels]
         if stray:
             raise UserError(f"damaged recovery: it changes unit {stray[0]}, which its policy does not have")
         vocabulary = recovery.policy.vocabulary
-        self.replaced = {n: Replaced(levels[n], vocabulary, p) for n, p in recovery.units.items()}
+        self.replaced = {n: TrainedPayload(levels[n], vocabulary, p) for n, p in recovery.units.items()}
         self.adapters = dict(recovery.adapters)
         self._changed = {
             tensor: hashlib.blake2b(payload, digest_size=16).hexdigest()
@@ -156,8 +156,8 @@ class Recovered(Source):
         }
 
     @classmethod
-    def open_at(cls, base: Source, folder: str | Path) -> Recovered:
-        return cls(base, Recovery.read(folder))
+    def open_at(cls, base: Source, folder: str | Path) -> RecoveredSource:
+        return cls(base, RecoveryDelta.read(folder))
 
     @property
     def policy(self) -> Policy:
@@ -165,13 +165,13 @@ class Recovered(Source):
         return replace(self.recovery.policy, model=self.digest)
 
     def tensor(self, name: str) -> Tensor:
-        return self.recovery.kept[name] if name in self.recovery.kept else self.base.tensor(name)
+        return self.recovery.unquantized[name] if name in self.recovery.unquantized else self.base.tensor(name)
 
     def tensor_digest(self, name: str) -> str:
         if name in self._changed:
             return self._changed[name]
-        if name in self.recovery.kept:
-            value = self.recovery.kept[name].contiguous()
+        if name in self.recovery.unquantized:
+            value = self.recovery.unquantized[name].contiguous()
             state = hashlib.blake2b(f"{value.dtype}{tuple(value.shape)}".encode(), digest_size=16)
             state.update(value.view(-1).view(torch.uint8).numpy().data)
             return state.hexdigest()
@@ -182,7 +182,7 @@ class Recovered(Source):
         """The original's digest and all that was laid over it."""
         if "_digest" not in vars(self):
             state = hashlib.blake2b(self.base.digest.encode(), digest_size=16)
-            for name in sorted((*self.recovery.kept, *self._changed)):
+            for name in sorted((*self.recovery.unquantized, *self._changed)):
                 state.update(f"{name}={self.tensor_digest(name)};".encode())
             for name, adapter in sorted(self.adapters.items()):
                 told = hashlib.blake2b(adapter.payload).hexdigest()

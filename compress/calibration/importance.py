@@ -37,7 +37,7 @@ def output_importance(
     try:
         for draw in range(DRAWS):
             resident.restore()
-            resident.disturb(NOISE, seed=draw)
+            resident.add_noise(NOISE, seed=draw)
             with torch.enable_grad():
                 for batch, place in zip(batches, places, strict=True):
                     logits = model(**batch).logits[place.to(device)].float()

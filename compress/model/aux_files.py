@@ -34,7 +34,7 @@ _RATIO = 64  # text compresses less than this: more is a bomb
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}\.(json|txt|model|jinja)")
 
 
-def aux_files(folder: Path) -> dict[str, bytes]:
+def read_aux_files(folder: Path) -> dict[str, bytes]:
     """The files an artifact needs, by name, JSON in its shortest form."""
     names = [name for name in ALWAYS if (folder / name).is_file()]
     if "tokenizer.json" not in names:

@@ -16,7 +16,7 @@ from pathlib import Path
 _WORTH_IT = 64 << 20  # bytes
 
 
-def remembered(file: Path, compute: Callable[[], dict[str, str]]) -> dict[str, str]:
+def cached_digests(file: Path, compute: Callable[[], dict[str, str]]) -> dict[str, str]:
     """Digests by tensor of one weight file: from memory where it holds them, computed otherwise."""
     state = file.stat()
     if state.st_size < _WORTH_IT:

@@ -12,7 +12,7 @@ from compress.model.structure import Stack, Structure
 _COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "encoder_layers", "decoder_layers")
 
 
-class Stacks:
+class LayerDropper:
     """The stacks of one model with all their layers, whichever of them are in place now."""
 
     def __init__(self, model: nn.Module, structure: Structure) -> None:
@@ -22,7 +22,7 @@ class Stacks:
         self._types = {id(c): list(c.layer_types) for c in self._configs() if getattr(c, "layer_types", None)}
         self.dropped: frozenset[str] = frozenset()
 
-    def drop(self, names: Iterable[str]) -> None:
+    def set_dropped(self, names: Iterable[str]) -> None:
         """Leave out exactly these layers; all others come back."""
         dropped = frozenset(names)
         for stack in self.structure.stacks:

@@ -58,7 +58,7 @@ LANGUAGES: dict[str, tuple[str, ...]] = {
 _LEADS = {"LATIN": range(0xC3, 0xC6), "CJK": range(0xE3, 0xEA), "HANGUL": range(0xEA, 0xEE), "CYRILLIC": (0xD0, 0xD1)}
 
 
-def prefixes(languages: Iterable[str]) -> tuple[str, ...]:
+def script_prefixes(languages: Iterable[str]) -> tuple[str, ...]:
     """What the Unicode name of a letter of these languages begins with."""
     found: list[str] = []
     for language in languages:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from compress.artifact.adapters import Adapter
 from compress.artifact.unquantized import encode_unquantized
 from compress.errors import UserError, first_line
-from compress.model.aux_files import aux_files
-from compress.model.digests import remembered
+from compress.model.aux_files import read_aux_files
+from compress.model.digests import cached_digests
 from compress.model.meta_model import build_meta_model, read_config
 from compress.model.structure import Structure, read_structure
 from compress.models import weight_bytes, weight_files
@@ -35,9 +35,9 @@ class Source:
         self.folder = folder
         self.config = read_config(folder)
         self.shards = weight_files(folder)
-        self._kept: dict[str, bytes] = {}
+        self._unquantized: dict[str, bytes] = {}
         self._digests: dict[str, str] = {}
-        self.trims: dict[str, Any] = {}  # vocabularies by name, filled by compress.model.vocabulary
+        self.vocabularies: dict[str, Any] = {}  # vocabularies by name, filled by compress.model.vocabulary
         self._heads = {shard: _read_head(shard) for shard in self.shards}
         stored = {name: shard for shard, head in self._heads.items() for name in head}
         model = self.meta_model()
@@ -68,7 +68,7 @@ class Source:
         """A hash of dtype, shape and content. Those of large shards are remembered between runs."""
         if name not in self._digests:
             shard, stored = self._where[name]
-            known = remembered(shard, lambda: {n: _hash(shard, n) for n in self._heads[shard]})
+            known = cached_digests(shard, lambda: {n: _hash(shard, n) for n in self._heads[shard]})
             self._digests |= {n: known[s] for n, (sh, s) in self._where.items() if sh == shard and s in known}
             assert stored in known
         return self._digests[name]
@@ -79,14 +79,14 @@ class Source:
         state = hashlib.blake2b(digest_size=16)
         for name in sorted(self._where):
             state.update(f"{name}={self.tensor_digest(name)};".encode())
-        for file, data in sorted(self.fixed.items()):
+        for file, data in sorted(self.aux_files.items()):
             state.update(f"{file}={hashlib.blake2b(data).hexdigest()};".encode())
         return state.hexdigest()
 
     @cached_property
-    def fixed(self) -> dict[str, bytes]:
+    def aux_files(self) -> dict[str, bytes]:
         """Config, tokenizer and processor: the files an artifact needs besides weights."""
-        return aux_files(self.folder)
+        return read_aux_files(self.folder)
 
     @cached_property
     def original_bytes(self) -> int:
@@ -105,9 +105,9 @@ class Source:
 
     def unquantized_blob(self, group: str) -> bytes:
         """The kept tensors of one layer (or of the rest, group ''), without loss."""
-        if group not in self._kept:
-            self._kept[group] = encode_unquantized([self.tensor(name) for name in self.structure.groups[group]])
-        return self._kept[group]
+        if group not in self._unquantized:
+            self._unquantized[group] = encode_unquantized([self.tensor(name) for name in self.structure.groups[group]])
+        return self._unquantized[group]
 
     def _check_shapes(self, parameters: dict[str, Tensor]) -> None:
         for name, (shard, stored) in self._where.items():

@@ -22,14 +22,14 @@ REST = ""  # the group of kept tensors that belong to no layer
 
 @dataclass(frozen=True)
 class Unit:
-    """The smallest part that gets its own decision. `tensors` are encoded; `kept` (biases) stay as they are."""
+    """The smallest part that gets its own decision. `tensors` are encoded; `unquantized` (biases) stay as they are."""
 
     name: str
     kind: str
     layer: str | None
     tensors: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
-    kept: tuple[str, ...]
+    unquantized: tuple[str, ...]
     parameters: int  # biases included
     weights: int  # elements of the encoded tensors alone: what "bits a weight" divides by
 
@@ -47,7 +47,7 @@ class Layer:
     stack: str
     index: int
     units: tuple[str, ...]
-    kept: tuple[str, ...]
+    unquantized: tuple[str, ...]
     parameters: int
 
 
@@ -67,7 +67,7 @@ class Structure:
     units: dict[str, Unit]
     layers: tuple[Layer, ...]
     stacks: tuple[Stack, ...]
-    kept: tuple[str, ...]
+    unquantized: tuple[str, ...]
     parameters: int
     linears: int  # nn.Linear modules, the head included
     tied: bool  # head and embedding are one tensor
@@ -80,9 +80,9 @@ class Structure:
     @cached_property
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Kept tensors by layer name, and under REST those that belong to no layer."""
-        out = {layer.name: layer.kept for layer in self.layers}
+        out = {layer.name: layer.unquantized for layer in self.layers}
         inside = {name for names in out.values() for name in names}
-        return {REST: tuple(name for name in self.kept if name not in inside), **out}
+        return {REST: tuple(name for name in self.unquantized if name not in inside), **out}
 
     def unit(self, name: str) -> Unit:
         try:
@@ -104,13 +104,13 @@ def read_structure(model: nn.Module) -> Structure:
     reader = _Reader(model, parameters, embedding, head)
     units = reader.units()
     encoded = {name for unit in units for name in unit.tensors}
-    kept = tuple(name for name in parameters if name not in encoded)
+    unquantized = tuple(name for name in parameters if name not in encoded)
     linears = sum(isinstance(module, nn.Linear) for module in model.modules())
     return Structure(
         units={unit.name: unit for unit in units},
-        layers=reader.layers(units, kept),
+        layers=reader.layers(units, unquantized),
         stacks=tuple(Stack(name, path, len(block)) for name, path, block in reader.stacks),
-        kept=kept,
+        unquantized=unquantized,
         parameters=sum(tensor.numel() for tensor in parameters.values()),
         linears=linears,
         tied=head is not None and embedding is not None and head is embedding,
@@ -222,12 +222,12 @@ class _Reader:
             layer=layer,
             tensors=tuple(matrices),
             shapes=tuple(tuple(self.parameters[t].shape) for t in matrices),
-            kept=tuple(t for t in tensors if t not in matrices),
+            unquantized=tuple(t for t in tensors if t not in matrices),
             parameters=_count(self.parameters[t] for t in tensors),
             weights=_count(self.parameters[t] for t in matrices),
         )
 
-    def layers(self, units: list[Unit], kept: tuple[str, ...]) -> tuple[Layer, ...]:
+    def layers(self, units: list[Unit], unquantized: tuple[str, ...]) -> tuple[Layer, ...]:
         out = []
         for stack, path, block in self.stacks:
             for index in range(len(block)):
@@ -238,7 +238,7 @@ class _Reader:
                         stack=stack,
                         index=index,
                         units=tuple(unit.name for unit in units if unit.layer == name),
-                        kept=tuple(t for t in kept if t.startswith(prefix)),
+                        unquantized=tuple(t for t in unquantized if t.startswith(prefix)),
                         parameters=_count(v for t, v in self.parameters.items() if t.startswith(prefix)),
                     )
                 )

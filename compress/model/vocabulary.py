@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from compress.codecs.lossless import zstd_decode, zstd_encode
 from compress.errors import UserError
 from compress.model.aux_files import dump_json
-from compress.model.scripts import prefixes, wanted
+from compress.model.scripts import script_prefixes, wanted
 from compress.model.source import Source
 from compress.model.structure import Unit
 from compress.policy.store import Store
@@ -34,7 +34,7 @@ _IDS = re.compile(r".*(token_id|token_ids|token_index|_tokens)")
 
 
 @dataclass(frozen=True)
-class Trim:
+class TrimmedVocabulary:
     """A smaller vocabulary: the old numbers of the tokens that stay, and the files that go with it."""
 
     name: str
@@ -54,25 +54,25 @@ class Trim:
         return replace(unit, shapes=shapes, parameters=size, weights=size)
 
 
-def trim(source: Source, name: str, store: Store | None = None) -> Trim | None:
+def trimmed_vocabulary(source: Source, name: str, store: Store | None = None) -> TrimmedVocabulary | None:
     """The vocabulary of a policy; None when all of it stays. `top:` vocabularies are looked up in the store."""
     if name == FULL:
         return None
-    if name not in source.trims:
-        source.trims[name] = _make(source, name, store)
-    return source.trims[name]
+    if name not in source.vocabularies:
+        source.vocabularies[name] = _make(source, name, store)
+    return source.vocabularies[name]
 
 
-def files_of(source: Source, name: str, store: Store | None = None) -> Mapping[str, bytes]:
+def vocabulary_files(source: Source, name: str, store: Store | None = None) -> Mapping[str, bytes]:
     """Config, tokenizer and processor under a vocabulary."""
-    smaller = trim(source, name, store)
-    return source.fixed if smaller is None else smaller.files
+    smaller = trimmed_vocabulary(source, name, store)
+    return source.aux_files if smaller is None else smaller.files
 
 
-def _make(source: Source, name: str, store: Store | None) -> Trim:
-    tokens = Tokens(source)
+def _make(source: Source, name: str, store: Store | None) -> TrimmedVocabulary:
+    tokens = BpeTokenizer(source)
     if name.startswith("scripts:"):
-        scripts = prefixes(name.removeprefix("scripts:").split(","))
+        scripts = script_prefixes(name.removeprefix("scripts:").split(","))
         chosen = {i for token, i in tokens.vocabulary.items() if wanted(tokens.as_bytes(token), scripts)}
         ids = tokens.closed(chosen)
     else:
@@ -87,16 +87,16 @@ def _make(source: Source, name: str, store: Store | None) -> Trim:
         ids = np.frombuffer(zstd_decode(data, 1 << 26), dtype="<i8").copy()
         if _digest(ids) != match[2]:
             raise UserError(f"vocabulary {name} in the store is damaged; make it again")
-    if source.structure.units["embedding"].kept or any(
-        u.kept for u in source.structure.units.values() if u.kind == "head"
+    if source.structure.units["embedding"].unquantized or any(
+        u.unquantized for u in source.structure.units.values() if u.kind == "head"
     ):
         raise UserError("this model's head has a bias for each token, so its vocabulary cannot be trimmed")
-    return Trim(name, ids, _files(source, tokens, ids))
+    return TrimmedVocabulary(name, ids, _files(source, tokens, ids))
 
 
-def most_used(source: Source, texts: Iterable[str], count: int, store: Store) -> str:
+def make_top_vocabulary(source: Source, texts: Iterable[str], count: int, store: Store) -> str:
     """The name of the vocabulary of the `count` most used tokens of some text; it is kept in the store."""
-    tokens = Tokens(source)
+    tokens = BpeTokenizer(source)
     used = Counter(i for encoding in tokens.backend().encode_batch(list(texts)) for i in encoding.ids)
     ids = tokens.closed(set())
     if len(ids) > count:
@@ -112,15 +112,15 @@ def most_used(source: Source, texts: Iterable[str], count: int, store: Store) ->
     return name
 
 
-class Tokens:
+class BpeTokenizer:
     """The tokenizer of a source, as far as trimming needs it."""
 
     def __init__(self, source: Source) -> None:
         if "embedding" not in source.structure.units:
             raise UserError("this model has no token embedding, so its vocabulary cannot be trimmed")
-        if "tokenizer.json" not in source.fixed:
+        if "tokenizer.json" not in source.aux_files:
             raise UserError(f"{source.folder} holds no tokenizer.json; save the fast tokenizer to trim the vocabulary")
-        self.table: dict[str, Any] = json.loads(source.fixed["tokenizer.json"])
+        self.table: dict[str, Any] = json.loads(source.aux_files["tokenizer.json"])
         model = self.table.get("model", {})
         self.byte_level = '"ByteLevel"' in json.dumps([self.table.get("pre_tokenizer"), self.table.get("decoder")])
         if model.get("type") != "BPE" or not (self.byte_level or model.get("byte_fallback")):
@@ -173,7 +173,7 @@ class Tokens:
         return (len(token) == 1 and token in _byte_alphabet()) if self.byte_level else bool(_BYTE.fullmatch(token))
 
 
-def _files(source: Source, tokens: Tokens, ids: NDArray[np.int64]) -> dict[str, bytes]:
+def _files(source: Source, tokens: BpeTokenizer, ids: NDArray[np.int64]) -> dict[str, bytes]:
     """The fixed files with every token number in them made new."""
     new = {int(old): number for number, old in enumerate(ids)}
     names = {token for token, i in tokens.vocabulary.items() if i in new}
@@ -185,7 +185,7 @@ def _files(source: Source, tokens: Tokens, ids: NDArray[np.int64]) -> dict[str, 
     table["added_tokens"] = [e | {"id": new[e["id"]]} for e in table.get("added_tokens", []) if e["id"] in new]
     for special in _specials(table.get("post_processor")):
         special["ids"] = [new[i] for i in special["ids"]]
-    files = dict(source.fixed) | {"tokenizer.json": dump_json(table)}
+    files = dict(source.aux_files) | {"tokenizer.json": dump_json(table)}
     for name in ("config.json", "generation_config.json"):
         if name in files:
             files[name] = dump_json(_renumbered(json.loads(files[name]), new, tokens.rows, len(ids)))
@@ -226,8 +226,8 @@ def _named_ids(source: Source) -> set[int]:
                 walk(inner)
 
     for name in ("config.json", "generation_config.json"):
-        if name in source.fixed:
-            walk(json.loads(source.fixed[name]))
+        if name in source.aux_files:
+            walk(json.loads(source.aux_files[name]))
     return found
 
 
@@ -255,5 +255,5 @@ def _digest(ids: NDArray[np.int64]) -> str:
 
 
 def _key(source: Source, name: str) -> str:
-    tokenizer = hashlib.blake2b(source.fixed.get("tokenizer.json", b"")).hexdigest()
+    tokenizer = hashlib.blake2b(source.aux_files.get("tokenizer.json", b"")).hexdigest()
     return hashlib.blake2b(f"vocabulary:{tokenizer}:{name}".encode(), digest_size=20).hexdigest()

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from compress.artifact.manifest import Manifest, Part, adapter_parts, unit_order, unquantized_order
+from compress.artifact.manifest import Manifest, Section, adapter_parts, unit_order, unquantized_order
 from compress.codecs import codec
 from compress.codecs.raw import FORMATS
 from compress.errors import UserError
 from compress.model.aux_files import pack_files
 from compress.model.source import Source
 from compress.model.structure import Structure
-from compress.model.vocabulary import FULL, files_of
+from compress.model.vocabulary import FULL, vocabulary_files
 from compress.policy.policy import Policy
 from compress.policy.store import Store, checksum
 from compress.policy.variant import EncodeOptions, variant_key
@@ -36,9 +36,9 @@ class Ledger:
             )
             for unit in self.structure.units.values()
         }
-        self._variants: dict[tuple[str, str, EncodeOptions], Part] = {}
-        self._kept = {group: _part(source.unquantized_blob(group)) for group in self.structure.groups}
-        self._files: dict[str, Part] = {}
+        self._variants: dict[tuple[str, str, EncodeOptions], Section] = {}
+        self._unquantized = {group: _part(source.unquantized_blob(group)) for group in self.structure.groups}
+        self._files: dict[str, Section] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -56,13 +56,13 @@ class Ledger:
         """Bytes of a unit at a level."""
         return self.part(unit, level, EncodeOptions(vocabulary, self.calibration)).nbytes
 
-    def kept(self, layer: str) -> int:
+    def unquantized_bytes(self, layer: str) -> int:
         """Bytes of the tensors that are kept as they are in a layer; '' for those outside of all layers."""
-        if layer not in self._kept:
+        if layer not in self._unquantized:
             self.structure.layer(layer)
-        return self._kept[layer].nbytes
+        return self._unquantized[layer].nbytes
 
-    def fixed(self, vocabulary: str = FULL) -> int:
+    def aux_bytes(self, vocabulary: str = FULL) -> int:
         """Bytes of config, tokenizer and processor."""
         return self.files(vocabulary).nbytes
 
@@ -73,39 +73,39 @@ class Ledger:
 
     def manifest(self, policy: Policy) -> Manifest:
         policy.check(self.structure, self._source.digest)
-        wanted = EncodeOptions(policy.vocabulary, policy.calibration)
+        options = EncodeOptions(policy.vocabulary, policy.calibration)
         order = unit_order(self.structure, policy)
         return Manifest(
             policy=policy,
             dtype=FORMATS[self._source.dtype],
             original_bytes=self._source.original_bytes,
-            kept=tuple(self._kept[group] for group in unquantized_order(self.structure, policy)),
-            units=tuple(self.part(unit.name, policy.levels[unit.name], wanted) for unit in order),
+            unquantized=tuple(self._unquantized[group] for group in unquantized_order(self.structure, policy)),
+            units=tuple(self.part(unit.name, policy.levels[unit.name], options) for unit in order),
             files=self.files(policy.vocabulary),
             adapters=adapter_parts(self._source.adapters, order),
         )
 
-    def part(self, unit: str, level: str, wanted: EncodeOptions) -> Part:
-        found = self._variants.get((unit, level, wanted)) or self._find(unit, level, wanted)
+    def part(self, unit: str, level: str, options: EncodeOptions) -> Section:
+        found = self._variants.get((unit, level, options)) or self._find(unit, level, options)
         if found is None:
             raise UserError(f"unit {unit} was not yet encoded at {level}; build it first")
         return found
 
-    def files(self, vocabulary: str) -> Part:
+    def files(self, vocabulary: str) -> Section:
         if vocabulary not in self._files:
-            self._files[vocabulary] = _part(pack_files(files_of(self._source, vocabulary, self._store)))
+            self._files[vocabulary] = _part(pack_files(vocabulary_files(self._source, vocabulary, self._store)))
         return self._files[vocabulary]
 
-    def _find(self, unit: str, level: str, wanted: EncodeOptions) -> Part | None:
+    def _find(self, unit: str, level: str, options: EncodeOptions) -> Section | None:
         level = codec(level).level
-        name = (unit, level, wanted)
+        name = (unit, level, options)
         if name not in self._variants:
-            entry = self._store.entry(variant_key(self._source, self.structure.unit(unit), level, wanted, self._store))
+            entry = self._store.entry(variant_key(self._source, self.structure.unit(unit), level, options, self._store))
             if entry is None:
                 return None
-            self._variants[name] = Part(*entry)
+            self._variants[name] = Section(*entry)
         return self._variants[name]
 
 
-def _part(data: bytes) -> Part:
-    return Part(len(data), checksum(data))
+def _part(data: bytes) -> Section:
+    return Section(len(data), checksum(data))

@@ -126,11 +126,11 @@ class Policy:
             reason = codec(level).unit_unsupported(unit.shapes, unit.roles)
             if reason:
                 raise UserError(f"level {level} does not fit unit {name}: {reason}")
-        missing = [u.name for u in self.kept_units(structure) if u.name not in self.levels]
+        missing = [u.name for u in self.remaining_units(structure) if u.name not in self.levels]
         if missing:
             raise UserError(f"this policy gives no level to unit {missing[0]} ({len(missing)} missing in all)")
 
-    def kept_units(self, structure: Structure) -> list[Unit]:
+    def remaining_units(self, structure: Structure) -> list[Unit]:
         """The units that stay, in the order of an artifact."""
         return [unit for unit in structure.units.values() if unit.layer not in self.dropped]
 

@@ -18,13 +18,13 @@ from typing import Any
 from compress.errors import UserError
 
 _MAGIC = b"CVAR0001"
-SUM_BYTES = 8
-_HEAD = len(_MAGIC) + SUM_BYTES
+CHECKSUM_BYTES = 8
+_HEAD = len(_MAGIC) + CHECKSUM_BYTES
 _KEY = re.compile(r"[0-9a-f]{40}")
 
 
 def checksum(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=SUM_BYTES).digest()
+    return hashlib.blake2b(data, digest_size=CHECKSUM_BYTES).digest()
 
 
 class Store:

@@ -101,11 +101,11 @@ def source_of(run: Run, row: Candidate, base: Any) -> Any:
     policy = run.policy(row)
     if policy.model == base.digest:
         return base
-    from compress.artifact.recovered import Recovered
+    from compress.artifact.recovered import RecoveredSource
 
     place = run.recovery(row)
     if place is not None:
-        return Recovered.open_at(base, place)
+        return RecoveredSource.open_at(base, place)
     raise UserError(
         f"candidate {row.candidate} is of model {policy.model[:12]}, this one is {base.digest[:12]}, and there is no"
         f" recovery of it in {run.path / RECOVERED}: give the model of the run with --model"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import compress
-from compress import Policy, Recovered, Recovery
+from compress import Policy, RecoveredSource, RecoveryDelta
 from compress.errors import UserError
 from compress.models import resolve_model
 from compress.policy.recipes import recipe
@@ -96,15 +96,15 @@ class Build:
             task = replace(self.task(str(model), policy), begin=begin)
             if self.system.method:
                 outcome = recover(task, score, _tell)
-                recovery = Recovery.read(task.out)
+                recovery = RecoveryDelta.read(task.out)
             else:
-                recovery = Recovery(policy)
-                plain = Recovered(source, recovery)
+                recovery = RecoveryDelta(policy)
+                plain = RecoveredSource(source, recovery)
                 outcome = scored(task, plain, self.store, reported, score) | {"bytes": size(plain, self.store)}
         finally:
             close()
-        recovered = Recovered(source, recovery) if self.system.method else source
-        shipped = recovered.policy if isinstance(recovered, Recovered) else policy
+        recovered = RecoveredSource(source, recovery) if self.system.method else source
+        shipped = recovered.policy if isinstance(recovered, RecoveredSource) else policy
         art = self.out / "artifact"
         packed = (
             compress.inspect(art).total_bytes if art.is_dir() else compress.pack(recovered, shipped, self.store, art)

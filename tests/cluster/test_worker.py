@@ -171,7 +171,7 @@ def test_calibration_lowers_the_noise_at_the_same_bytes(worker: Worker) -> None:
     from compress import EncodeOptions, build
 
     plain = build(worker.source, unit, level, worker.store)
-    fed_back = build(worker.source, unit, level, worker.store, wanted=EncodeOptions(calibration=digest))
+    fed_back = build(worker.source, unit, level, worker.store, options=EncodeOptions(calibration=digest))
     assert fed_back.nbytes <= plain.nbytes * 1.03
     noise = [relative_error(worker.source, worker.store, v, digest) for v in (plain, fed_back)]
     assert noise[1] < 0.8 * noise[0]

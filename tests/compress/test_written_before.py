@@ -45,8 +45,8 @@ def test_a_manifest_is_written_again_with_the_same_content(name: str) -> None:
 
 
 def test_a_recovery_is_read() -> None:
-    recovery = compress.Recovery.read(BEFORE / "recovery")
-    assert list(recovery.kept) == ["language_model.model.layers.2.input_layernorm.weight"]
+    recovery = compress.RecoveryDelta.read(BEFORE / "recovery")
+    assert list(recovery.unquantized) == ["language_model.model.layers.2.input_layernorm.weight"]
     adapter = recovery.adapters["lm.3.attention"]
     assert (adapter.level, adapter.rank) == ("raw:bf16", 2)
     assert recovery.about == {"method": "test"}

@@ -132,7 +132,7 @@ def test_importance_is_the_same_again_and_the_noise_goes(
     assert set(first) == set(wanted[0].tensors)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert all(torch.equal(before[name], value) for name, value in resident.model.named_parameters())
-    resident.disturb(0.1, seed=0)
+    resident.add_noise(0.1, seed=0)
     noisy = dict(resident.model.named_parameters())
     for name in wanted[0].tensors:
         added = float((noisy[name] - before[name]).float().square().mean().sqrt())

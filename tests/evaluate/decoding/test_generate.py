@@ -10,9 +10,9 @@ import torch
 
 import compress
 import embedded
-from compress.artifact.assemble import processor_of
+from compress.artifact.assemble import load_processor
 from compress.errors import UserError
-from compress.model.vocabulary import trim
+from compress.model.vocabulary import trimmed_vocabulary
 from evaluate.data.dataset import DataSet, Segment, open_data
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.encoder_cache import EncoderHook
@@ -131,9 +131,9 @@ def german(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, DataSet, Any,
 
 
 def smaller_of(resident: Any) -> Smaller:
-    found = trim(resident.source, "scripts:en,de")
+    found = trimmed_vocabulary(resident.source, "scripts:en,de")
     assert found is not None
-    return Smaller(found.ids.tolist(), processor_of(found.files), resident.processor)
+    return Smaller(found.ids.tolist(), load_processor(found.files), resident.processor)
 
 
 def test_closeness_under_a_smaller_vocabulary_is_what_the_lost_tokens_had(german: Any) -> None:
