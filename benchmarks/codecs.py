@@ -86,7 +86,7 @@ class Bench:
             self.judged.append((data, prepare(data, self.resident.processor, 24)))
         begin = time.monotonic()
         inputs, places = [batch.inputs for batch in self.own], [batch.places for batch in self.own]
-        self.calibration = calibrate(self.source, inputs, self.store, places=places, resident=self.resident)
+        self.calibration = calibrate(self.source, inputs, self.store, target_masks=places, resident=self.resident)
         self.calibration_seconds = time.monotonic() - begin
         self._damage: dict[str, dict[float, float]] = {}
 

@@ -222,7 +222,7 @@ class Bench:
                 for batch in prepare(data, resident.processor, 24)
             ]
             batches, places = [inputs for inputs, _ in taught], [where for _, where in taught]
-            found = calibrate(source, batches, self.store, places=places, resident=resident)
+            found = calibrate(source, batches, self.store, target_masks=places, resident=resident)
             self._calibrations[source.digest] = found
         return self._calibrations[source.digest]
 

@@ -77,7 +77,7 @@ class Worker:
         texts = read_reference_outputs(self.store, said)
         taught = [append_translations(batch, resident.processor, texts) for batch in self._ready(FULL, ALL)]
         batches, places = [inputs for inputs, _ in taught], [where for _, where in taught]
-        digest = compress.calibrate(self.source, batches, self.store, places=places, resident=resident)
+        digest = compress.calibrate(self.source, batches, self.store, target_masks=places, resident=resident)
         return {"calibration": digest}
 
     def build(self, actions: Sequence[Sequence[str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:

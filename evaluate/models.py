@@ -24,18 +24,13 @@ def load_model(name: str, device: str | None = None, dtype: Any = None) -> tuple
         return compress.load(folder, dtype, device)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is neither an artifact nor a transformers model: there is no config.json in it")
-    from compress.artifact.artifact import working_dtype
-    from compress.artifact.assemble import assemble_model, load_processor
+    from compress.artifact.assemble import assemble_model, load_processor, working_dtype
 
     source = compress.Source.open(folder)
-    names = [
-        *source.structure.unquantized,
-        *(tensor for unit in source.structure.units.values() for tensor in unit.tensors),
-    ]
     model = assemble_model(
         source.meta_model(),
         source.structure,
-        ((tensor, source.tensor(tensor)) for tensor in names),
+        source.tensors(),
         (),
         working_dtype(source.dtype, dtype, device),
         device,

@@ -17,6 +17,7 @@ from compress.errors import UserError
 from compress.model.aux_files import read_aux_files
 from compress.model.meta_model import build_meta_model, config_from_dict
 from compress.models import resolve_model, weight_bytes
+from compress.policy.recipes import recipe_names
 from compress.sizes import Bin, scale_for
 from search.config import Config
 from search.iterative_pruning import IterativePruning, lm_layers
@@ -183,7 +184,7 @@ def describe(config: Config, plan: Outline) -> list[str]:
 def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]:
     per_unit = len(plan.levels) if config.sensitivities == "full" else 2
     sensed = choices[0] * per_unit + choices[1] + max(len(plan.tokens) - 1, 0)
-    recipes = (len(compress.policy.recipes.names()) + len(plan.levels)) if config.baselines else 0
+    recipes = (len(recipe_names()) + len(plan.levels)) if config.baselines else 0
     layers = lm_layers(plan.structure) if any(layer.stack == "lm" for layer in plan.structure.layers) else ()
     rounds = len(layers) // 4 if config.baselines and config.drop else 0
     pruning = IterativePruning(layers, rounds=rounds).evaluations if rounds and len(layers) - 2 >= rounds else 0

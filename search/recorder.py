@@ -46,7 +46,7 @@ def parameters_left(source: compress.Source, policy: Policy, store: compress.Sto
     smaller = trimmed_vocabulary(source, policy.vocabulary, store)
     if smaller is not None:
         rows = [unit for unit in source.structure.units.values() if unit.kind in ("embedding", "head")]
-        gone += sum(unit.parameters - smaller.unit(unit).parameters for unit in rows)
+        gone += sum(unit.parameters - smaller.resize(unit).parameters for unit in rows)
     return int(source.structure.parameters - gone)
 
 

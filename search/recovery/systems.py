@@ -199,7 +199,7 @@ class Build:
         made = prepare(data, resident.processor, 16, is_chat(str(source.folder)))
         taught = [append_translations(batch, resident.processor, data.references) for batch in made]
         batches, places = [inputs for inputs, _ in taught], [where for _, where in taught]
-        found = compress.calibrate(source, batches, self.store, places=places, resident=resident)
+        found = compress.calibrate(source, batches, self.store, target_masks=places, resident=resident)
         write_atomically(path, found)
         return found
 

@@ -139,7 +139,7 @@ class Artifacts:
         return self.good | {MANIFEST: zstd_encode(json.dumps(table).encode(), 3)}
 
     def payload(self, rng: random.Random) -> dict[str, bytes]:
-        """A damaged unit or group of kept tensors, its size and checksum mended."""
+        """A damaged unit or group of unquantized tensors, with its size and checksum made valid."""
         parts = [*self.manifest.unquantized, *self.manifest.units]
         hit, at, stretches = rng.randrange(len(parts)), 0, []
         for index, part in enumerate(parts):

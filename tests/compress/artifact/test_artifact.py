@@ -170,7 +170,9 @@ def test_report_adds_up(source: Source, store: Store, tmp_path: Path) -> None:
     pack(source, policy, store, tmp_path / "art")
     report = inspect(tmp_path / "art")
     assert report.total_bytes == disk_bytes(tmp_path / "art")
-    assert report.unit_bytes + report.kept_bytes + report.files_bytes + report.manifest_bytes == report.total_bytes
+    assert (
+        report.unit_bytes + report.unquantized_bytes + report.files_bytes + report.manifest_bytes == report.total_bytes
+    )
     assert report.total_bytes == verify(tmp_path / "art").total_bytes
     assert report.bin == bin_of(report.total_bytes, source.original_bytes)
 

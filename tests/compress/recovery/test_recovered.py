@@ -1,4 +1,4 @@
-"""What is trained is shipped, and weighed: kept tensors, payloads and adapters through ledger, packing and loading."""
+"""What is trained is shipped and counted: unquantized tensors, payloads and adapters in ledger, packing and loading."""
 
 from __future__ import annotations
 
@@ -185,10 +185,10 @@ def test_damaged_recoveries_are_refused_in_one_line(
             compress.RecoveredSource(source, replace(whole, **stray))
 
 
-def test_adapters_of_a_wrong_shape_or_of_no_numbers_are_refused() -> None:
-    with pytest.raises(UserError, match="these are others"):
+def test_adapters_of_a_wrong_shape_or_not_finite_are_refused() -> None:
+    with pytest.raises(UserError, match="of shapes"):
         encode_adapter("u", "raw:bf16", 2, [torch.zeros(2, 3), torch.zeros(2, 4)], [(4, 4)])
-    with pytest.raises(UserError, match="no numbers"):
+    with pytest.raises(UserError, match="not finite"):
         encode_adapter("u", "raw:bf16", 1, [torch.full((1, 4), float("nan")), torch.zeros(1, 4)], [(4, 4)])
     with pytest.raises(UserError, match="plain matrices"):
         thin_shapes("audio.conv", 2, [(4, 4, 3)])
