@@ -87,7 +87,7 @@ class Bench:
             self.judged.append((data, prepare(data, self.resident.processor, 24)))
         begin = time.monotonic()
         inputs, places = [batch.inputs for batch in self.own], [batch.places for batch in self.own]
-        self.calibration = calibrate(self.source, inputs, self.store, places=places, resident=self.resident)
+        self.calibration = calibrate(self.source, inputs, self.store, target_masks=places, resident=self.resident)
         self.calibration_seconds = time.monotonic() - begin
         self._damage: dict[str, dict[float, float]] = {}
 
@@ -162,7 +162,7 @@ class Bench:
     def _entropy(self, policy: Policy) -> float | None:
         """Bits a weight of a grid's integers, unit by unit, all their places taken as draws from one distribution."""
         total, count = 0.0, 0
-        for unit in policy.kept_units(self.source.structure):
+        for unit in policy.remaining_units(self.source.structure):
             grid = codec(policy.levels[unit.name])
             if not isinstance(grid, Grid):
                 return None

@@ -117,7 +117,7 @@ class Lab:
             layers=[layer.name for layer in structure.layers],
             levels=DEFAULT_LEVELS,
             sizes={pair: self.ledger.size(*pair) for pair in self.errors},
-            kept={layer.name: self.ledger.kept(layer.name) for layer in structure.layers},
+            unquantized={layer.name: self.ledger.unquantized_bytes(layer.name) for layer in structure.layers},
             droppable={layer.name: layer.index > 0 for layer in structure.layers},
             calibration=self.calibration,
         )

@@ -127,7 +127,7 @@ def recipes(lab: Lab) -> list[dict[str, Any]]:
         comet = lab.comet_of(policy)
         wanted = compress.EncodeOptions(policy.vocabulary, policy.calibration)
         for unit, level in policy.levels.items():
-            compress.build(lab.worker.source, unit, level, lab.worker.store, wanted=wanted)
+            compress.build(lab.worker.source, unit, level, lab.worker.store, options=wanted)
         size = lab.ledger.predict(policy)
         inside = [each.name for each in lab.bins.values() if each.holds(size)]
         found.append({"recipe": name, "bin": "".join(inside), "lang": lab.lang, "point": (size, comet)})

@@ -94,7 +94,7 @@ class Bench:
         if not path.is_file():
             source, store = compress.Source.open(self.model), compress.Store(self.work / "store")
             policy = original(source)
-            plain = compress.Recovered(source, compress.Recovery(policy))
+            plain = compress.RecoveredSource(source, compress.RecoveryDelta(policy))
             task = Build(SYSTEMS["wmt25"], self.given(3, "none"), {}).task(str(self.model), policy)
             found = scored(task, plain, store, open_data(self.specs["eval"], "eval", self.lang), self.score)
             scores = found["comet_segments"]

@@ -7,16 +7,15 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import compress
 from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, TRIM, Context, read_reference_outputs
-from compress.artifact.assemble import processor_of
+from compress.artifact.assemble import load_processor
 from compress.calibration.hessians import statistics
 from compress.codecs.raw import FORMATS
 from compress.codecs.statistics import Statistics
-from compress.model.vocabulary import FULL, trim
+from compress.model.vocabulary import FULL, trimmed_vocabulary
 from compress.policy.variant import decode_unit, variant_key
 from evaluate.data.types import DataSet
 from evaluate.decoding.batches import FEATURES, Batch, prepare
@@ -75,7 +74,7 @@ class Worker:
         texts = read_reference_outputs(self.store, reference)
         taught = [append_translations(batch, resident.processor, texts) for batch in self._ready(FULL, ALL)]
         batches, places = [inputs for inputs, _ in taught], [where for _, where in taught]
-        digest = compress.calibrate(self.source, batches, self.store, places=places, resident=resident)
+        digest = compress.calibrate(self.source, batches, self.store, target_masks=places, resident=resident)
         return {"calibration": digest}
 
     def build(self, actions: Sequence[Sequence[str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:
@@ -90,7 +89,7 @@ class Worker:
             try:
                 key = variant_key(self.source, self.source.structure.unit(unit), level, options, self.store)
                 known = self.store.size(key) is not None
-                variant = compress.build(self.source, unit, level, self.store, wanted=options)
+                variant = compress.build(self.source, unit, level, self.store, options=options)
             except compress.errors.UserError as error:
                 unsupported.append([unit, level, str(error)])
                 continue
@@ -173,7 +172,7 @@ class Worker:
         """What the original says on the first segments, at the first job of a vocabulary that needs it."""
         if vocabulary not in self._taught:
             resident = self._load()
-            smaller = trim(self.source, vocabulary, self.store)
+            smaller = trimmed_vocabulary(self.source, vocabulary, self.store)
             resident.restore()
             part = self.data.first(self.context.sense_segments)
             batches = prepare(part, resident.processor, self.context.spec.batch_size, self.context.spec.chat)
@@ -185,7 +184,7 @@ class Worker:
                 texts,
                 token_map=None
                 if smaller is None
-                else TokenMap(smaller.ids.tolist(), processor_of(smaller.files), resident.processor),
+                else TokenMap(smaller.ids.tolist(), load_processor(smaller.files), resident.processor),
             )
         return self._taught[vocabulary]
 
@@ -259,22 +258,3 @@ def energy(matrix: Any, known: Statistics | None) -> float:
         return float(matrix.square().sum())
     outputs = ((matrix @ known.hessian) * matrix).sum(dim=1)
     return float((outputs if known.importance is None else outputs * known.importance).sum())
-
-
-def model_folder(model: str) -> str:
-    """Where a model's files lie: a folder as it is, a hub name through the local cache or the hub."""
-    from huggingface_hub import snapshot_download
-
-    if Path(model).is_dir():
-        return str(Path(model).resolve())
-    if model.startswith((".", "/", "~")) or model.count("/") != 1:
-        raise compress.errors.UserError(
-            f"model '{model}' is not there: give a folder, a hub name (owner/name), or embedded"
-        )
-    try:
-        return str(snapshot_download(model, ignore_patterns=["*.bin", "*.pt", "*.gguf"]))
-    except Exception as error:
-        raise compress.errors.UserError(
-            f"model '{model}' is neither in the local cache nor to be had from the hub ({type(error).__name__}):"
-            " download it where there is a network and give its folder with --model"
-        ) from None

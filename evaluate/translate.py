@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 
 from compress.cli import Parser, progress_line, run
+from compress.models import resolve_model
 from evaluate.cli import add_data_arguments, clean_selected, open_selected, print_line
 from evaluate.data.text import empty_lines, write_lines
 from evaluate.decoding.batches import is_chat, prepare
 from evaluate.decoding.generate import translate
-from evaluate.models import find_model, load_model
+from evaluate.models import load_model
 
 
 def main(arguments: list[str]) -> None:
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     options = parser.parse_args(arguments)
     data = open_selected(options)
-    folder = find_model(options.model)
+    folder = resolve_model(options.model)
     if options.threads:
         torch.set_num_threads(options.threads)
     model, processor = load_model(str(folder), options.device)

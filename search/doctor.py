@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from compress.errors import UserError
+from compress.models import resolve_model
 
 NEEDED = {
     "ray": "2.60",
@@ -79,11 +80,9 @@ def check_ray(address: str | None) -> Finding:
 
 def check_model(model: str) -> Finding:
     import compress
-    import embedded
-    from cluster.worker import model_folder
 
     try:
-        source = compress.Source.open(str(embedded.MODEL) if model == "embedded" else model_folder(model))
+        source = compress.Source.open(resolve_model(model))
     except UserError as refusal:
         return Finding("model", str(refusal), "give --model embedded, a folder, or a hub name that is in the cache")
     return Finding(

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import compress
 import embedded
-from cluster.worker import model_folder
 from compress import Policy
 from compress.codecs import codec
 from compress.codecs.raw import FORMATS
 from compress.errors import UserError
+from compress.models import resolve_model
 from compress.sizes import Bin
 from evaluate.data.conditions import check_condition
 from evaluate.data.types import DataSet
@@ -45,7 +45,7 @@ def prepare(config: Config) -> Inputs:
     for level in config.levels:
         codec(level)
     sensitivity.check(config.sensitivities)
-    model = str(embedded.MODEL) if config.model == "embedded" else model_folder(config.model)
+    model = str(resolve_model(config.model))
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     check_comet(comet)
     data = config.eval_spec("dev").open_data()

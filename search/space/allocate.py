@@ -39,7 +39,7 @@ def cheapest(space: Space, damage: Damage, price: float, vocabulary: int = 0) ->
     cost = np.where(finite, damage.levels + price * np.where(finite, sizes, 0.0), np.inf)
     columns = cost.argmin(axis=1)
     per_unit = cost[np.arange(len(columns)), columns]
-    keep = price * space.kept
+    keep = price * space.unquantized
     inside = space.layer_of >= 0
     np.add.at(keep, space.layer_of[inside], per_unit[inside])
     return Choice(columns, space.droppable & (damage.drops < keep), vocabulary)

@@ -16,7 +16,7 @@ from compress.codecs import codec
 from compress.errors import UserError
 from compress.model.aux_files import pack_files
 from compress.model.structure import Unit
-from compress.model.vocabulary import files_of
+from compress.model.vocabulary import vocabulary_files
 from compress.sizes import Bin
 from search.space.constraint import out_of_reach
 
@@ -56,17 +56,17 @@ def bits(level: str) -> tuple[float, float]:
 class Parts:
     """What a model consists of besides units: at least and at most so many bytes of each."""
 
-    kept: Mapping[str, tuple[float, float]]  # layer, '' for those outside of all layers
+    unquantized: Mapping[str, tuple[float, float]]  # layer, '' for those outside of all layers
     files: tuple[float, float]
 
 
 def parts_of(source: compress.Source, vocabularies: Sequence[str]) -> Parts:
     """Exactly what is kept; the fixed files too, unless packing them would take seconds."""
-    kept = {group: float(len(source.unquantized_blob(group))) for group in source.structure.groups}
-    texts = [files_of(source, name) for name in vocabularies]
+    unquantized = {group: float(len(source.unquantized_blob(group))) for group in source.structure.groups}
+    texts = [vocabulary_files(source, name) for name in vocabularies]
     sizes = [(packed / (1 if exact else FILES_RATIO), packed) for packed, exact in map(_packed, texts)]
     files = (min(low for low, _ in sizes), max(high for _, high in sizes))
-    return Parts({group: (size, size) for group, size in kept.items()}, files)
+    return Parts({group: (size, size) for group, size in unquantized.items()}, files)
 
 
 def _packed(files: Mapping[str, bytes]) -> tuple[float, bool]:
@@ -88,7 +88,7 @@ def bounds(
     droppable = {
         layer.name for layer in structure.layers if drop and layer.index > 0 and not set(frozen) & set(layer.units)
     }
-    for group, (low, high) in parts.kept.items():
+    for group, (low, high) in parts.unquantized.items():
         least += 0 if group in droppable else low
         most += high
     for unit in structure.units.values():

@@ -58,7 +58,7 @@ def tie(space: Space, how: str) -> Space:
         layers=tuple(layers),
         sizes=sizes,
         layer_of=np.array([-1 if index < 0 else group_of[index] for index in at], dtype=int),
-        kept=np.array([space.kept[part].sum() for part in layers.values()]),
+        unquantized=np.array([space.unquantized[part].sum() for part in layers.values()]),
         droppable=np.array([bool(space.droppable[part].all()) for part in layers.values()]),
         calibration=space.calibration,
         members=tuple(tuple(space.units[row] for row in members) for members in rows.values()),

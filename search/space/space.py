@@ -49,7 +49,7 @@ class Space:
     layers: tuple[str, ...]
     sizes: np.ndarray  # bytes, [unit, level]
     layer_of: np.ndarray  # index of the unit's layer, -1 for none, [unit]
-    kept: np.ndarray  # bytes of what a layer keeps beside its units, [layer]
+    unquantized: np.ndarray  # bytes of what a layer keeps beside its units, [layer]
     droppable: np.ndarray  # bool, [layer]
     calibration: str = ""  # digest of the statistics that levels are encoded with
     members: tuple[tuple[str, ...], ...] = ()  # the model's units of each row, where rows are tied (groups.py)
@@ -145,7 +145,7 @@ class Space:
         under the first vocabulary, so that the rest is nearly the same for all choices."""
         present = self.present(choice)
         chosen = self.bytes_of(choice.vocabulary)[np.arange(len(self.units)), choice.columns]
-        return int(chosen[present].sum() + self.kept[~choice.dropped].sum() + self.files[choice.vocabulary])
+        return int(chosen[present].sum() + self.unquantized[~choice.dropped].sum() + self.files[choice.vocabulary])
 
     def key(self, choice: Choice) -> bytes:
         """Identity of what is shipped: the level of a dropped unit makes no difference."""
@@ -173,7 +173,7 @@ def make_space(
     layers: Sequence[str],
     levels: Sequence[str],
     sizes: Mapping[tuple[str, str], float],
-    kept: Mapping[str, int],
+    unquantized: Mapping[str, int],
     droppable: Mapping[str, bool],
     calibration: str = "",
 ) -> Space:
@@ -191,7 +191,7 @@ def make_space(
         layers=tuple(layers),
         sizes=table,
         layer_of=np.array([-1 if layer is None else index[layer] for layer in units.values()], dtype=int),
-        kept=np.array([kept[layer] for layer in layers], dtype=float),
+        unquantized=np.array([unquantized[layer] for layer in layers], dtype=float),
         droppable=np.array([droppable[layer] for layer in layers], dtype=bool),
         calibration=calibration,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import compress
 from compress.errors import UserError
-from compress.model.vocabulary import FULL, most_used, trim
+from compress.model.vocabulary import FULL, make_top_vocabulary, trimmed_vocabulary
 from evaluate.decoding.prompts import prompt, text_prompt
 from search.config import Config
 
@@ -75,8 +75,8 @@ def _trimmed(asked: str, config: Config, source: compress.Source, frozen: Sequen
     if held:
         raise UserError(f"--freeze keeps {held[0]} as it is, and with it the whole vocabulary")
     store = compress.Store(SCRAP)
-    name = most_used(source, _lines(config), int(asked[4:]), store) if TOP.fullmatch(asked) else asked
-    smaller = trim(source, name, store)
+    name = make_top_vocabulary(source, _lines(config), int(asked[4:]), store) if TOP.fullmatch(asked) else asked
+    smaller = trimmed_vocabulary(source, name, store)
     assert smaller is not None
     return name, len(smaller.ids)
 
@@ -85,7 +85,7 @@ def keep(config: Config, source: compress.Source, store: compress.Store) -> None
     """Lays the vocabularies that are counted in a text where every worker finds them."""
     for name in config.vocabulary:
         if name.startswith("top:"):
-            most_used(source, _lines(config), int(name.split(":")[1]), store)
+            make_top_vocabulary(source, _lines(config), int(name.split(":")[1]), store)
 
 
 def _lines(config: Config) -> list[str]:

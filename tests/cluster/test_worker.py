@@ -13,7 +13,7 @@ import pytest
 import embedded
 from cluster import jobs
 from cluster.jobs import DROP, LEVEL, TRIM, Context
-from cluster.worker import Worker, model_folder, original_policy
+from cluster.worker import Worker, original_policy
 from compress.errors import UserError
 from evaluate.spec import EvalSpec
 
@@ -166,21 +166,7 @@ def test_calibration_lowers_the_noise_at_the_same_bytes(worker: Worker) -> None:
     from compress import EncodeOptions, build
 
     plain = build(worker.source, unit, level, worker.store)
-    fed_back = build(worker.source, unit, level, worker.store, wanted=EncodeOptions(calibration=digest))
+    fed_back = build(worker.source, unit, level, worker.store, options=EncodeOptions(calibration=digest))
     assert fed_back.nbytes <= plain.nbytes * 1.03
     noise = [relative_error(worker.source, worker.store, v, digest) for v in (plain, fed_back)]
     assert noise[1] < 0.8 * noise[0]
-
-
-def test_a_model_that_is_not_there() -> None:
-    with pytest.raises(UserError, match=r"'\./nowhere' is not there"):
-        model_folder("./nowhere")
-
-
-def test_a_hub_name_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    with pytest.raises(UserError, match="give its folder with --model"):
-        model_folder("Somebody/Something-7B")

@@ -55,7 +55,7 @@ def world(layers: int = 6, seed: int = 0, wrong: float = 0.5, trims: bool = Fals
         layers=names,
         levels=list(BITS),
         sizes=sizes,
-        kept=dict.fromkeys(names, 40),
+        unquantized=dict.fromkeys(names, 40),
         droppable={name: name != "lm.0" for name in names},
     )
     damages = np.zeros(1)

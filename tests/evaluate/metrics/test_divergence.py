@@ -9,8 +9,8 @@ import torch
 
 import compress
 import embedded
-from compress.artifact.assemble import processor_of
-from compress.model.vocabulary import trim
+from compress.artifact.assemble import load_processor
+from compress.model.vocabulary import trimmed_vocabulary
 from evaluate.data.open import open_data
 from evaluate.data.types import DataSet
 from evaluate.decoding.batches import prepare
@@ -78,9 +78,9 @@ def german(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, DataSet, Any,
 
 
 def token_map_of(resident: Any) -> TokenMap:
-    trimmed = trim(resident.source, "scripts:en,de")
+    trimmed = trimmed_vocabulary(resident.source, "scripts:en,de")
     assert trimmed is not None
-    return TokenMap(trimmed.ids.tolist(), processor_of(trimmed.files), resident.processor)
+    return TokenMap(trimmed.ids.tolist(), load_processor(trimmed.files), resident.processor)
 
 
 def test_divergence_under_a_trimmed_vocabulary_is_the_share_of_the_lost_tokens(german: Any) -> None:

@@ -60,7 +60,7 @@ def test_a_dropped_layer_weighs_nothing() -> None:
     dropped = choice.dropped.copy()
     dropped[2] = True
     gone = [row for row, layer in enumerate(w.space.layer_of) if layer == 2]
-    less = sum(w.space.sizes[row, 0] for row in gone) + w.space.kept[2]
+    less = sum(w.space.sizes[row, 0] for row in gone) + w.space.unquantized[2]
     assert w.space.weigh(choice) - w.space.weigh(Choice(choice.columns, dropped)) == less
 
 
