@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field
 
 SCORED = "scored"  # on all segments of the run: what fronts, choices and comparisons are made of
-STOPPED = "stopped"  # given up at an early rung, for want of a chance against the front
+PRUNED = "stopped"  # given up at an early rung, for want of a chance against the front
 FAILED = "failed"
-STATUSES = (SCORED, STOPPED, FAILED)
+STATUSES = (SCORED, PRUNED, FAILED)
 RUNGS = ("kl", "part", "all")  # divergence only; COMET on some segments; COMET on all
 
 

@@ -16,7 +16,7 @@ from compress.cli import Parser
 from compress.errors import UserError
 from results.atomic_write import write_atomically
 from results.candidate import Candidate
-from results.comparison import Compared, compare
+from results.comparison import Comparison, compare
 from results.compatibility import check_metric, labels, model_of
 from results.pareto import comparable
 from results.runs import Run
@@ -80,7 +80,7 @@ def significance(runs: Sequence[Run], ids: Sequence[str]) -> dict[str, Any]:
     return {"a": ids[0], "b": ids[1], **asdict(found), "segments": len(rows[0].comet_segments), "verdict": verdict}
 
 
-def to_text(found: Compared, names: Sequence[str]) -> str:
+def to_text(found: Comparison, names: Sequence[str]) -> str:
     """Bins, then sizes, aligned."""
     a, b = names
     rows = [("", f"hypervolume {a}", b, f"best COMET {a}", b)]

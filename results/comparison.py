@@ -8,11 +8,11 @@ from typing import Any
 
 from compress.sizes import Bin
 from results.candidate import Candidate
-from results.pareto import comparable, front, hypervolume_of
+from results.pareto import comparable, front, hypervolume_share
 
 
 @dataclass(frozen=True)
-class InBin:
+class BinComparison:
     """What two runs reached inside one bin; None where nothing of a run lies in it."""
 
     bin: str
@@ -23,7 +23,7 @@ class InBin:
 
 
 @dataclass(frozen=True)
-class AtSize:
+class SizeComparison:
     """The best COMET under so many bytes."""
 
     bytes: int
@@ -32,11 +32,11 @@ class AtSize:
 
 
 @dataclass(frozen=True)
-class Compared:
+class Comparison:
     """Of the front of both together, `of_a` members are A's alone, `of_b` B's; a policy that both have counts for A."""
 
-    bins: tuple[InBin, ...]
-    sizes: tuple[AtSize, ...]
+    bins: tuple[BinComparison, ...]
+    sizes: tuple[SizeComparison, ...]
     of_a: int
     of_b: int
 
@@ -50,7 +50,7 @@ def best_below(candidates: Sequence[Candidate], size: float) -> float | None:
 
 def compare(
     a: Sequence[Candidate], b: Sequence[Candidate], bins: Sequence[Bin], top: float, steps: int = 8
-) -> Compared:
+) -> Comparison:
     """`top`: the COMET that hypervolumes go up to, the same for both."""
     lines = []
     for each in bins:
@@ -58,13 +58,13 @@ def compare(
         if not any(inside):
             continue
         best = [max((c.comet for c in found), default=None) for found in inside]
-        volumes = [hypervolume_of(found, [each], top) for found in inside]
-        lines.append(InBin(each[0], volumes[0], volumes[1], best[0], best[1]))
+        volumes = [hypervolume_share(found, [each], top) for found in inside]
+        lines.append(BinComparison(each[0], volumes[0], volumes[1], best[0], best[1]))
     both = [*front(a), *front(b)]
     owner = {id(c): index < len(front(a)) for index, c in enumerate(both)}
     joint = [owner[id(c)] for c in front(both)]
     sizes = [c.bytes for c in both] or [1]
     low, high = min(sizes), max(sizes)
     marks = [round(low * (high / low) ** (n / (steps - 1))) + 1 for n in range(steps)]
-    table = tuple(AtSize(size, best_below(a, size), best_below(b, size)) for size in dict.fromkeys(marks))
-    return Compared(tuple(lines), table, sum(joint), len(joint) - sum(joint))
+    table = tuple(SizeComparison(size, best_below(a, size), best_below(b, size)) for size in dict.fromkeys(marks))
+    return Comparison(tuple(lines), table, sum(joint), len(joint) - sum(joint))

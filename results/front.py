@@ -12,7 +12,7 @@ from results.atomic_write import write_atomically
 from results.candidate import Candidate
 from results.compatibility import together
 from results.formats import FORMATS
-from results.pareto import comparable, front, hypervolume_of
+from results.pareto import comparable, front, hypervolume_share
 from results.runs import Run
 
 
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
     sys.stdout.write(text)
     if given.format == "text":
         top = runs[0].original.comet if runs[0].original and comparable(runs[0].original) else 1.0
-        shares = [f"{each[0]} {hypervolume_of(found, [each], top):.4f}" for each in asked or runs[0].bins]
+        shares = [f"{each[0]} {hypervolume_share(found, [each], top):.4f}" for each in asked or runs[0].bins]
         print(f"\n{len(best)} of {len(found)} candidates; hypervolume (share of bin × the original's COMET):", end=" ")
         print(", ".join(shares) or "no bin")
 

@@ -67,7 +67,7 @@ def hypervolume(points: Sequence[Point], worst: Point) -> float:
     return area
 
 
-def hypervolume_of(candidates: Iterable[Candidate], bins: Sequence[tuple[str, int, int]], top: float) -> float:
+def hypervolume_share(candidates: Iterable[Candidate], bins: Sequence[tuple[str, int, int]], top: float) -> float:
     """Share of (bins × COMET from 0 to `top`) that the candidates inside the bins dominate."""
     scored = [c for c in candidates if comparable(c)]
     area = total = 0.0

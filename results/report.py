@@ -12,7 +12,7 @@ from pathlib import Path
 from compress.sizes import Bin
 from results.atomic_write import write_atomically
 from results.candidate import Candidate
-from results.html.data import exhibit, shown_bins
+from results.html.data import report_data, shown_bins
 from results.html.page import page
 from results.html.plots import render
 from results.runs import Run
@@ -31,7 +31,7 @@ def write_report(folder: Path, title: str = "", candidates: Sequence[Candidate] 
     for kind, content in pictures.items():
         write_atomically(folder / f"pareto.{kind}", content)
     path = folder / "report.html"
-    write_atomically(path, page(run, exhibit(run, title), title))
+    write_atomically(path, page(run, report_data(run, title), title))
     return path
 
 
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
         print(write_report(given.run))
         return
     path = given.out or given.run / "report.html"
-    write_atomically(path, page(run, exhibit(run, run.title, given.candidate), run.title))
+    write_atomically(path, page(run, report_data(run, run.title, given.candidate), run.title))
     print(path)
 
 

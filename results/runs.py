@@ -38,7 +38,7 @@ class UnitSize:
 
 
 @dataclass(frozen=True)
-class Model:
+class RunModel:
     """What a run knows of its model (model.json); older runs have none."""
 
     digest: str = ""
@@ -84,10 +84,10 @@ class Run:
         return f"{self.name}: {self.config.get('model', '?')}, {self.config.get('lang', '?')}"
 
     @cached_property
-    def model(self) -> Model:
+    def model(self) -> RunModel:
         """What model.json says; empty where there is none."""
         if not (self.path / "model.json").exists():
-            return Model()
+            return RunModel()
         found = read_json(self.path / "model.json", "the model of the run")
         try:
             units = {
@@ -100,7 +100,7 @@ class Run:
                 for u in found["units"]
             }
             layers = tuple(str(layer) for layer in found["layers"])
-            return Model(str(found["digest"]), int(found["original_bytes"]), layers, units)
+            return RunModel(str(found["digest"]), int(found["original_bytes"]), layers, units)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{self.path}/model.json is damaged ({type(error).__name__}: {error}): remove it") from None
 

@@ -16,7 +16,7 @@ from compress.sizes import find_bin
 from results.candidate import Candidate
 from results.formats import as_dict, to_text
 from results.runs import Run
-from results.selection import RULES, Choice, choose
+from results.selection import RULES, Selection, choose
 
 ALL = ("best", "within:0.01", "knee", "like-original")
 
@@ -29,7 +29,7 @@ def pool(run: Run, bin_name: str | None) -> list[Candidate]:
     return [c for c in run.candidates if low <= c.bytes < high]
 
 
-def select(run: Run, rule: str, bin_name: str | None = None) -> Choice:
+def select(run: Run, rule: str, bin_name: str | None = None) -> Selection:
     return choose(rule, pool(run, bin_name), run.all_bins, run.full)
 
 
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
     given = parser.parse_args(arguments)
     run = Run.open(given.run)
-    choices: list[Choice] = []
+    choices: list[Selection] = []
     refused: list[dict[str, Any]] = []
     for rule in given.rules or defaults(run):
         try:

@@ -27,7 +27,7 @@ Full = Callable[[Sequence[str]], dict[str, Candidate]]  # candidates by name, wi
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """A row, by which rule, and why."""
 
     rule: str
@@ -35,7 +35,7 @@ class Choice:
     why: str
 
 
-def choose(rule: str, candidates: Sequence[Candidate], bins: Sequence[Bin], full: Full) -> Choice:
+def choose(rule: str, candidates: Sequence[Candidate], bins: Sequence[Bin], full: Full) -> Selection:
     """The candidate a rule takes of those given. Refuses an unknown rule, and a front with nothing to take."""
     best = front(candidates)
     if not best:
@@ -53,7 +53,7 @@ def choose(rule: str, candidates: Sequence[Candidate], bins: Sequence[Bin], full
     raise UserError(f"unknown rule '{rule}': known are {', '.join(RULES)}")
 
 
-def _best(rule: str, best: Sequence[Candidate], bins: Sequence[Bin], limit: str) -> Choice:
+def _best(rule: str, best: Sequence[Candidate], bins: Sequence[Bin], limit: str) -> Selection:
     low, high, told = 0, best[-1].bytes + 1, "of all"
     if any(limit == each[0] for each in bins) or limit.startswith("Bin"):
         _, low, high = find_bin(limit, tuple(bins))
@@ -65,20 +65,20 @@ def _best(rule: str, best: Sequence[Candidate], bins: Sequence[Bin], limit: str)
     if not inside:
         raise UserError(f"rule {rule}: no candidate on the front lies {told}; the smallest has {best[0].bytes:,} bytes")
     taken = max(inside, key=lambda c: c.comet)
-    return Choice(rule, taken, f"the best COMET {told}: {taken.comet:.4f} at {taken.bytes:,} bytes")
+    return Selection(rule, taken, f"the best COMET {told}: {taken.comet:.4f} at {taken.bytes:,} bytes")
 
 
-def _within(rule: str, best: Sequence[Candidate], distance: float) -> Choice:
+def _within(rule: str, best: Sequence[Candidate], distance: float) -> Selection:
     top = best[-1]
     taken = next(c for c in best if c.comet >= top.comet - distance)
     why = (
         f"the smallest within {distance:g} COMET of the best ({top.candidate}, {top.comet:.4f} at {top.bytes:,} bytes):"
         f" {taken.comet:.4f} at {taken.bytes:,} bytes, {taken.bytes / top.bytes:.1%} of it"
     )
-    return Choice(rule, taken, why)
+    return Selection(rule, taken, why)
 
 
-def _knee(rule: str, best: Sequence[Candidate]) -> Choice:
+def _knee(rule: str, best: Sequence[Candidate]) -> Selection:
     if len(best) < 3:
         raise UserError(f"rule {rule}: a knee needs three candidates on the front, there are {len(best)}")
     taken = best[knee_index([(c.bytes, c.comet) for c in best])]
@@ -86,10 +86,10 @@ def _knee(rule: str, best: Sequence[Candidate]) -> Choice:
         f"the knee of the front from {best[0].bytes:,} to {best[-1].bytes:,} bytes (log): past {taken.bytes:,} bytes"
         f" (COMET {taken.comet:.4f}) more bytes buy less than on average"
     )
-    return Choice(rule, taken, why)
+    return Selection(rule, taken, why)
 
 
-def _like(rule: str, best: Sequence[Candidate], other: str, full: Full) -> Choice:
+def _like(rule: str, best: Sequence[Candidate], other: str, full: Full) -> Selection:
     rows = full([*(c.candidate for c in best), other])
     reference = rows.get(other)
     if reference is None or not comparable(reference) or not reference.comet_segments:
@@ -103,7 +103,7 @@ def _like(rule: str, best: Sequence[Candidate], other: str, full: Full) -> Choic
                 f" ({found.low:+.4f} to {found.high:+.4f}), p = {found.p:.3f}, paired bootstrap over"
                 f" {len(reference.comet_segments)} segments, {tested} of {len(best)} compared from the smallest up"
             )
-            return Choice(rule, c, why)
+            return Selection(rule, c, why)
     raise UserError(f"rule {rule}: every candidate on the front is significantly worse than {other} (p < {ALPHA:g})")
 
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from cluster.metrics import Metrics, Snapshot
-from results.candidate import FAILED, SCORED, STOPPED
+from results.candidate import FAILED, PRUNED, SCORED
 from search.config import Config
 from search.progress import clock
 from search.recorder import Recorder
@@ -53,7 +53,7 @@ class RunStatus:
         return (seconds[-1] - seconds[0]) / (len(seconds) - 1) * max(self._to_come(), 0)
 
     def _to_come(self) -> int:
-        return self.config.trials - sum(self.recorder.count(status) for status in (SCORED, STOPPED, FAILED))
+        return self.config.trials - sum(self.recorder.count(status) for status in (SCORED, PRUNED, FAILED))
 
     def snapshot(self) -> Snapshot:
         hits = self.hits()
@@ -63,7 +63,7 @@ class RunStatus:
         return Snapshot(
             done=count(SCORED),
             running=self.searcher.running,
-            stopped=count(STOPPED),
+            stopped=count(PRUNED),
             failed=count(FAILED),
             wanted=self.config.trials,
             best={name: front.members[-1].comet for name, front in self.recorder.inside.items() if front.members},

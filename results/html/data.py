@@ -11,7 +11,7 @@ from compress.errors import UserError
 from compress.sizes import Bin
 from results.candidate import SCORED, Candidate
 from results.formats import plain
-from results.html.downsample import by_interest, drawn, height
+from results.html.downsample import by_interest, downsample, shown_comet
 from results.pareto import Front, comparable, front, hypervolume
 from results.runs import Run
 
@@ -43,7 +43,7 @@ def points(candidates: Sequence[Candidate]) -> dict[str, list[Any]]:
     """A column a property, numbers as they are and those that are none as null."""
     columns: dict[str, list[Any]] = {
         "name": [c.candidate for c in candidates],
-        "comet": [plain(_rounded(height(c))) for c in candidates],
+        "comet": [plain(_rounded(shown_comet(c))) for c in candidates],
         "low": [_rounded(c.comet_low) if c.status == SCORED else None for c in candidates],
         "high": [_rounded(c.comet_high) if c.status == SCORED else None for c in candidates],
         "bits": [_rounded(c.bits_per_weight) for c in candidates],
@@ -147,10 +147,10 @@ def chosen_by_default(run: Run) -> Candidate | None:
     return max(inside or run.front, key=lambda c: c.comet, default=None)
 
 
-def exhibit(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any]:
+def report_data(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any]:
     """Everything the page needs. `more`: candidates whose translations are wanted beside the front's."""
     everything = run.candidates
-    shown = [everything[i] for i in drawn(everything)]
+    shown = [everything[i] for i in downsample(everything)]
     names = {c.candidate for c in shown}
     shown += [c for name in more if (c := run.find(name)).candidate not in names]
     known = policies(run, shown)

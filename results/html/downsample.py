@@ -21,21 +21,21 @@ MOST_POINTS = 4000
 RASTER = (420, 220)
 
 
-def height(candidate: Candidate) -> float | None:
+def shown_comet(candidate: Candidate) -> float | None:
     """The COMET that a candidate is drawn at; None for none: failed, or stopped before it was translated."""
     return candidate.comet if candidate.status != "failed" and math.isfinite(candidate.comet) else None
 
 
-def special(candidate: Candidate) -> bool:
+def always_shown(candidate: Candidate) -> bool:
     """Recipes, the original and recovered candidates mean something by themselves."""
     return candidate.status == SCORED and candidate.recipe != "search"
 
 
-def drawn(candidates: Sequence[Candidate], most: int = MOST_POINTS) -> list[int]:
+def downsample(candidates: Sequence[Candidate], most: int = MOST_POINTS) -> list[int]:
     """Indices of the candidates that are drawn, in their order."""
     scored = [i for i, c in enumerate(candidates) if c.status == SCORED and math.isfinite(c.comet)]
     always = {scored[i] for i in front_indices([(candidates[i].bytes, candidates[i].comet) for i in scored])}
-    always |= {i for i, c in enumerate(candidates) if special(c)}
+    always |= {i for i, c in enumerate(candidates) if always_shown(c)}
     if len(candidates) <= most:
         return list(range(len(candidates)))
     rest = np.array([i for i in range(len(candidates)) if i not in always], dtype=np.int64)
@@ -52,7 +52,7 @@ def _places(candidates: Sequence[Candidate], indices: np.ndarray) -> np.ndarray:
     """[3, indices]: kind, and where across and up the picture from 0 to 1; below 0 for what has no COMET."""
     found = [candidates[i] for i in indices]
     sizes = np.log([max(c.bytes, 1) for c in found])
-    scores = np.array([math.nan if (h := height(c)) is None else h for c in found])
+    scores = np.array([math.nan if (h := shown_comet(c)) is None else h for c in found])
     known = scores[np.isfinite(scores)]
     low, tall = (known.min(), max(float(np.ptp(known)), 1e-9)) if known.size else (0.0, 1.0)
     x = (sizes - sizes.min()) / max(float(np.ptp(sizes)), 1e-9)
@@ -78,7 +78,7 @@ def by_interest(candidates: Sequence[Candidate]) -> list[int]:
         c = candidates[i]
         if id(c) in on_front:
             return 0, 0.0, i
-        if special(c):
+        if always_shown(c):
             return 1, 0.0, i
         if c.status != SCORED or not math.isfinite(c.comet):
             return 3, 0.0, i

@@ -15,8 +15,8 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from results.candidate import FAILED, SCORED, STOPPED, Candidate
-from results.pareto import comparable, hypervolume_of
+from results.candidate import FAILED, PRUNED, SCORED, Candidate
+from results.pareto import comparable, hypervolume_share
 from results.runs import Run
 
 SCRIPTS = ("base.js", "chart.js", "policy.js", "main.js")
@@ -63,10 +63,10 @@ def front_table(best: Sequence[Candidate], indices: Sequence[int], bins: Sequenc
 
 
 def chips(run: Run) -> str:
-    counts = {status: sum(c.status == status for c in run.candidates) for status in (SCORED, STOPPED, FAILED)}
+    counts = {status: sum(c.status == status for c in run.candidates) for status in (SCORED, PRUNED, FAILED)}
     inside = [c for c in run.front if any(low <= c.bytes < high for _, low, high in run.bins)]
     found = [(f"{counts[SCORED]:,}", "scored")]
-    found += [(f"{counts[status]:,}", status) for status in (STOPPED, FAILED) if counts[status]]
+    found += [(f"{counts[status]:,}", status) for status in (PRUNED, FAILED) if counts[status]]
     if run.original and comparable(run.original):
         found.append((f"{run.original.comet:.4f}", f"COMET of the original, {run.original.bytes:,} bytes"))
     if inside:
@@ -74,7 +74,7 @@ def chips(run: Run) -> str:
         found.append((f"{best.comet:.4f}", f"best in {', '.join(b[0] for b in run.bins)}, {best.bytes:,} bytes"))
     top = run.original.comet if run.original and comparable(run.original) else 1.0
     if run.bins and top > 0:
-        share = hypervolume_of(run.candidates, run.bins, top)
+        share = hypervolume_share(run.candidates, run.bins, top)
         found.append((f"{share:.4f}", "hypervolume: share of bin × the original's COMET"))
     items = "".join(f"<li><b>{escape(value)}</b><span>{escape(what)}</span></li>" for value, what in found)
     return f'<ul class="chips">{items}</ul>'

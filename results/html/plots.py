@@ -10,8 +10,8 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from compress.sizes import Bin
-from results.candidate import STOPPED, Candidate
-from results.html.downsample import drawn, height
+from results.candidate import PRUNED, Candidate
+from results.html.downsample import downsample, shown_comet
 from results.pareto import comparable, front
 
 INK, FAINT, RECIPE, ORIGINAL = "#1566b0", "#9fb0be", "#c2571a", "#1d2733"
@@ -93,7 +93,7 @@ def stairs(axes: Any, best: Sequence[Candidate], colour: str, label: str, mark: 
 
 def draw(candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, asked: Collection[str] = ()) -> Any:
     """A matplotlib figure. The caller closes it."""
-    shown = [candidates[i] for i in drawn(candidates)]
+    shown = [candidates[i] for i in downsample(candidates)]
     scored = [c for c in shown if comparable(c)]
     figure, axes = canvas([c.bytes for c in shown], bins, asked)
     searched = [c for c in scored if c.recipe == "search"]
@@ -101,7 +101,7 @@ def draw(candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, asked
     axes.scatter(
         [c.bytes for c in searched], [c.comet for c in searched], s=10, color=FAINT, lw=0, label="candidates", **dots
     )
-    stopped = [(c.bytes, at) for c in shown if c.status == STOPPED and (at := height(c)) is not None]
+    stopped = [(c.bytes, at) for c in shown if c.status == PRUNED and (at := shown_comet(c)) is not None]
     if stopped:
         axes.scatter(
             *zip(*stopped, strict=True),
@@ -188,7 +188,7 @@ def render_two(
     figure, axes = canvas([c.bytes for c in (*a, *b) if comparable(c)], bins)
     for candidates, name, colour, mark in zip((a, b), names, (INK, RECIPE), ("o", "s"), strict=True):
         scored = [c for c in candidates if comparable(c)]
-        cloud = [scored[i] for i in drawn(scored)]
+        cloud = [scored[i] for i in downsample(scored)]
         axes.scatter(
             [c.bytes for c in cloud],
             [c.comet for c in cloud],

@@ -76,8 +76,8 @@ def techniques(policy: Any, history: Mapping[str, Any]) -> tuple[str, ...]:
         if len(grids) > 1:
             rates = ", ".join(f"{counts[level]} at {rate:g}" for rate, level in grids)
             units = sum(counts.pop(level) for _, level in grids)
-            lines.append(f"{in_words(name, bool(policy.calibration))}: {units} units ({rates})")
-    lines += [f"{in_words(level, bool(policy.calibration))}: {n} units" for level, n in counts.most_common()]
+            lines.append(f"{level_in_words(name, bool(policy.calibration))}: {units} units ({rates})")
+    lines += [f"{level_in_words(level, bool(policy.calibration))}: {n} units" for level, n in counts.most_common()]
     if policy.vocabulary != "full":
         lines.append(f"vocabulary reduced to {policy.vocabulary}")
     if history.get("parent"):
@@ -85,12 +85,13 @@ def techniques(policy: Any, history: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def in_words(level: str, calibrated: bool) -> str:
+def level_in_words(level: str, calibrated: bool) -> str:
     """A level as a paper would call it."""
     name, _, setting = level.partition("@") if "@" in level else level.partition(":")
     if name == "ffn":
         share, _, inner = setting.partition("+") if ":" in level else level.removeprefix("ffn").partition("+")
-        return f"structured pruning of FFN neurons to {share.lstrip(':')} of them, then {in_words(inner, calibrated)}"
+        rest = level_in_words(inner, calibrated)
+        return f"structured pruning of FFN neurons to {share.lstrip(':')} of them, then {rest}"
     if name == "grid":
         setting, _, trellis = setting.partition(":")
         coded = "uniform grid with trellis-coded, entropy-coded integers" if trellis else _GRID

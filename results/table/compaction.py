@@ -15,16 +15,16 @@ from typing import Any
 
 from compress.errors import UserError, first_line
 from results.atomic_write import full_disk
-from results.table.parts import VERSION, Part, all_parts, defaults, name_of, schema, uncovered, version_of
+from results.table.parts import VERSION, TablePart, all_parts, defaults, name_of, schema, uncovered, version_of
 
 FAN = 128
 LARGEST = FAN * FAN  # appends in one part
 GROUP = 1024  # rows decoded and encoded at once: bounds the memory of a merge
 
 
-def mergeable(parts: Sequence[Part]) -> list[Part]:
+def mergeable(parts: Sequence[TablePart]) -> list[TablePart]:
     """FAN neighbours of one size, or nothing."""
-    run: list[Part] = []
+    run: list[TablePart] = []
     for part in parts:
         if run and run[0].span != part.span:
             run = []
@@ -35,13 +35,13 @@ def mergeable(parts: Sequence[Part]) -> list[Part]:
     return []
 
 
-def compact(folder: Path, parts: Sequence[Part], known: MutableMapping[Path, Any]) -> list[Part]:
+def compact(folder: Path, parts: Sequence[TablePart], known: MutableMapping[Path, Any]) -> list[TablePart]:
     """Merges while there is something to merge; returns what is left. `parts` are the uncovered ones, and `known` the
     rows of some of them; those that were merged go from it."""
     left = list(parts)
     while some := mergeable(left):
         first, last = some[0].first, some[-1].last
-        merged = Part(first, last, folder / name_of(first, last))
+        merged = TablePart(first, last, folder / name_of(first, last))
         merge([part.path for part in some], merged.path, known)
         for part in some:
             part.path.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ TYPES = {
 NAME = re.compile(r"part-(\d{6,})(?:-(\d{6,}))?\.parquet")
 
 
-class Part(NamedTuple):
+class TablePart(NamedTuple):
     """A file of the table and the numbers of the appends that lie in it."""
 
     first: int
@@ -41,18 +41,18 @@ def name_of(first: int, last: int) -> str:
     return f"part-{first:06d}.parquet" if first == last else f"part-{first:06d}-{last:06d}.parquet"
 
 
-def all_parts(folder: Path) -> list[Part]:
+def all_parts(folder: Path) -> list[TablePart]:
     """Every part in a folder, leftovers included."""
     found = []
     for path in folder.glob("part-*.parquet"):
         if match := NAME.fullmatch(path.name):
-            found.append(Part(int(match[1]), int(match[2] or match[1]), path))
+            found.append(TablePart(int(match[1]), int(match[2] or match[1]), path))
     return found
 
 
-def uncovered(parts: Iterable[Part]) -> list[Part]:
+def uncovered(parts: Iterable[TablePart]) -> list[TablePart]:
     """The parts in order, without those whose appends lie in a larger one: left over if a merge was cut short."""
-    kept: list[Part] = []
+    kept: list[TablePart] = []
     for part in sorted(parts, key=lambda p: (p.first, -p.last)):
         if not kept or part.last > kept[-1].last:
             kept.append(part)

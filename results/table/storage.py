@@ -18,7 +18,7 @@ from compress.errors import UserError, first_line
 from results.atomic_write import write_atomically
 from results.candidate import STATUSES, Candidate
 from results.table.compaction import GROUP, compact, tidy
-from results.table.parts import VERSION, Part, all_parts, defaults, name_of, schema, uncovered, version_of
+from results.table.parts import VERSION, TablePart, all_parts, defaults, name_of, schema, uncovered, version_of
 
 TEXTS = ("comet_segments", "hypotheses")  # nearly all of a row's bytes, and seldom needed
 COLUMNS = tuple(f.name for f in fields(Candidate))
@@ -32,7 +32,7 @@ class Table:
 
     def __init__(self, folder: Path, make: bool = True) -> None:
         self.folder = folder
-        self._parts: list[Part] | None = None  # what lies in the folder, once this process has appended
+        self._parts: list[TablePart] | None = None  # what lies in the folder, once this process has appended
         self._recent: dict[Path, Any] = {}  # rows of parts that wait to be merged, so that they need not be read again
         if make:
             folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ class Table:
             self._parts = uncovered(all_parts(self.folder))
         table = pa.Table.from_pydict({name: [getattr(c, name) for c in rows] for name in COLUMNS}, schema=schema())
         number = self._parts[-1].last + 1 if self._parts else 1
-        part = Part(number, number, self.folder / name_of(number, number))
+        part = TablePart(number, number, self.folder / name_of(number, number))
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         write_atomically(part.path, buffer.getvalue())

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from results.candidate import Candidate
-from results.pareto import Front, _by_arrays, _by_loop, front, front_indices, hypervolume, hypervolume_of, knee_index
+from results.pareto import Front, _by_arrays, _by_loop, front, front_indices, hypervolume, hypervolume_share, knee_index
 from tests.results.examples import candidate
 
 points = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=25)
@@ -82,13 +82,13 @@ def test_what_was_not_scored_on_everything_is_never_on_the_front() -> None:
         candidate("scored", 20, 0.5),
     ]
     assert [c.candidate for c in front(found)] == ["scored"]
-    assert hypervolume_of(found, [("Bin5", 0, 40)], 1.0) == 0.25
+    assert hypervolume_share(found, [("Bin5", 0, 40)], 1.0) == 0.25
 
 
 def test_hypervolume_of_bins_counts_each_bin_by_itself() -> None:
     found = [candidate("a", 10, 0.5), candidate("b", 30, 1.0)]
-    assert hypervolume_of(found, [("x", 0, 20), ("y", 20, 40)], 1.0) == (10 * 0.5 + 10 * 1.0) / 40
-    assert hypervolume_of(found, [], 1.0) == 0.0
+    assert hypervolume_share(found, [("x", 0, 20), ("y", 20, 40)], 1.0) == (10 * 0.5 + 10 * 1.0) / 40
+    assert hypervolume_share(found, [], 1.0) == 0.0
 
 
 def test_the_knee_is_where_the_curve_bends() -> None:

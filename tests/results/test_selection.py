@@ -14,7 +14,7 @@ from compress.errors import UserError
 from compress.sizes import Bin, bin_of, bins_of, parse_bytes
 from results.candidate import Candidate
 from results.select import main
-from results.selection import Choice, choose
+from results.selection import Selection, choose
 from tests.results.examples import candidate, make_run
 
 BINS = [Bin("Bin1", 400, 1000), Bin("Bin2", 200, 400)]
@@ -32,7 +32,7 @@ def full(names: Sequence[str]) -> dict[str, Candidate]:
     return {c.candidate: c for c in FOUND if c.candidate in names}
 
 
-def chosen(rule: str, found: Sequence[Candidate] = FOUND) -> Choice:
+def chosen(rule: str, found: Sequence[Candidate] = FOUND) -> Selection:
     return choose(rule, found, BINS, full)
 
 

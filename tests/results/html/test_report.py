@@ -13,7 +13,7 @@ import pytest
 from compress.errors import UserError
 from compress.sizes import Bin
 from results.html.data import nominal_bits, progress
-from results.html.downsample import MOST_POINTS, by_interest, drawn
+from results.html.downsample import MOST_POINTS, by_interest, downsample
 from results.pareto import front
 from results.report import main, write_report
 from results.runs import Run
@@ -123,7 +123,7 @@ def test_twenty_thousand_candidates_are_thinned(tmp_path: Path) -> None:
         for n in range(20_000)
     ]
     found.append(candidate("fp16", 9_000, 0.1, recipe="fp16"))
-    indices = drawn(found)
+    indices = downsample(found)
     assert len(indices) <= MOST_POINTS
     names = {found[i].candidate for i in indices}
     assert {c.candidate for c in front(found)} <= names
@@ -136,7 +136,7 @@ def test_twenty_thousand_candidates_are_thinned(tmp_path: Path) -> None:
 
 def test_a_small_run_is_drawn_whole() -> None:
     found = [candidate(f"c{n}", 1000, 0.5) for n in range(30)]
-    assert drawn(found) == list(range(30))
+    assert downsample(found) == list(range(30))
 
 
 def test_the_front_interests_most_and_failures_least() -> None:

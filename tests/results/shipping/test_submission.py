@@ -16,7 +16,7 @@ from compress.errors import UserError
 from evaluate.data.dataset import open_data
 from results import submit
 from results.shipping import provenance as history
-from results.shipping.declaration import in_words, techniques
+from results.shipping.declaration import level_in_words, techniques
 from results.shipping.submission import check_lines
 from tests.results.shipped import SEGMENTS, packed
 
@@ -196,7 +196,7 @@ def test_lines_are_one_sentence_each() -> None:
     ],
 )
 def test_levels_in_words(level: str, words: str) -> None:
-    assert in_words(level, calibrated=True).startswith(words)
+    assert level_in_words(level, calibrated=True).startswith(words)
 
 
 def test_rates_of_one_codec_are_one_technique() -> None:

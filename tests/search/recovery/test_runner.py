@@ -14,7 +14,7 @@ from cluster.scorer import Scorer
 from compress import Policy
 from compress.errors import UserError
 from compress.sizes import parse_bins
-from results.candidate import FAILED, SCORED, STOPPED, Candidate
+from results.candidate import FAILED, PRUNED, SCORED, Candidate
 from results.table.storage import Table
 from search.config import Config
 from search.recorder import Recorder, Tried
@@ -235,7 +235,7 @@ def test_training_on_the_scored_data_is_scored_apart(session: Any, world: World)
     rows = recover_run(
         world.folder, world.recorder, world.where, [world.candidate()], ["cheap"], asked, 0.0, 1, said.append
     )
-    assert [(row.status, row.rung, row.segments) for row in rows] == [(STOPPED, "part", 2)]
+    assert [(row.status, row.rung, row.segments) for row in rows] == [(PRUNED, "part", 2)]
     assert "on the 2 segments of talks held out" in said[-1]
     assert world.recorder.front() == [world.recorder.whole.members[0]]
     assert world.recorder.front()[0].candidate == "c00001"
