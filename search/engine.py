@@ -90,7 +90,7 @@ class Engine:
     def _plan_calibration(self) -> None:
         """What the original says on the speech is what levels with error feedback are calibrated on."""
         outcome = self._original_outcome or {}
-        earlier = self.recorder.table.texts([ORIGINAL]).get(ORIGINAL) if self.recorder.find(ORIGINAL) else None
+        earlier = self.recorder.table.read_by_name([ORIGINAL]).get(ORIGINAL) if self.recorder.find(ORIGINAL) else None
         self._translations = earlier.hypotheses if earlier else tuple(outcome.get("hypotheses", ()))
         if not self._translations:
             raise UserError(f"the original model cannot be scored: {outcome.get('error', 'no result')}")

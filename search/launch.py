@@ -148,7 +148,7 @@ def _signature(prepared: Prepared, handles: list[object]) -> str:
 
 
 def _show(engine: object, prepared: Prepared, finished: bool) -> None:
-    from results.report import write_report
+    from results.html.write import write_report
     from search.engine import Engine
 
     assert isinstance(engine, Engine)

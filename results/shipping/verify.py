@@ -1,19 +1,25 @@
-"""Loads an artifact afresh, translates and scores: what `results.export` runs in a process of its own.
+"""Verifies an artifact in a process of its own, which loads it afresh, translates and scores.
 
-It has never seen the run, the store or the original model. Settings come as JSON on standard input, the result goes
-into a file, because libraries write to standard output as they like.
+That process knows nothing of the run, the store and the original model. It gets its settings as JSON on standard input
+and writes the result to a file, because libraries write to standard output.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.cli import run as run_command
 from compress.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -105,13 +111,32 @@ def recheck(settings: Settings) -> dict[str, Any]:
     }
 
 
+def verify_in_process(settings: Settings) -> dict[str, Any]:
+    """The result of `recheck` in another process."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "result.json"
+        paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        process = subprocess.run(
+            [sys.executable, "-m", "results.shipping.verify", str(out)],
+            input=json.dumps(asdict(settings)),
+            text=True,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": paths, "TOKENIZERS_PARALLELISM": "false"},
+            check=False,
+        )
+        if process.returncode != 0 or not out.exists():
+            lines = [line for line in process.stderr.splitlines() if line.strip()]
+            raise UserError(f"the artifact could not be used afresh: {lines[-1] if lines else 'no output'}"[:500])
+        result: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        return result
+
+
 def main(arguments: list[str]) -> None:
     (out,) = arguments
-    found = recheck(Settings(**json.load(sys.stdin)))
-    Path(out).write_text(json.dumps(found), encoding="utf-8")
+    result = recheck(Settings(**json.load(sys.stdin)))
+    Path(out).write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    from compress.cli import run as command
-
-    sys.exit(command(main))
+    sys.exit(run_command(main))

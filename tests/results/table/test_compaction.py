@@ -126,5 +126,5 @@ def test_a_damaged_part_stops_a_merge_in_one_line(tmp_path: Path) -> None:
     table.append([candidate("c2")])
     table.parts()[0].write_bytes(b"PAR1 cut short")
     with pytest.raises(UserError, match="cannot be merged"):
-        compaction.merge(table.parts(), tmp_path / name_of(1, 2))
+        compaction.merge_parts(table.parts(), tmp_path / name_of(1, 2))
     assert len(os.listdir(tmp_path)) == 2, "and leaves the folder as it was"
