@@ -17,7 +17,7 @@ from compress import Policy
 from compress.model.vocabulary import trim
 from compress.sizes import Bin, bin_of
 from evaluate.metrics.mt import interval
-from results.candidate import FAILED, PRUNED, SCORED, Candidate
+from results.candidate import FAILED, HELD_OUT, PRUNED, SCORED, Candidate
 from results.formats import write_front
 from results.pareto import Front, hypervolume
 from results.table.storage import Table
@@ -129,7 +129,7 @@ class Recorder:
             seconds_per_segment=float(outcome.get("translate_seconds", 0.0)) / max(len(scores), 1),
             policy=self.folder.save_policy(tried.policy),
             signature=self._signed(),
-            status=FAILED if error else PRUNED if stopped else SCORED,
+            status=FAILED if error else PRUNED if stopped else HELD_OUT if outcome.get("held_out") else SCORED,
             error=error[:500],
             rung=str(outcome.get("rung", "all")),
             parent=tried.parent,
