@@ -221,7 +221,7 @@ def score_original(run: Run, variants: Variants, plain: Sequence[UnitLevel]) -> 
     run.progress.say(
         f"original: COMET {known.comet:.4f}, chrF {known.chrf:.1f}, {known.bytes:,} bytes ({known.segments} segments)"
     )
-    texts = run.recorder.table.texts([ORIGINAL])[ORIGINAL].hypotheses
+    texts = run.recorder.table.read_by_name([ORIGINAL])[ORIGINAL].hypotheses
     return known, jobs.keep_reference_outputs(run.store, texts)
 
 

@@ -17,7 +17,7 @@ from compress import Policy
 from compress.model.vocabulary import trimmed_vocabulary
 from compress.sizes import Bin, bin_of
 from evaluate.metrics.significance import interval
-from results.candidate import FAILED, SCORED, STOPPED, Candidate
+from results.candidate import FAILED, HELD_OUT, PRUNED, SCORED, Candidate
 from results.formats import write_front
 from results.pareto import Front, hypervolume
 from results.table.storage import Table
@@ -130,7 +130,7 @@ class Recorder:
             seconds_per_segment=float(outcome.get("translate_seconds", 0.0)) / max(len(scores), 1),
             policy=self.run_dir.save_policy(evaluated.policy),
             signature=self._signed(),
-            status=FAILED if error else STOPPED if pruned else SCORED,
+            status=FAILED if error else PRUNED if pruned else HELD_OUT if outcome.get("held_out") else SCORED,
             error=error[:500],
             rung=str(outcome.get("rung", "all")),
             parent=evaluated.parent,

@@ -69,25 +69,24 @@ def settings(pairs: Sequence[str]) -> dict[str, str]:
 def chosen(path: Path, rule: str, candidates: str | None, top: int, bin_name: str | None) -> list[Any]:
     """Candidates by name, or the ones a rule takes when asked again and again."""
     from results.runs import Run
-    from results.select import pool
 
     found = Run.open(path)
     if candidates:
         return [found.find(name.strip()) for name in candidates.split(",") if name.strip()]
     if top < 1:
         raise UserError(f"--top {top}: at least 1")
-    return ranked(found, rule, pool(found, bin_name), top)
+    return ranked(found, rule, found.candidates_in(bin_name), top)
 
 
 def ranked(found: Any, rule: str, among: Sequence[Any], top: int) -> list[Any]:
     """The first of a rule, the first without that one, and so on; what is recovered already is not begun with."""
-    from results.selection import choose
+    from results.selection import apply_rule
 
     left = [c for c in among if not c.parent and c.candidate != "original"]
     taken: list[Any] = []
     while len(taken) < top:
         try:
-            choice = choose(rule, left, found.all_bins, found.full)
+            choice = apply_rule(rule, left, found.all_bins, found.with_texts)
         except UserError:
             if not taken:
                 raise
@@ -164,7 +163,7 @@ def launch(
     import compress
     import embedded
     from results.formats import to_text
-    from results.report import write_report
+    from results.html.write import write_report
     from search.recorder import Recorder
     from search.recovery.runner import PendingTrial, Where, recover_run
     from search.resources import resources, store_of

@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.jobs import Job
 from cluster.metrics import Metrics, Snapshot
-from results.candidate import FAILED, SCORED, STOPPED
+from results.candidate import FAILED, PRUNED, SCORED
 from search.progress import Progress, clock
 from search.recorder import SEARCH, Recorder
 
@@ -69,7 +69,7 @@ class RunStatus:
         seconds = [c.seconds for c in self.recorder.candidates if c.recipe == SEARCH][-RECENT:]
         if len(seconds) < 2 or seconds[-1] <= seconds[0]:
             return None
-        to_come = self.trials - sum(self.recorder.count(status) for status in (SCORED, STOPPED, FAILED))
+        to_come = self.trials - sum(self.recorder.count(status) for status in (SCORED, PRUNED, FAILED))
         return (seconds[-1] - seconds[0]) / (len(seconds) - 1) * max(to_come, 0)
 
     def snapshot(self) -> Snapshot:
@@ -79,7 +79,7 @@ class RunStatus:
         return Snapshot(
             done=count(SCORED),
             running=self.running.total(),
-            stopped=count(STOPPED),
+            stopped=count(PRUNED),
             failed=count(FAILED),
             wanted=self.trials,
             best={name: front.members[-1].comet for name, front in self.recorder.inside.items() if front.members},

@@ -1,25 +1,31 @@
-"""Loads an artifact afresh, translates and scores: what `results.export` runs in a process of its own.
+"""Verifies an artifact in a process of its own, which loads it afresh, translates and scores.
 
-It has never seen the run, the store or the original model. Settings come as JSON on standard input, the result goes
-into a file, because libraries write to standard output as they like.
+That process knows nothing of the run, the store and the original model. It gets its settings as JSON on standard input
+and writes the result to a file, because libraries write to standard output.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import compress
+from compress.cli import run as run_command
 from compress.errors import UserError
 from evaluate.data.types import DataSet
 from evaluate.decoding.batches import prepare
 from evaluate.evaluate import score_hypotheses, translate_cleaned
 from evaluate.metrics.comet import Comet
 from evaluate.spec import EvalSpec
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,27 @@ def recheck(settings: Settings) -> dict[str, Any]:
     return {**evaluation.to_dict(), "comet": asdict(comet.identity), **facts}
 
 
+def verify_in_process(settings: Settings) -> dict[str, Any]:
+    """The result of `recheck` in another process."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "result.json"
+        paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        process = subprocess.run(
+            [sys.executable, "-m", "results.shipping.verify", str(out)],
+            input=settings.to_json(),
+            text=True,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": paths, "TOKENIZERS_PARALLELISM": "false"},
+            check=False,
+        )
+        if process.returncode != 0 or not out.exists():
+            lines = [line for line in process.stderr.splitlines() if line.strip()]
+            raise UserError(f"the artifact could not be used afresh: {lines[-1] if lines else 'no output'}"[:500])
+        result: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        return result
+
+
 def main(arguments: list[str]) -> None:
     (out,) = arguments
     outcome = recheck(Settings.from_json(sys.stdin.read()))
@@ -99,6 +126,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from compress.cli import run as command
-
-    sys.exit(command(main))
+    sys.exit(run_command(main))
