@@ -14,7 +14,7 @@ from evaluate.data.conditions import CONDITIONS
 from evaluate.data.dataset import LANGUAGES, check_language
 from evaluate.decoding.batches import is_chat
 from search.config import Config, check_name
-from search.sampling.optuna_samplers import NAMES
+from search.sampling.registry import BAYESIAN, NAMES, canonical
 from search.space import vocabularies
 
 EXAMPLES = """examples:
@@ -141,7 +141,7 @@ def check_bytes(options: argparse.Namespace) -> None:
 def check_rungs(told: str | None, sampler: str) -> tuple[str, ...]:
     """The rungs in their order. Only the bayesian sampler makes something of a KL."""
     if told is None:
-        return ("kl", "all") if sampler == "house" else ("all",)
+        return ("kl", "all") if canonical(sampler) == BAYESIAN else ("all",)
     rungs = tuple(told.split(","))
     if (
         any(rung not in RUNGS for rung in rungs)
@@ -149,7 +149,7 @@ def check_rungs(told: str | None, sampler: str) -> tuple[str, ...]:
         or list(rungs) != [r for r in RUNGS if r in rungs]
     ):
         raise UserError(f"--rungs {told}: give kl,all, kl,part,all, part,all or all")
-    if "kl" in rungs and sampler != "house":
+    if "kl" in rungs and canonical(sampler) != BAYESIAN:
         raise UserError(f"--rungs {told}: sampler {sampler} learns from scores only, leave kl out")
     return rungs
 
@@ -199,8 +199,7 @@ def to_config(options: argparse.Namespace) -> Config:
     for name in bins:
         if name not in BINS and name != "all":
             raise UserError(f"unknown bin '{name}': known are {', '.join(BINS)} and all")
-    if options.sampler not in NAMES:
-        raise UserError(f"unknown sampler '{options.sampler}': known are {', '.join(NAMES)}")
+    canonical(options.sampler)
     for flag, least in (("trials", 0), ("recover", 0), ("workers", 0), ("batch_size", 1), ("max_new_tokens", 1)):
         if getattr(options, flag) is not None and getattr(options, flag) < least:
             raise UserError(f"--{flag.replace('_', '-')} {getattr(options, flag)}: at least {least}")

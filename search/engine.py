@@ -34,7 +34,7 @@ from search.sampling import sensitivity as sense
 from search.sampling.bayesian import BayesianSampler
 from search.sampling.quality_model import QualityModel
 from search.space.constraint import SizeConstraint
-from search.space.groups import tie, tie_sensitivities
+from search.space.groups import tie, tie_costs
 from search.space.space import DEFAULT_LEVELS, Space, make_space, with_vocabularies
 from search.status import RunStatus
 from search.tuning.searcher import EngineSearch, Job, Phase
@@ -141,22 +141,22 @@ class Engine:
             f"original: COMET {original.comet:.4f}, chrF {original.chrf:.1f}, {original.bytes:,} bytes"
             f" ({original.segments} segments)"
         )
-        self.kept = sense.Kept(self.store, self._sense_key(), self.folder.path / "sensitivities.json")
+        self.kept = sense.SensitivityCache(self.store, self._sense_key(), self.folder.path / "sensitivities.json")
         self._sensed = self.kept.read(self.config.sensitivities)
         known = {tuple(entry[:3]) for entry in self._sensed}
         weights = {name: unit.weights for name, unit in self.source.structure.units.items()}
         full = self.config.sensitivities == sense.FULL
-        todo = [t for t in sense.plan(self._untied, weights, full) if t not in known]
+        todo = [t for t in sense.actions_to_measure(self._untied, weights, full) if t not in known]
         self._describe_model()
         if todo:
             told = f", {len(self._sensed)} known from earlier runs" if self._sensed else ""
             self.progress.say(f"measuring {len(todo)} sensitivities{told}")
-        tasks = [jobs.sense(piece, self._calibration, self._said) for piece in sense.chunks(todo, self.workers)]
+        tasks = [jobs.sense(piece, self._calibration, self._said) for piece in sense.split_actions(todo, self.workers)]
         self._phase("sensitivities", tasks, self._plan_recipes)
 
     def _plan_recipes(self) -> None:
-        measured = sense.sensitivities(self._untied, self._errors, self._sensed)
-        self.sensitivities = tie_sensitivities(self._untied, measured, self.config.groups)
+        measured = sense.sensitivity_table(self._untied, self._errors, self._sensed)
+        self.sensitivities = tie_costs(self._untied, measured, self.config.groups)
         tasks = []
         self.recipes = {name: self._calibrated(policy) for name, policy in self.recipes.items()}
         for name, policy in self.recipes.items():
@@ -327,7 +327,7 @@ class Engine:
     def _sense_key(self) -> str:
         """Sensitivities are of a model, on data, with a calibration; whatever the bin, and whatever is searched."""
         data = [self.config.data, self.config.lang, str(self.config.sense_segments), self._said]
-        return sense.key_of([self.source.digest, self._calibration, *data])
+        return sense.cache_key([self.source.digest, self._calibration, *data])
 
     def _describe_model(self) -> None:
         """What a report needs to draw a policy: units, their weights and their bytes at every level."""
@@ -373,7 +373,7 @@ class Engine:
             layers=[layer.name for layer in structure.layers],
             levels=levels,
             sizes=self._sizes(choices, first),
-            kept={layer.name: self.ledger.kept(layer.name) for layer in structure.layers},
+            unquantized={layer.name: self.ledger.kept(layer.name) for layer in structure.layers},
             # The first layer of a stack always stays: a stack cannot be empty, and no model survives without it.
             droppable={
                 layer.name: self.config.drop and layer.index > 0 and layer.name not in held

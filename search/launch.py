@@ -17,8 +17,7 @@ from results.formats import to_text
 from search.config import Config
 from search.progress import Progress
 from search.run_dir import RunDir
-from search.space import bounds as reach
-from search.space import vocabularies
+from search.space import bounds, vocabularies
 from search.space.space import DEFAULT_LEVELS
 
 STORE = ".store"  # in the folder of runs: variants are shared by all of them
@@ -54,10 +53,10 @@ def settle(config: Config, source: compress.Source, bins: tuple[Bin, ...]) -> tu
     }
     if config.freeze and not frozen:
         raise UserError(f"--freeze {config.freeze}: no unit's name matches; see --plan for the names")
-    names, tokens, told = vocabularies.settle(config, source, tuple(frozen))
-    parts = reach.parts_of(source, names)
+    names, tokens, told = vocabularies.resolve(config, source, tuple(frozen))
+    parts = bounds.parts_of(source, names)
     levels = config.levels or DEFAULT_LEVELS
-    reach.check(bins, *reach.bounds(source.structure, parts, levels, frozen, config.drop, tokens))
+    bounds.check_reachable(bins, *bounds.bounds(source.structure, parts, levels, frozen, config.drop, tokens))
     return replace(config, vocabulary=names), told
 
 
@@ -94,7 +93,7 @@ def launch(prepared: Prepared) -> int:
             threads=config.threads,
         )
         store = compress.Store(context.store)
-        vocabularies.keep(config, prepared.source, store)
+        vocabularies.store_counted(config, prepared.source, store)
         engine = Engine(
             config, prepared.folder, prepared.source, store, prepared.bins, prepared.recipes, workers, progress
         )
@@ -167,7 +166,7 @@ def _show(engine: object, prepared: Prepared, finished: bool) -> None:
     print(to_text(inside) if inside else "  no candidate inside yet")
     if engine.asking is not None:
         engine.asking.save_tally()
-        if told := engine.asking.rung_stats.told():
+        if told := engine.asking.rung_stats.summary():
             print(f"\n{told[0].upper()}{told[1:]}")
     print(f"\nPareto CSV  {folder.pareto}\nReport      {folder.path / 'report.html'}")
     if not finished:

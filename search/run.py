@@ -60,12 +60,12 @@ def search(config: Config, resume: bool = False) -> int:
     from search.baselines import baselines
     from search.launch import Prepared, launch, settle
     from search.run_dir import RunDir
-    from search.sampling import sensitivity as sense
+    from search.sampling import sensitivity
     from search.space.space import DEFAULT_LEVELS
 
     for level in config.levels:
         compress.codecs.codec(level)
-    sense.check(config.sensitivities)
+    sensitivity.check_option(config.sensitivities)
     model = str(embedded.MODEL) if config.model == "embedded" else model_folder(config.model)
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     check_comet(comet)

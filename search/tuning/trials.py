@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,10 @@ from results.candidate import FAILED, SCORED, Candidate
 from search.config import Config
 from search.pruning import AUDIT, PART_CHANCE, RungStats, paired_chance
 from search.recorder import Recorder, Tried
-from search.sampling.bayesian import WARM, BayesianSampler, Observation
-from search.sampling.optuna_samplers import make_sampler
+from search.sampling.base import distributions
+from search.sampling.bayesian import WARM, BayesianSampler
+from search.sampling.observations import Observation
+from search.sampling.registry import BAYESIAN, canonical, make_sampler
 from search.space.constraint import SizeConstraint
 from search.space.space import Choice
 from search.tuning.journal import Journal
@@ -61,6 +62,7 @@ class TrialManager:
         self.parameters = parameters  # that remain under a policy
         self.bayesian, self.said, self.segments = bayesian, said, segments
         self.space = constraint.space
+        self.distributions = distributions(self.space)
         self.journal = Journal(recorder.folder.journal)
         self.rung_stats = self._earlier_tally()
         self.asked: dict[str, PendingTrial] = {}
@@ -70,9 +72,9 @@ class TrialManager:
     def open(self, searcher: EngineSearch, seed: int) -> None:
         """Sets up the study, and tells it and the sampler what this run already knows."""
         done = self.recorder.searched()
-        sampler = self.bayesian if self.config.sampler == "house" else self._stock(seed)
+        sampler = self.bayesian if canonical(self.config.sampler) == BAYESIAN else self._stock(seed)
         whole = sampler is self.bayesian
-        study = searcher.open_study(sampler, self.space.distributions, self.config.trials - len(done), whole)
+        study = searcher.open_study(sampler, self.distributions, self.config.trials - len(done), whole)
         if whole and jobs.KL in self.config.rungs:
             self.bayesian.may_score = self.rung_stats.may_score
             self.bayesian.warm_after = min(WARM, max(1, self.config.trials // 4))
@@ -93,13 +95,13 @@ class TrialManager:
         size = self.constraint.size(choice)
         if not any(each.holds(size) for each in self.bins):
             raise RuntimeError(f"a policy of {size} bytes lies outside every bin asked for")
-        entry = self.bayesian.known.get(self.space.key(choice))
+        entry = self.bayesian.observations.get(choice)
         rungs = self.config.rungs
         if entry is not None and math.isfinite(entry.kl):  # was stopped at its KL, and has become best_unscored
             rungs = tuple(rung for rung in rungs if rung != jobs.KL)
             self.rung_stats.full += 1
         else:
-            self.rung_stats.asked += 1
+            self.rung_stats.suggested += 1
         self._number += 1
         name = f"c{self._number:05d}"
         predicted = self.bayesian.original * math.exp(-max(self.bayesian.quality_model.expect(choice), 0.0))
@@ -111,7 +113,7 @@ class TrialManager:
         asked = self.asked[job["name"]]
         if outcome["rung"] == jobs.KL:
             self.bayesian.learn_kl(asked.choice, asked.size, outcome["kl"])
-            asked.entry = self.bayesian.known.get(self.space.key(asked.choice))
+            asked.entry = self.bayesian.observations.get(asked.choice)
             promised = self._promised(asked)
         else:
             promised = self._part_chance(asked, outcome) >= PART_CHANCE
@@ -151,19 +153,19 @@ class TrialManager:
             self.bayesian.mark_failed(asked.choice)
         values = [found.comet, float(asked.size)] if found.status == SCORED else None
         outcome |= {"comet": found.comet if values else None, "bytes": asked.size}
-        self.journal.add(asked.name, SEARCH, asked.parameters, self.space.distributions, values, stopped)
-        if not len(self.asked) or self.rung_stats.asked % 20 == 0:
+        self.journal.add(asked.name, SEARCH, asked.parameters, self.distributions, values, stopped)
+        if not len(self.asked) or self.rung_stats.suggested % 20 == 0:
             self.save_tally()
 
     def save_tally(self) -> None:
         self.journal.flush()
-        self.recorder.folder.write(RUNGS, json.dumps(asdict(self.rung_stats), indent=2) + "\n")
+        self.recorder.folder.write(RUNGS, self.rung_stats.to_json())
 
     # Smaller things
 
     def _promised(self, asked: PendingTrial) -> bool:
         """At the first rung: the most best_unscored of all that were never scored, and there is room to score one."""
-        if self.config.sampler != "house":
+        if canonical(self.config.sampler) != BAYESIAN:
             return True
         if not self.bayesian.warm or not self.rung_stats.may_score():
             return False
@@ -219,7 +221,7 @@ class TrialManager:
                     state=states.COMPLETE if values else states.FAIL,
                     values=values,
                     params=parameters,
-                    distributions=self.space.distributions,
+                    distributions=self.distributions,
                 )
             )
         if candidate.candidate not in self.journal.known:
@@ -227,7 +229,7 @@ class TrialManager:
                 candidate.candidate,
                 SEARCH,
                 parameters,
-                self.space.distributions,
+                self.distributions,
                 values,
                 stopped=candidate.status not in (SCORED, FAILED),
             )
@@ -237,7 +239,7 @@ class TrialManager:
         if not path.exists():
             return RungStats()
         try:
-            return RungStats(**json.loads(path.read_text(encoding="utf-8")))
+            return RungStats.from_json(path.read_text(encoding="utf-8"))
         except (ValueError, TypeError):
             raise compress.errors.UserError(
                 f"{path} is damaged: remove it (only the audit's counts are lost)"
