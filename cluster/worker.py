@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from compress.calibration.hessians import statistics
 from compress.codecs.raw import FORMATS
 from compress.codecs.statistics import Statistics
 from compress.model.vocabulary import FULL, trim
-from compress.policy.variant import decode_unit
+from compress.policy.variant import decode_unit, variant_key
 from evaluate.data.dataset import DataSet, open_data
 from evaluate.decoding.batches import FEATURES, Batch, prepare
 from evaluate.decoding.cleanup import clean
@@ -51,6 +53,7 @@ class Worker:
         self._original = original_policy(self.source)
         self.tower = EncoderCache(ENCODER_CACHE_BYTES)
         self.drafts: dict[str, Drafts] = {}  # by vocabulary: another one numbers its tokens otherwise
+        self.variants = Counter({"variants": 0, "variants_asked": 0})  # those that the store had, of those asked for
         self.forget()
 
     def forget(self) -> None:
@@ -63,41 +66,59 @@ class Worker:
     def run(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Does a job; yields plain data, once for each rung of a score, each time with all that is known so far."""
         if job["kind"] == SCORE:
-            yield from self.score(job["policy"], job["rungs"], job["said"])
+            yield from self.score(job["policy"], job["rungs"], job["reference"])
         elif job["kind"] == BUILD:
             yield self.build(job["actions"], job["calibration"], job["vocabulary"])
         elif job["kind"] == CALIBRATE:
-            yield self.calibrate(job["said"])
+            yield self.calibrate(job["reference"])
         else:
-            yield self.sense(job["actions"], job["calibration"], job["said"])
+            yield self.sense(job["actions"], job["calibration"], job["reference"])
 
-    def calibrate(self, said: str) -> dict[str, Any]:
+    def calibrate(self, reference: str) -> dict[str, Any]:
         """Gathers the inputs of every matrix on the speech and the original's own translations of it."""
         resident = self._load()
         resident.restore()
-        texts = read_reference_outputs(self.store, said)
+        texts = read_reference_outputs(self.store, reference)
         taught = [append_translations(batch, resident.processor, texts) for batch in self._ready(FULL, ALL)]
         batches, places = [inputs for inputs, _ in taught], [where for _, where in taught]
         digest = compress.calibrate(self.source, batches, self.store, places=places, resident=resident)
         return {"calibration": digest}
 
     def build(self, actions: Sequence[Sequence[str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:
-        """Encodes variants into the store; tells each one's relative error. What does not fit is told, not raised.
+        """Encodes variants into the store; reports the relative error of each, and what does not fit.
 
-        Under a smaller vocabulary nothing is told: the error is that of the whole unit, and a level that no longer
+        Under a smaller vocabulary nothing is reported: the error is that of the whole unit, and a level that no longer
         fits is missing from the store, and so from the space.
         """
         built, unsupported = [], []
-        wanted = compress.EncodeOptions(vocabulary, calibration)
+        options = compress.EncodeOptions(vocabulary, calibration)
         for unit, level in actions:
             try:
-                variant = compress.build(self.source, unit, level, self.store, wanted=wanted)
-            except compress.errors.UserError as refusal:
-                unsupported.append([unit, level, str(refusal)])
-            else:
-                if vocabulary == FULL:
-                    built.append([unit, level, relative_error(self.source, self.store, variant, calibration)])
-        return {"built": built, "unsupported": unsupported if vocabulary == FULL else []}
+                key = variant_key(self.source, self.source.structure.unit(unit), level, options, self.store)
+                known = self.store.size(key) is not None
+                variant = compress.build(self.source, unit, level, self.store, wanted=options)
+            except compress.errors.UserError as error:
+                unsupported.append([unit, level, str(error)])
+                continue
+            self.variants["variants_asked"] += 1
+            self.variants["variants"] += known
+            if vocabulary == FULL:
+                built.append([unit, level, self.relative_error(variant, calibration)])
+        return {
+            "built": built,
+            "unsupported": unsupported if vocabulary == FULL else [],
+            "hits": dict(self.variants),
+        }
+
+    def relative_error(self, variant: compress.Variant, calibration: str) -> float:
+        """That of the function of this name, kept in the store beside the variant."""
+        key = hashlib.blake2b(f"relative error {variant.key} {calibration}".encode(), digest_size=20).hexdigest()
+        kept = self.store.get(key)
+        if kept is not None:
+            return float(kept)
+        error = relative_error(self.source, self.store, variant, calibration)
+        self.store.put(key, repr(error).encode())
+        return error
 
     def score(self, policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> Iterator[dict[str, Any]]:
         """KL, translations and scores of one policy, as far as the rungs go and whoever iterates wants them."""
@@ -172,7 +193,7 @@ class Worker:
             found.append([kind, name, level, divergence(resident.model, taught, tower=self.tower, encoder_key=heard)])
         return {"sensed": found}
 
-    def _teach(self, said: str, vocabulary: str = FULL) -> list[ReferenceLogits]:
+    def _teach(self, reference: str, vocabulary: str = FULL) -> list[ReferenceLogits]:
         """What the original says on the first segments, at the first job of a vocabulary that needs it."""
         if vocabulary not in self._taught:
             resident = self._load()
@@ -180,7 +201,7 @@ class Worker:
             resident.restore()
             part = self.data.first(self.context.sense_segments)
             batches = prepare(part, resident.processor, self.context.batch_size, self.context.chat)
-            texts = read_reference_outputs(self.store, said)[: len(part.segments)]
+            texts = read_reference_outputs(self.store, reference)[: len(part.segments)]
             self._taught[vocabulary] = teach(
                 resident.model,
                 resident.processor,

@@ -20,11 +20,11 @@ def uniform(source: compress.Source, level: str) -> Policy:
 def baselines(source: compress.Source, levels: Sequence[str]) -> dict[str, Policy]:
     """Recipe name → policy. Recipes made for another shape of model (`moslem-de`: 32 layers) are left out."""
     found: dict[str, Policy] = {}
-    for name in compress.policy.recipes.names():
+    for name in compress.recipes.names():
         if name != name.lower():
             continue  # `drop:LIST` and the like are forms, not recipes
         try:
-            found[name] = compress.policy.recipes.recipe(name, source.structure, source.digest)
+            found[name] = compress.recipes.recipe(name, source.structure, source.digest)
         except UserError:
             continue
     for level in levels:

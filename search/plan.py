@@ -38,7 +38,7 @@ class Outline:
     bins: tuple[Bin, ...]
     original_bytes: int
     tokens: tuple[int, ...] = ()  # how many each vocabulary keeps
-    vocabulary: str = "full"  # what is told of them
+    vocabulary: str = "full"  # a line on them
 
 
 def nominal_bits(level: str) -> float:
@@ -91,9 +91,9 @@ def outline(config: Config) -> Outline:
     if config.freeze and not frozen:
         raise UserError(f"--freeze {config.freeze}: no unit's name matches")
     paper = Paper(folder_of(config.model), structure)
-    _, tokens, told = vocabularies.resolve(config, cast(compress.Source, paper), tuple(frozen))
+    _, tokens, description = vocabularies.resolve(config, cast(compress.Source, paper), tuple(frozen))
     levels, bins = config.levels or DEFAULT_LEVELS, config.bins_in_bytes(size)
-    return Outline(structure, levels, frozen, bins, size, tokens, told)
+    return Outline(structure, levels, frozen, bins, size, tokens, description)
 
 
 def weights_of(plan: Outline) -> tuple[int, int]:
@@ -159,8 +159,8 @@ def describe(config: Config, plan: Outline) -> list[str]:
         lines.append(
             f"frozen    {len(plan.frozen)} units: {', '.join(sorted(plan.frozen)[:6])}{' …' * (len(plan.frozen) > 6)}"
         )
-    told = ", ".join(f"{level} ({nominal_bits(level):g})" for level in plan.levels)
-    lines.append(f"levels    {len(plan.levels)}, nominal bits a weight: {told}")
+    bits = ", ".join(f"{level} ({nominal_bits(level):g})" for level in plan.levels)
+    lines.append(f"levels    {len(plan.levels)}, nominal bits a weight: {bits}")
     droppable = sum(layer.index > 0 for layer in structure.layers) if config.drop else 0
     choices = (len(structure.units) - len(plan.frozen), droppable)
     lines.append(f"space     {choices[0]} units at {len(plan.levels)} levels, {choices[1]} layers that may be dropped")
@@ -182,7 +182,7 @@ def describe(config: Config, plan: Outline) -> list[str]:
 def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]:
     per_unit = len(plan.levels) if config.sensitivities == "full" else 2
     sensed = choices[0] * per_unit + choices[1] + max(len(plan.tokens) - 1, 0)
-    recipes = (len(compress.policy.recipes.names()) + len(plan.levels)) if config.baselines else 0
+    recipes = (len(compress.recipes.names()) + len(plan.levels)) if config.baselines else 0
     layers = lm_layers(plan.structure) if any(layer.stack == "lm" for layer in plan.structure.layers) else ()
     rounds = len(layers) // 4 if config.baselines and config.drop else 0
     pruning = IterativePruning(layers, rounds=rounds).evaluations if rounds and len(layers) - 2 >= rounds else 0

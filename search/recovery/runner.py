@@ -17,7 +17,7 @@ from cluster.metrics import PREFIX, RECOVERY
 from compress import Policy
 from compress.errors import UserError
 from results.candidate import FAILED, Candidate
-from search.recorder import Recorder, Tried
+from search.recorder import EvaluatedPolicy, Recorder
 from search.recovery.methods import method
 from search.recovery.task import Task
 from search.run_dir import RunDir
@@ -212,9 +212,9 @@ def record(recorder: Recorder, source: compress.Source, task: Task, outcome: dic
     policy = Policy.from_json(outcome["policy"]) if "policy" in outcome else Policy.from_json(task.policy)
     gone = sum(layer.parameters for layer in source.structure.layers if layer.name in policy.dropped)
     recipe, parameters = f"recover:{task.method}", source.structure.parameters - gone
-    tried = Tried(task.name, recipe, policy, outcome.get("bytes", 0), parameters, 0.0, parent=task.parent)
-    part = {"stopped": True, "rung": "part"} if outcome.get("part") and "error" not in outcome else {}
-    return recorder.record(tried, {**outcome, **part})
+    evaluated = EvaluatedPolicy(task.name, recipe, policy, outcome.get("bytes", 0), parameters, 0.0, parent=task.parent)
+    part = {"pruned": True, "rung": "part"} if outcome.get("part") and "error" not in outcome else {}
+    return recorder.record(evaluated, {**outcome, **part})
 
 
 def line(row: Candidate, recorder: Recorder, outcome: dict[str, Any]) -> str:

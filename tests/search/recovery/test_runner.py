@@ -17,7 +17,7 @@ from compress.sizes import parse_bins
 from results.candidate import FAILED, SCORED, STOPPED, Candidate
 from results.table.storage import Table
 from search.config import Config
-from search.recorder import Recorder, Tried
+from search.recorder import EvaluatedPolicy, Recorder
 from search.recovery import runner as board
 from search.recovery.runner import PendingTrial, Where, recover_run
 from search.run_dir import RunDir
@@ -97,7 +97,7 @@ class World:
 
     def put(self, name: str, policy: Policy) -> None:
         outcome = {"comet_segments": [0.1, 0.2, 0.3, 0.4], "hypotheses": ["a"] * 4}
-        self.recorder.record(Tried(name, "search", policy, 100_000, 1000, 0.0), outcome)
+        self.recorder.record(EvaluatedPolicy(name, "search", policy, 100_000, 1000, 0.0), outcome)
 
     def candidate(self, name: str = "c00001") -> Candidate:
         found = self.recorder.find(name)

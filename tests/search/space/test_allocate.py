@@ -1,4 +1,4 @@
-"""The allocator against brute force: within the budget always, and at the optimum of its own size."""
+"""The allocator: within the budget always, and at the optimum of its own size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from tests.search.worlds import world
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.05, 1.2))
-def test_never_above_the_budget_and_better_than_uniform(seed: int, share: float) -> None:
+def test_never_above_the_budget_and_better_than_uniform_but_for_one_step(seed: int, share: float) -> None:
+    """Between two sizes of Lagrangian solutions, which differ by one unit's level or one layer, a uniform level may be
+    better: seed 5146 at a share of .515625 is such a case."""
     w = world(seed=seed)
     largest = w.constraint.largest()
     budget = share * w.space.variable_bytes(largest)
@@ -25,11 +27,31 @@ def test_never_above_the_budget_and_better_than_uniform(seed: int, share: float)
         assert smallest > budget
         return
     assert w.space.variable_bytes(choice) <= budget
-    stays = np.zeros(len(w.space.layers), dtype=bool)
+    none_dropped = np.zeros(len(w.space.layers), dtype=bool)
+    of_units = w.space.sizes.max(axis=1)
+    of_layers = [of_units[w.space.layer_of == layer].sum() for layer in range(len(w.space.layers))]
+    step = max(of_units.max(), (of_layers + w.space.unquantized).max())
     for column in range(len(w.space.levels)):
-        uniform = Choice(np.full(len(w.space.units), column), stays)
-        if w.space.variable_bytes(uniform) <= budget:
+        uniform = Choice(np.full(len(w.space.units), column), none_dropped)
+        if w.space.variable_bytes(uniform) <= budget - step:
             assert w.truth.total(w.space, choice) <= w.truth.total(w.space, uniform) * (1 + 1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.05, 1.2))
+def test_a_solution_is_optimal_at_its_own_size(seed: int, share: float) -> None:
+    w = world(seed=seed)
+    solution = cheapest(w.space, w.truth, price=1e-6 * 10 ** (4 * share))
+    size, cost = w.space.variable_bytes(solution), w.truth.total(w.space, solution)
+    generator = np.random.default_rng(seed)
+    for _ in range(50):
+        columns = solution.columns.copy()
+        rows = generator.choice(len(columns), size=int(generator.integers(1, 5)), replace=False)
+        columns[rows] = generator.integers(0, len(w.space.levels), len(rows))
+        dropped = w.space.droppable & (solution.dropped ^ (generator.random(len(w.space.layers)) < 0.1))
+        other = Choice(columns, dropped)
+        if w.space.variable_bytes(other) <= size:
+            assert w.truth.total(w.space, other) >= cost * (1 - 1e-9)
 
 
 def test_optimum_of_a_small_space_within_one_unit() -> None:

@@ -15,7 +15,7 @@ from compress.model.vocabulary import Tokens, trim
 from evaluate.decoding.prompts import prompt
 from search.command_line import parser, to_config
 from search.config import Config
-from search.launch import settle as settle_run
+from search.inputs import choose_vocabularies as settle_run
 from search.recorder import parameters_left
 from search.space.vocabularies import parse, resolve, scripts, store_counted
 
