@@ -21,6 +21,7 @@ from cluster.worker import Worker
 from compress.codecs import codec
 from compress.sizes import bins_of
 from evaluate.metrics.comet import Comet
+from evaluate.spec import EvalSpec
 from search.space.allocate import ActionCosts
 from search.space.constraint import SizeConstraint
 from search.space.space import DEFAULT_LEVELS, Choice, Space, make_space
@@ -69,14 +70,8 @@ class Lab:
             Context(
                 model=str(embedded.MODEL),
                 store=str(folder / "store"),
-                data="embedded",
-                split="dev",
-                lang=lang,
-                segments=segments,
+                spec=EvalSpec("embedded", "dev", lang, segments, batch_size=64, max_new_tokens=48),
                 sense_segments=near,
-                chat=False,
-                batch_size=64,
-                max_new_tokens=48,
                 part=(),
                 scorers=(),
                 device="cpu",
@@ -122,7 +117,7 @@ class Lab:
             layers=[layer.name for layer in structure.layers],
             levels=DEFAULT_LEVELS,
             sizes={pair: self.ledger.size(*pair) for pair in self.errors},
-            unquantized={layer.name: self.ledger.kept(layer.name) for layer in structure.layers},
+            unquantized={layer.name: self.ledger.unquantized_bytes(layer.name) for layer in structure.layers},
             droppable={layer.name: layer.index > 0 for layer in structure.layers},
             calibration=self.calibration,
         )

@@ -132,7 +132,7 @@ def recipes(lab: Lab) -> list[dict[str, Any]]:
         comet = lab.comet_of(policy)
         encoding = compress.EncodeOptions(policy.vocabulary, policy.calibration)
         for unit, level in policy.levels.items():
-            compress.build(lab.worker.source, unit, level, lab.worker.store, wanted=encoding)
+            compress.build(lab.worker.source, unit, level, lab.worker.store, options=encoding)
         size = lab.ledger.predict(policy)
         names = [each.name for each in lab.bins.values() if each.holds(size)]
         points.append({"recipe": name, "bin": "".join(names), "lang": lab.lang, "point": (size, comet)})

@@ -11,6 +11,7 @@ from typing import Any
 from compress import Store
 from compress.errors import UserError
 from compress.model.vocabulary import FULL
+from evaluate.spec import EvalSpec
 
 Job = dict[str, Any]
 CALIBRATE, BUILD, SCORE, SENSE = "calibrate", "build", "score", "sense"
@@ -24,14 +25,8 @@ class Context:
 
     model: str  # folder of the original checkpoint
     store: str  # folder of the variants
-    data: str
-    split: str
-    lang: str
-    segments: int | None
+    spec: EvalSpec
     sense_segments: int  # segments that sensitivities are measured on
-    chat: bool  # the ChatML prompt of -Instruct models
-    batch_size: int
-    max_new_tokens: int
     part: tuple[int, ...]  # segments of the rung "part", in no other order than the data's
     scorers: tuple[str, ...]  # names of the scorer actors
     device: str  # "cuda" or "cpu"

@@ -28,6 +28,8 @@ EVERY = 1.0  # seconds between two looks at workers that are being started again
 class WorkerActor:
     """Runs jobs on a Worker. What goes wrong is reported as an outcome, so that the actor and its model live on."""
 
+    worker_class = Worker
+
     def __init__(self, context: Context, number: int) -> None:
         self._context, self._number = context, number
         self._worker: Worker | None = None
@@ -60,7 +62,7 @@ class WorkerActor:
 
     def _reports_of(self, job: Job) -> Iterator[dict[str, Any]]:
         if self._worker is None:
-            self._worker = Worker(self._context, self._score)
+            self._worker = self.worker_class(self._context, self._score)
         yield from self._worker.run(job)
 
     def _next(self) -> dict[str, Any]:

@@ -98,17 +98,17 @@ def write_history(
 ) -> Path:
     """ART.export.json: where the artifact comes from and all it was tuned on."""
     from compress import Artifact
-    from evaluate.data.dataset import open_data
 
-    data = open_data(settings.data, settings.split, settings.lang).first(settings.segments)
+    spec = settings.spec
+    data = spec.open_data()
     policy = Artifact.open(out).policy
     condition = run.config.get("condition", "")
-    tuned = [history.fingerprint("search", settings.data, data)]
+    tuned = [history.fingerprint("search", spec.data, data)]
     if policy.calibration:
         tuned.append({**tuned[0], "purpose": "calibration"})
     place = run.recovery(row)
     if place is not None:
-        tuned.append(history.trained_on(place, settings.lang))
+        tuned.append(history.trained_on(place, spec.lang))
         condition = trained_under(place) or condition
     record = {
         "artifact_bytes": row.bytes,
@@ -118,9 +118,9 @@ def write_history(
         "candidate": row.candidate,
         "recipe": row.recipe,
         "parent": row.parent,
-        "chat": settings.chat,
-        "max_new_tokens": settings.max_new_tokens,
-        "batch_size": settings.batch_size,
+        "chat": spec.chat,
+        "max_new_tokens": spec.max_new_tokens,
+        "batch_size": spec.batch_size,
         "condition": condition,
         "scores": {"row": {"comet": row.comet, "signature": row.signature}, "afresh": asdict(agreed)},
         "tuned": tuned,
@@ -137,7 +137,7 @@ def trained_under(recovery: Path) -> str:
 
 
 def commands(out: Path, settings: Settings) -> str:
-    art, where = out, f"--data {settings.data} --lang {settings.lang}"
+    art, where = out, f"--data {settings.spec.data} --lang {settings.spec.lang}"
     lines = [
         "",
         "To use it:",

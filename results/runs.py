@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import UserError
+from compress.models import resolve_model, weight_bytes
 from compress.sizes import Bin, bins_of, custom_bin
 from results.candidate import Candidate
 from results.pareto import front
@@ -114,13 +115,10 @@ class Run:
         or, if that is gone, of the original packed as it is."""
         if self.model.original_bytes:
             return self.model.original_bytes
-        model = str(self.config.get("model", ""))
-        if model == "embedded":
-            import embedded
-
-            model = str(embedded.MODEL)
-        size = sum(path.stat().st_size for path in Path(model).glob("*.safetensors")) if model else 0
-        return size or (self.original.bytes if self.original else max(c.bytes for c in self.candidates))
+        try:
+            return weight_bytes(resolve_model(str(self.config.get("model", "")), download=False))
+        except UserError:
+            return self.original.bytes if self.original else max(c.bytes for c in self.candidates)
 
     @cached_property
     def all_bins(self) -> tuple[Bin, ...]:

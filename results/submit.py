@@ -12,6 +12,8 @@ from pathlib import Path
 from compress.cli import Parser
 from compress.errors import UserError
 from compress.sizes import bins_of
+from evaluate.data.types import DataSet
+from evaluate.spec import EvalSpec
 from results.atomic_write import write_atomically
 from results.shipping import provenance as history
 from results.shipping.declaration import declare
@@ -45,7 +47,7 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
 
     from compress import Artifact
-    from evaluate.data.dataset import open_data
+    from evaluate.data.open import open_data
 
     wanted = planned(given.team, given.lang, given.bin, given.condition, given.type, given.year, given.out)
     opened = Artifact.open(given.artifact)
@@ -57,7 +59,7 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"{history.path_for(given.artifact)} is the history of another artifact: export this one again")
     data = open_data(given.data, given.split, given.lang)
     label = history.check_clean(made, data, given.condition)
-    lines = check_lines(hypotheses(given, made), len(data.segments))
+    lines = check_lines(hypotheses(given, made, data), len(data.segments))
     told = declare(given.artifact, made, given.condition, vars(given))
     written = write(given.out, wanted, lines)
     form = given.out / f"{wanted.declaration}.txt"
@@ -76,28 +78,25 @@ def main(arguments: list[str]) -> None:
         print(f"  {path}")
 
 
-def hypotheses(given: object, made: dict[str, object]) -> list[str]:
+def hypotheses(given: object, made: dict[str, object], data: DataSet) -> list[str]:
     """Those of --hyp, or the artifact's own."""
-    from evaluate.data.lines import read_lines
+    from evaluate.data.text import read_lines
     from results.export import device
     from results.shipping.verify import translations
 
     options = vars(given)
     if options["hyp"] is not None:
         return read_lines(options["hyp"])
-    settings = Settings(
-        artifact=str(options["artifact"]),
+    spec = EvalSpec(
         data=options["data"],
         split=options["split"],
         lang=options["lang"],
-        segments=None,
-        comet="",
         chat=bool(made.get("chat")),
         batch_size=options["batch_size"] or int(str(made.get("batch_size") or 8)),
         max_new_tokens=int(str(made.get("max_new_tokens") or 256)),
-        device=options["device"] or device(),
     )
-    return translations(settings)[0]
+    settings = Settings(str(options["artifact"]), spec, comet="", device=options["device"] or device())
+    return list(translations(settings, data)[0].values())
 
 
 if __name__ == "__main__":

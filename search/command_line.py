@@ -11,7 +11,7 @@ from pathlib import Path
 from compress.errors import UserError
 from compress.sizes import BINS
 from evaluate.data.conditions import CONDITIONS
-from evaluate.data.dataset import LANGUAGES, check_language
+from evaluate.data.languages import LANGUAGES, check_language
 from evaluate.decoding.batches import is_chat
 from search.config import TRIALS, Config, check_name
 from search.sampling.registry import BAYESIAN, NAMES, canonical

@@ -9,6 +9,7 @@ from typing import Any
 
 from compress.errors import UserError
 from compress.sizes import Bin, custom_bin, parse_bins
+from evaluate.spec import EvalSpec
 from search.pruning import choose_part
 from search.sampling.registry import BAYESIAN, canonical
 
@@ -72,6 +73,10 @@ class Config:
     def parts(self, segments: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Segments of the rung "part" and the rest; none in the part where there is no such rung."""
         return choose_part(segments) if "part" in self.rungs else ((), tuple(range(segments)))
+
+    def eval_spec(self, split: str) -> EvalSpec:
+        """How candidates are translated and scored."""
+        return EvalSpec(self.data, split, self.lang, self.segments, self.chat, self.batch_size, self.max_new_tokens)
 
     def bins_in_bytes(self, original_bytes: int) -> tuple[Bin, ...]:
         """The bins that are searched: those named, or the one given in bytes."""

@@ -14,8 +14,8 @@ import torch
 
 import compress
 import embedded
-from cluster.worker import model_folder
 from compress.errors import UserError
+from compress.models import resolve_model
 from evaluate.metrics.comet import Comet
 
 LEAST_VERSIONS = {
@@ -85,7 +85,7 @@ def check_ray(address: str | None) -> Finding:
 
 def check_model(model: str) -> Finding:
     try:
-        source = compress.Source.open(str(embedded.MODEL) if model == "embedded" else model_folder(model))
+        source = compress.Source.open(resolve_model(model))
     except UserError as error:
         return Finding("model", str(error), "give --model embedded, a folder, or a hub name that is in the cache")
     return Finding(

@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 
 import compress
 import embedded
-from cluster.worker import model_folder
 from compress import Policy
 from compress.codecs import codec
 from compress.codecs.raw import FORMATS
 from compress.errors import UserError
+from compress.models import resolve_model
 from compress.sizes import Bin
 from evaluate.data.conditions import check_condition
-from evaluate.data.dataset import open_data
+from evaluate.data.types import DataSet
 from evaluate.metrics.comet import check_comet
-from evaluate.metrics.mt import data_signature
 from search.baselines import baselines
 from search.config import Config
 from search.sampling import sensitivity
@@ -35,8 +34,7 @@ class Inputs:
     recipes: dict[str, Policy]
     model: str  # folder of the checkpoint
     comet: str  # checkpoint or hub name
-    data_signature: str
-    segments: int  # of the data
+    data: DataSet
     vocabulary: str  # a line on the vocabularies to choose from
 
 
@@ -47,10 +45,10 @@ def prepare(config: Config) -> Inputs:
     for level in config.levels:
         codec(level)
     sensitivity.check_option(config.sensitivities)
-    model = str(embedded.MODEL) if config.model == "embedded" else model_folder(config.model)
+    model = str(resolve_model(config.model))
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     check_comet(comet)
-    data = open_data(config.data, "dev", config.lang).first(config.segments)
+    data = config.eval_spec("dev").open_data()
     for purpose in ("search", "calibration"):
         check_condition(config.condition, data, purpose)
     source = compress.Source.open(model)
@@ -63,8 +61,7 @@ def prepare(config: Config) -> Inputs:
         recipes=baselines(source, levels_of(config)) if config.baselines else {},
         model=model,
         comet=comet,
-        data_signature=data_signature(data, cleaned=True),
-        segments=len(data.segments),
+        data=data,
         vocabulary=vocabulary,
     )
 

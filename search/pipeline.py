@@ -21,7 +21,6 @@ from cluster.worker import original_policy
 from compress import Policy, Store
 from compress.codecs import codec
 from compress.errors import UserError
-from evaluate.metrics.mt import signature_of
 from results.candidate import FAILED, SCORED, Candidate
 from results.formats import to_text
 from results.report import write_report
@@ -148,7 +147,7 @@ def execute(inputs: Inputs, run_dir: RunDir, progress: Progress) -> bool:
     with contextlib.suppress(KeyboardInterrupt), resources(config, config.name, inputs.comet, progress.say) as reserved:
         if reserved.device == "cuda":  # how exactly a score can be had again depends on it
             run_dir.write("config.json", replace(config, device="cuda").to_json())
-        recorder.signature = lambda: signature_of(reserved.comet(), inputs.data_signature, config.max_new_tokens)
+        recorder.signature = lambda: config.eval_spec("dev").signature(reserved.comet(), inputs.data)
         store = Store(store_of(config))
         vocabularies.store_counted(config, source, store)
         room = reserved.room
@@ -403,15 +402,9 @@ def context_of(inputs: Inputs, reserved: Resources) -> Context:
     return Context(
         model=inputs.model,
         store=store_of(config),
-        data=config.data,
-        split="dev",
-        lang=config.lang,
-        segments=config.segments,
+        spec=config.eval_spec("dev"),
         sense_segments=config.sense_segments,
-        chat=config.chat,
-        batch_size=config.batch_size,
-        max_new_tokens=config.max_new_tokens,
-        part=config.parts(inputs.segments)[0],
+        part=config.parts(len(inputs.data.segments))[0],
         scorers=reserved.scorers,
         device=reserved.device,
         threads=config.threads,

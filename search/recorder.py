@@ -14,9 +14,9 @@ from typing import Any
 
 import compress
 from compress import Policy
-from compress.model.vocabulary import trim
+from compress.model.vocabulary import trimmed_vocabulary
 from compress.sizes import Bin, bin_of
-from evaluate.metrics.mt import interval
+from evaluate.metrics.significance import interval
 from results.candidate import FAILED, SCORED, STOPPED, Candidate
 from results.formats import write_front
 from results.pareto import Front, hypervolume
@@ -44,10 +44,10 @@ class EvaluatedPolicy:
 def parameters_left(source: compress.Source, policy: Policy, store: compress.Store) -> int:
     """Parameters that remain under a policy: dropped layers and tokens that go take theirs with them."""
     gone = sum(layer.parameters for layer in source.structure.layers if layer.name in policy.dropped)
-    smaller = trim(source, policy.vocabulary, store)
+    smaller = trimmed_vocabulary(source, policy.vocabulary, store)
     if smaller is not None:
         rows = [unit for unit in source.structure.units.values() if unit.kind in ("embedding", "head")]
-        gone += sum(unit.parameters - smaller.unit(unit).parameters for unit in rows)
+        gone += sum(unit.parameters - smaller.resize(unit).parameters for unit in rows)
     return int(source.structure.parameters - gone)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from compress.cli import Parser, run
 from compress.errors import UserError
+from compress.models import resolve_model
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -162,9 +163,6 @@ def launch(
     """Ray, scorers, and the board; then the front."""
     import compress
     import embedded
-    from cluster.worker import model_folder
-    from evaluate.data.dataset import open_data
-    from evaluate.metrics.mt import data_signature, signature_of
     from results.formats import to_text
     from results.report import write_report
     from search.recorder import Recorder
@@ -173,14 +171,15 @@ def launch(
 
     if config.data == "embedded" and config.comet == "embedded":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    model = str(embedded.MODEL) if config.model == "embedded" else model_folder(config.model)
+    model = str(resolve_model(config.model))
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     source = compress.Source.open(model)
     recorder = Recorder(folder, source.original_bytes, config.bins_in_bytes(source.original_bytes))
-    data = open_data(config.data, "dev", config.lang).first(config.segments)
+    spec = config.eval_spec("dev")
+    data = spec.open_data()
     with resources(config, f"recover-{config.name}", comet, _say) as reserved:
         workers, gpus = reserved.room.workers, reserved.room.worker_gpus
-        signature = signature_of(reserved.comet(), data_signature(data, cleaned=True), config.max_new_tokens)
+        signature = spec.signature(reserved.comet(), data)
         recorder.signature = lambda: signature
         context = Where(
             model=model,

@@ -131,7 +131,7 @@ def translations(
 
 def spoken(run: Run, count: int) -> tuple[list[str], list[str]]:
     """Sources and references of the run's data, where it is at hand on this machine and still the same."""
-    from evaluate.data.dataset import open_data
+    from evaluate.data.open import open_data
 
     try:
         data = open_data(str(run.config.get("data", "")), "dev", str(run.config["lang"]))

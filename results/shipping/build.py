@@ -9,11 +9,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compress.errors import UserError
+from compress.models import resolve_model
 from results.candidate import SCORED, Candidate
 from results.compatibility import parts_of
 from results.runs import RECOVERED, Run
@@ -83,7 +84,7 @@ def build(run: Run, row: Candidate, out: Path, model: str | None = None, store: 
 
     if row.status != SCORED:
         raise UserError(f"candidate {row.candidate} was {row.status}: only a scored one can be exported")
-    folder = model_at(model or str(run.config.get("model", "")))
+    folder = resolve_model(model or str(run.config.get("model", "")), download=False)
     source = source_of(run, row, compress.Source.open(folder))
     kept = store or default_store(run)
     packed = compress.pack(
@@ -100,11 +101,11 @@ def source_of(run: Run, row: Candidate, base: Any) -> Any:
     policy = run.policy(row)
     if policy.model == base.digest:
         return base
-    from compress.artifact.recovered import Recovered
+    from compress.artifact.recovered import RecoveredSource
 
     place = run.recovery(row)
     if place is not None:
-        return Recovered.open_at(base, place)
+        return RecoveredSource.open_at(base, place)
     raise UserError(
         f"candidate {row.candidate} is of model {policy.model[:12]}, this one is {base.digest[:12]}, and there is no"
         f" recovery of it in {run.path / RECOVERED}: give the model of the run with --model"
@@ -117,23 +118,6 @@ def default_store(run: Run) -> str | None:
         return str(run.config["store"])
     place = run.path.resolve().parent / ".store"
     return str(place) if place.is_dir() else None
-
-
-def model_at(name: str) -> Path:
-    """The folder of `embedded`, of a path, or of a hub name that was downloaded before."""
-    from compress.cli import model_folder
-
-    place = model_folder(name)
-    if place.is_dir() or name.startswith((".", "/", "~")) or name.count("/") != 1:
-        return place
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.gguf"], local_files_only=True))
-    except Exception as error:
-        raise UserError(
-            f"model '{name}' is not in the local cache ({type(error).__name__}): give its folder with --model"
-        ) from None
 
 
 def comet_at(run: Run, asked: str | None) -> str:
@@ -153,7 +137,7 @@ def fresh(settings: Settings) -> dict[str, Any]:
         paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         done = subprocess.run(
             [sys.executable, "-m", "results.shipping.verify", str(out)],
-            input=json.dumps(asdict(settings)),
+            input=settings.to_json(),
             text=True,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -15,7 +15,8 @@ from typing import Any
 
 from compress.errors import UserError
 from evaluate.data.conditions import check_condition
-from evaluate.data.dataset import SPLITS, DataSet, Segment, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import SPLITS, DataSet, Segment
 from results.atomic_write import write_atomically
 from results.runs import read_json
 

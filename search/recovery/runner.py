@@ -57,7 +57,8 @@ class Where:
 
     @classmethod
     def of(cls, context: Any) -> Where:
-        return cls(**{f.name: getattr(context, f.name) for f in fields(cls)})
+        spec = context.spec.to_dict()
+        return cls(**spec, **{f.name: getattr(context, f.name) for f in fields(cls) if f.name not in spec})
 
 
 def recover_run(

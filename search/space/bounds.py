@@ -16,7 +16,7 @@ from compress.codecs import codec
 from compress.errors import UserError
 from compress.model.aux_files import pack_files
 from compress.model.structure import REST, Unit
-from compress.model.vocabulary import files_of
+from compress.model.vocabulary import vocabulary_files
 from compress.sizes import Bin
 
 Range = tuple[float, float]  # least and most bytes
@@ -69,7 +69,7 @@ def parts_of(source: compress.Source, vocabularies: Sequence[str]) -> NonUnitByt
 def parts_without_weights(
     source: compress.Source, vocabularies: Sequence[str], bytes_per_parameter: int
 ) -> NonUnitBytes:
-    """The same from `structure`, `fixed` and `trims` of a source alone; no tensor is read."""
+    """The same from `structure`, `aux_files` and `vocabularies` of a source alone; no tensor is read."""
     structure = source.structure
     counts = {
         layer.name: layer.parameters - sum(structure.unit(unit).weights for unit in layer.units)
@@ -84,7 +84,7 @@ def parts_without_weights(
 
 
 def _file_bytes(source: compress.Source, vocabularies: Sequence[str]) -> Range:
-    ranges = [_packed(files_of(source, name)) for name in vocabularies]
+    ranges = [_packed(vocabulary_files(source, name)) for name in vocabularies]
     return min(least for least, _ in ranges), max(most for _, most in ranges)
 
 

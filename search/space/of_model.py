@@ -33,7 +33,7 @@ def space_of_model(
         layers=[layer.name for layer in structure.layers],
         levels=levels,
         sizes=_sizes(ledger, encoded, choices, first),
-        unquantized={layer.name: ledger.kept(layer.name) for layer in structure.layers},
+        unquantized={layer.name: ledger.unquantized_bytes(layer.name) for layer in structure.layers},
         # The first layer of a stack always stays: a stack cannot be empty, and no model survives without it.
         droppable={
             layer.name: drop and layer.index > 0 and layer.name not in frozen_layers for layer in structure.layers
@@ -44,7 +44,7 @@ def space_of_model(
         unit: supported for unit, supported in choices.items() if structure.unit(unit).kind in ("embedding", "head")
     }
     trimmed = [_sizes(ledger, encoded, rows, name) for name in others]
-    return with_vocabularies(space, vocabularies, trimmed, [ledger.fixed(name) for name in vocabularies])
+    return with_vocabularies(space, vocabularies, trimmed, [ledger.aux_bytes(name) for name in vocabularies])
 
 
 def _sizes(

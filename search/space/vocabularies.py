@@ -8,7 +8,7 @@ from pathlib import Path
 
 import compress
 from compress.errors import UserError
-from compress.model.vocabulary import FULL, most_used, trim
+from compress.model.vocabulary import FULL, make_top_vocabulary, trimmed_vocabulary
 from evaluate.decoding.prompts import prompt, text_prompt
 from search.config import Config
 
@@ -75,8 +75,12 @@ def _trimmed(requested: str, config: Config, source: compress.Source, frozen: Se
     if untrimmable:
         raise UserError(f"--freeze keeps {untrimmable[0]} as it is, and with it the whole vocabulary")
     store = compress.Store(SCRATCH_STORE)
-    name = most_used(source, _lines(config), int(requested[4:]), store) if TOP.fullmatch(requested) else requested
-    smaller = trim(source, name, store)
+    name = (
+        make_top_vocabulary(source, _lines(config), int(requested[4:]), store)
+        if TOP.fullmatch(requested)
+        else requested
+    )
+    smaller = trimmed_vocabulary(source, name, store)
     assert smaller is not None
     return name, len(smaller.ids)
 
@@ -85,7 +89,7 @@ def store_counted(config: Config, source: compress.Source, store: compress.Store
     """Puts the `top:N` vocabularies of a run into the store, where every worker reads them."""
     for name in config.vocabulary:
         if name.startswith("top:"):
-            most_used(source, _lines(config), int(name.split(":")[1]), store)
+            make_top_vocabulary(source, _lines(config), int(name.split(":")[1]), store)
 
 
 def _lines(config: Config) -> list[str]:

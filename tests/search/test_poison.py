@@ -30,35 +30,38 @@ POISONED = '''
 import os
 import sys
 
-import torch
-
-import cluster.trainable
+import cluster.pool
+from cluster.worker import Worker
 from search.run import main
 
 DEATHS = sys.argv.pop(1)
 
 
-class Poisoned(cluster.trainable.JobTrainable):
-    def step(self):
-        name = self._job.get("name")
+class PoisonedWorker(Worker):
+    def run(self, job):
+        name = job.get("name")
         if name == "c00002":
             with open(DEATHS, "a") as stream:
                 stream.write(f"{os.getpid()}\\n")
             os.kill(os.getpid(), 9)
         if name != "c00003":
-            return super().step()
-        self._worker._teach(self._job["reference"])  # what the original says is not poisoned
-        resident = self._worker._load()
-        module = next(m for m in resident.model.modules() if type(m).__name__.endswith("RMSNorm"))
+            yield from super().run(job)
+            return
+        self.reference_logits(job["reference"])  # what the original says is not poisoned
+        module = next(m for m in self.resident.model.modules() if type(m).__name__.endswith("RMSNorm"))
         sane = module.forward
         module.forward = lambda states: sane(states) * float("nan")
         try:
-            return super().step()
+            yield from super().run(job)
         finally:
             module.forward = sane
 
 
-cluster.trainable.JobTrainable = Poisoned
+class PoisonedActor(cluster.pool.WorkerActor):
+    worker_class = PoisonedWorker
+
+
+cluster.pool.WorkerActor = PoisonedActor
 sys.exit(main(sys.argv[1:]))
 '''
 

@@ -137,7 +137,7 @@ def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: S
     import torch
 
     import embedded
-    from compress.artifact.recovered import Recovered, Recovery
+    from compress.artifact.recovered import RecoveredSource, RecoveryDelta
     from results.export import trained_under
     from results.runs import Run
     from results.shipping.build import build
@@ -148,11 +148,13 @@ def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: S
     shutil.copytree(run, folder)
     base = compress.Source.open(embedded.MODEL)
     policy = compress.Policy.from_json((run / row.policy).read_text())
-    name = base.structure.kept[0]
+    name = base.structure.unquantized[0]
     changed = base.tensor(name) + torch.ones_like(base.tensor(name))
-    recovery = Recovery(policy, {name: changed}, about={"train": "embedded", "train_split": "dev", "condition": "c"})
+    recovery = RecoveryDelta(
+        policy, {name: changed}, about={"train": "embedded", "train_split": "dev", "condition": "c"}
+    )
     recovery.save(folder / "recovered" / "c00001+distill")
-    source = Recovered(base, recovery)
+    source = RecoveredSource(base, recovery)
     path = f"policies/{source.policy.digest}.json"
     (folder / path).write_text(source.policy.to_json())
     nbytes = compress.pack(source, source.policy, None, tmp_path / "before")

@@ -175,7 +175,7 @@ def test_rows_of_the_same_table_that_are_made_once(session: Any, world: World) -
     for row in rows:
         kept = by_name[row.candidate]
         assert (kept.parent, kept.recipe[:8], kept.layers_dropped) == ("c00001", "recover:", 1)
-        recovered = compress.Recovered.open_at(world.source, world.folder.path / "recovered" / row.candidate)
+        recovered = compress.RecoveredSource.open_at(world.source, world.folder.path / "recovered" / row.candidate)
         policy = world.folder.read_policy(kept.policy)
         art = world.folder.path.parent / f"art-{row.candidate}"
         assert compress.pack(recovered, policy, compress.Store(world.where.store), art) == kept.bytes

@@ -46,8 +46,8 @@ def test_policies_lie_within_the_bounds(source: compress.Source, tmp_path: Path)
         for dropped, vocabulary in (((), "full"), (droppable, "scripts:en,de")):
             policy = compress.Policy(source.digest, actions, dropped, vocabulary)
             wanted = compress.EncodeOptions(vocabulary)
-            for unit in policy.kept_units(source.structure):
-                compress.build(source, unit.name, policy.levels[unit.name], store, wanted=wanted)
+            for unit in policy.remaining_units(source.structure):
+                compress.build(source, unit.name, policy.levels[unit.name], store, options=wanted)
             assert least <= compress.Ledger(source, store, levels).predict(policy) <= most
 
 

@@ -11,7 +11,7 @@ import pytest
 import compress
 import embedded
 from compress.errors import UserError
-from compress.model.vocabulary import Tokens, trim
+from compress.model.vocabulary import BpeTokenizer, trimmed_vocabulary
 from evaluate.decoding.prompts import prompt
 from search.command_line import parser, to_config
 from search.config import Config
@@ -83,7 +83,7 @@ def test_by_default_the_scripts_of_the_pair_where_they_are_fewer(source: compres
 
 def test_a_tokenizer_that_cannot_be_trimmed(source: compress.Source, tmp_path: Path) -> None:
     bare = compress.Source.open(embedded.MODEL)
-    bare.fixed = {name: data for name, data in source.fixed.items() if name != "tokenizer.json"}
+    bare.aux_files = {name: data for name, data in source.aux_files.items() if name != "tokenizer.json"}
     names, _, message = resolve(config(tmp_path), bare)
     assert names == ("full",)
     assert "scripts:en,de is left out: " in message
@@ -110,10 +110,10 @@ def test_the_most_used_tokens_of_a_text_have_a_name_that_every_worker_finds(
     assert list(tmp_path.iterdir()) == [Path(texts)]
     store = compress.Store(tmp_path / "store")
     store_counted(resolved, source, store)
-    trimmed = trim(compress.Source.open(embedded.MODEL), name, store)
+    trimmed = trimmed_vocabulary(compress.Source.open(embedded.MODEL), name, store)
     assert trimmed is not None
     assert len(trimmed.ids) <= 400
-    tokenizer = Tokens(source).backend()
+    tokenizer = BpeTokenizer(source).backend()
     prompt_ids = set(tokenizer.encode(prompt("en-de")).ids)
     assert prompt_ids <= set(trimmed.ids.tolist()), "the prompt stays whole"
     with pytest.raises(UserError, match=r"cannot read .*nowhere"):
