@@ -137,7 +137,7 @@ def make_search(source: Any, store: Any, runs: Path, name: str, trials: int, poo
     from search.run_dir import RunDir
     from search.sampling.bayesian import BayesianSampler
     from search.sampling.quality_model import QualityModel
-    from search.sampling.sensitivity import plan, sensitivities
+    from search.sampling.sensitivity import actions_to_measure, sensitivity_table
     from search.space.constraint import SizeConstraint
     from search.space.of_model import space_of_model
     from search.space.space import DEFAULT_LEVELS
@@ -163,10 +163,10 @@ def make_search(source: Any, store: Any, runs: Path, name: str, trials: int, poo
     weights = {name: unit.weights for name, unit in source.structure.units.items()}
     measured = [
         [kind, name, level, loss(name) if kind == "drop" else injury(name, level)]
-        for kind, name, level in plan(space, weights)
+        for kind, name, level in actions_to_measure(space, weights)
     ]
     constraint = SizeConstraint(space, ledger.predict)
-    model = QualityModel(space, sensitivities(space, errors, measured))
+    model = QualityModel(space, sensitivity_table(space, errors, measured))
     bayesian = BayesianSampler(constraint, bins, model, 0, 0.8)
     manager = TrialManager(
         config,

@@ -22,7 +22,7 @@ from compress.codecs import codec
 from compress.sizes import bins_of
 from evaluate.metrics.comet import Comet
 from evaluate.spec import EvalSpec
-from search.sampling.quality_model import Sensitivities
+from search.space.allocate import ActionCosts
 from search.space.constraint import SizeConstraint
 from search.space.space import DEFAULT_LEVELS, Choice, Space, make_space
 
@@ -135,7 +135,7 @@ class Lab:
             if kind == LEVEL:
                 levels[self.space.unit_rows[name], self.space.level_columns[level]] = kl
         drops = np.array([known.get((DROP, layer, ""), 20.0) for layer in self.space.layers])
-        self.sensitivities = Sensitivities(np.maximum(levels, 1e-7), np.maximum(drops, 1e-7))
+        self.sensitivities = ActionCosts(np.maximum(levels, 1e-7), np.maximum(drops, 1e-7))
 
     def comet(self, choice: Choice) -> float:
         return self.comet_of(self.space.policy(choice))

@@ -14,7 +14,7 @@ from evaluate.data.conditions import CONDITIONS
 from evaluate.data.languages import LANGUAGES, check_language
 from evaluate.decoding.batches import is_chat
 from search.config import TRIALS, Config, check_name
-from search.sampling.optuna_samplers import BAYESIAN, NAMES, canonical
+from search.sampling.registry import BAYESIAN, NAMES, canonical
 from search.space import vocabularies
 
 EXAMPLES = """examples:
@@ -198,8 +198,6 @@ def to_config(options: argparse.Namespace) -> Config:
     for name in bins:
         if name not in BINS and name != "all":
             raise UserError(f"unknown bin '{name}': known are {', '.join(BINS)} and all")
-    if options.sampler not in NAMES:
-        raise UserError(f"unknown sampler '{options.sampler}': known are {', '.join(NAMES)}")
     for flag, least in (("trials", 0), ("recover", 0), ("workers", 0), ("batch_size", 1), ("max_new_tokens", 1)):
         if getattr(options, flag) is not None and getattr(options, flag) < least:
             raise UserError(f"--{flag.replace('_', '-')} {getattr(options, flag)}: at least {least}")

@@ -11,7 +11,7 @@ from compress.errors import UserError
 from compress.sizes import Bin, custom_bin, parse_bins
 from evaluate.spec import EvalSpec
 from search.pruning import choose_part
-from search.sampling.optuna_samplers import BAYESIAN, canonical
+from search.sampling.registry import BAYESIAN, canonical
 
 TRIALS = 120
 FREE_TO_CHANGE = (

@@ -44,7 +44,7 @@ def prepare(config: Config) -> Inputs:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     for level in config.levels:
         codec(level)
-    sensitivity.check(config.sensitivities)
+    sensitivity.check_option(config.sensitivities)
     model = str(resolve_model(config.model))
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     check_comet(comet)
@@ -78,10 +78,10 @@ def choose_vocabularies(config: Config, source: compress.Source, bins: tuple[Bin
     frozen = frozen_units(config, source)
     if config.freeze and not frozen:
         raise UserError(f"--freeze {config.freeze}: no unit's name matches; see --plan for the names")
-    names, tokens, description = vocabularies.settle(config, source, tuple(frozen))
+    names, tokens, description = vocabularies.resolve(config, source, tuple(frozen))
     parts = bounds.parts_of(source, names)
     smallest, largest = bounds.bounds(source.structure, parts, levels_of(config), frozen, config.drop, tokens)
-    bounds.check(bins, smallest, largest)
+    bounds.check_reachable(bins, smallest, largest)
     return replace(config, vocabulary=names), description
 
 

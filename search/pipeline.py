@@ -35,11 +35,12 @@ from search.resources import Resources, resources, store_of
 from search.run_dir import RunDir
 from search.sampling import sensitivity
 from search.sampling.bayesian import BayesianSampler
-from search.sampling.optuna_samplers import BAYESIAN, make_sampler
-from search.sampling.quality_model import QualityModel, Sensitivities
+from search.sampling.quality_model import QualityModel
+from search.sampling.registry import BAYESIAN, make_sampler
 from search.space import vocabularies
+from search.space.allocate import ActionCosts
 from search.space.constraint import SizeConstraint
-from search.space.groups import tie, tie_sensitivities
+from search.space.groups import tie, tie_costs
 from search.space.of_model import space_of_model
 from search.space.space import Space
 from search.status import RunStatus
@@ -148,7 +149,7 @@ def execute(inputs: Inputs, run_dir: RunDir, progress: Progress) -> bool:
             run_dir.write("config.json", replace(config, device="cuda").to_json())
         recorder.signature = lambda: config.eval_spec("dev").signature(reserved.comet(), inputs.data)
         store = Store(store_of(config))
-        vocabularies.keep(config, source, store)
+        vocabularies.store_counted(config, source, store)
         room = reserved.room
         pool = WorkerPool.start(context_of(inputs, reserved), room.workers, max(config.threads, 1), room.worker_gpus)
         status = RunStatus(config.name, config.trials, recorder, lambda: pool.alive, progress)
@@ -185,7 +186,7 @@ def steps(run: Run) -> tuple[bool, str]:
     constraint.check_reachable(run.inputs.bins)
     describe_model(run, ledger, variants)
     measured = measure_sensitivities(run, free_space, variants, calibration, reference)
-    sensitivities = tie_sensitivities(free_space, measured, run.config.groups)
+    sensitivities = tie_costs(free_space, measured, run.config.groups)
     score_baselines(run, ledger, variants, calibration, reference, free_space)
     prune_iteratively(run, ledger, reference)
     return search(run, constraint, sensitivities, original, reference)
@@ -262,30 +263,30 @@ def describe_model(run: Run, ledger: compress.Ledger, variants: Variants) -> Non
     run.run_dir.write("model.json", json.dumps(description))
 
 
-def measure_sensitivities(
-    run: Run, space: Space, variants: Variants, calibration: str, reference: str
-) -> Sensitivities:
+def measure_sensitivities(run: Run, space: Space, variants: Variants, calibration: str, reference: str) -> ActionCosts:
     """KL to the original of single actions, those that are not known from earlier runs."""
     config = run.config
-    key = sensitivity.key_of(
+    key = sensitivity.cache_key(
         [run.source.digest, calibration, config.data, config.lang, str(config.sense_segments), reference]
     )
-    kept = sensitivity.Kept(run.store, key, run.run_dir.path / "sensitivities.json")
-    measured = kept.read(config.sensitivities)
+    cache = sensitivity.SensitivityCache(run.store, key, run.run_dir.path / "sensitivities.json")
+    measured = cache.read(config.sensitivities)
     weights = {name: unit.weights for name, unit in run.source.structure.units.items()}
     known = {tuple(entry[:3]) for entry in measured}
-    plan = sensitivity.plan(space, weights, config.sensitivities == sensitivity.FULL)
-    missing = [action for action in plan if action not in known]
+    actions = sensitivity.actions_to_measure(space, weights, config.sensitivities == sensitivity.FULL)
+    missing = [action for action in actions if action not in known]
     if missing:
         earlier = f", {len(measured)} known from earlier runs" if measured else ""
         run.progress.say(f"measuring {len(missing)} sensitivities{earlier}")
-    work = [jobs.sense(piece, calibration, reference) for piece in sensitivity.chunks(missing, len(run.pool.actors))]
+    work = [
+        jobs.sense(piece, calibration, reference) for piece in sensitivity.split_actions(missing, len(run.pool.actors))
+    ]
     for _, outcome in run.map("sensitivities", work):
         if "error" in outcome:
             raise UserError(f"measuring sensitivities failed: {outcome['error']}")
         measured += outcome["sensed"]
-        kept.write(measured)
-    return sensitivity.sensitivities(space, variants.errors, measured)
+        cache.write(measured)
+    return sensitivity.sensitivity_table(space, variants.errors, measured)
 
 
 def score_baselines(
@@ -354,7 +355,7 @@ def prune_iteratively(run: Run, ledger: compress.Ledger, reference: str) -> None
 
 
 def search(
-    run: Run, constraint: SizeConstraint, sensitivities: Sensitivities, original: Candidate, reference: str
+    run: Run, constraint: SizeConstraint, sensitivities: ActionCosts, original: Candidate, reference: str
 ) -> tuple[bool, str]:
     """The search under Ray Tune. Whether it came to its end, and a line on how many candidates were pruned."""
     config, bins = run.config, run.inputs.bins
@@ -372,7 +373,7 @@ def search(
         rungs = " → ".join(config.rungs)
         run.progress.say(f"searching: {manager.remaining} candidates, sampler {config.sampler}, rungs {rungs}")
     run.status.begin("", 0)
-    return run_search(searcher, run.progress.stream), manager.rung_stats.told()
+    return run_search(searcher, run.progress.stream), manager.rung_stats.summary()
 
 
 def show(inputs: Inputs, recorder: Recorder, finished: bool, counts: str) -> None:

@@ -22,7 +22,7 @@ from compress.sizes import Bin, scale_for
 from search.config import Config
 from search.iterative_pruning import IterativePruning, lm_layers
 from search.space import vocabularies
-from search.space.constraint import out_of_reach
+from search.space.bounds import out_of_reach
 from search.space.space import DEFAULT_LEVELS
 
 NOMINAL = {"raw": 16.0, "int8": 8.1, "nf4": 4.13, "digits:2": 5.0, "digits:3": 8.3}  # bits a weight
@@ -93,7 +93,7 @@ def outline(config: Config) -> Outline:
     if config.freeze and not frozen:
         raise UserError(f"--freeze {config.freeze}: no unit's name matches")
     paper = Paper(folder, structure)
-    _, tokens, description = vocabularies.settle(config, cast(compress.Source, paper), tuple(frozen))
+    _, tokens, description = vocabularies.resolve(config, cast(compress.Source, paper), tuple(frozen))
     levels, bins = config.levels or DEFAULT_LEVELS, config.bins_in_bytes(size)
     return Outline(structure, levels, frozen, bins, size, tokens, description)
 

@@ -26,7 +26,7 @@ def space_of_model(
     levels = list(dict.fromkeys([*levels, *frozen.values()]))
     choices = {unit: [frozen[unit]] if unit in frozen else levels for unit in structure.units}
     first, *others = vocabularies
-    held = {structure.unit(unit).layer for unit in frozen}
+    frozen_layers = {structure.unit(unit).layer for unit in frozen}
     space = make_space(
         model=source.digest,
         units={name: unit.layer for name, unit in structure.units.items()},
@@ -35,10 +35,14 @@ def space_of_model(
         sizes=_sizes(ledger, encoded, choices, first),
         unquantized={layer.name: ledger.unquantized_bytes(layer.name) for layer in structure.layers},
         # The first layer of a stack always stays: a stack cannot be empty, and no model survives without it.
-        droppable={layer.name: drop and layer.index > 0 and layer.name not in held for layer in structure.layers},
+        droppable={
+            layer.name: drop and layer.index > 0 and layer.name not in frozen_layers for layer in structure.layers
+        },
         calibration=calibration,
     )
-    rows = {unit: mine for unit, mine in choices.items() if structure.unit(unit).kind in ("embedding", "head")}
+    rows = {
+        unit: supported for unit, supported in choices.items() if structure.unit(unit).kind in ("embedding", "head")
+    }
     trimmed = [_sizes(ledger, encoded, rows, name) for name in others]
     return with_vocabularies(space, vocabularies, trimmed, [ledger.aux_bytes(name) for name in vocabularies])
 

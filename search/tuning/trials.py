@@ -5,10 +5,9 @@ Knows nothing of Ray: the searcher and the scheduler call it, and so do tests an
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,9 @@ from search.config import Config
 from search.pruning import AUDIT, PART_CHANCE, RungStats, paired_chance
 from search.recorder import SEARCH, EvaluatedPolicy, Recorder
 from search.sampling.base import distributions
-from search.sampling.bayesian import WARM, BayesianSampler, Observation
-from search.sampling.optuna_samplers import BAYESIAN
+from search.sampling.bayesian import WARM, BayesianSampler
+from search.sampling.observations import Observation
+from search.sampling.registry import BAYESIAN
 from search.space.constraint import SizeConstraint
 from search.space.space import Choice
 from search.tuning.journal import Journal, JournalEntry
@@ -85,13 +85,13 @@ class TrialManager:
         size = self.constraint.size(choice)
         if not any(each.holds(size) for each in self.bins):
             raise RuntimeError(f"a policy of {size} bytes lies outside every bin asked for")
-        observation = self.bayesian.known.get(self.space.key(choice))
+        observation = self.bayesian.observations.get(choice)
         rungs = self.config.rungs
         if observation is not None and math.isfinite(observation.kl):  # was pruned, and is now the best unscored one
             rungs = tuple(rung for rung in rungs if rung != jobs.KL)
             self.rung_stats.full += 1
         else:
-            self.rung_stats.asked += 1
+            self.rung_stats.suggested += 1
         self._number += 1
         self.remaining -= 1
         trial = PendingTrial(
@@ -116,7 +116,7 @@ class TrialManager:
         at_kl = outcome["rung"] == jobs.KL
         if at_kl:
             self.bayesian.learn_kl(trial.choice, trial.size, outcome["kl"])
-            trial.observation = self.bayesian.known.get(self.space.key(trial.choice))
+            trial.observation = self.bayesian.observations.get(trial.choice)
             promising = self._promising(trial)
         else:
             promising = self._chance_after_part(trial, outcome) >= PART_CHANCE
@@ -157,13 +157,13 @@ class TrialManager:
         if candidate.status == SCORED and trial.audited:
             self.rung_stats.mistaken += any(m.candidate == trial.name for m in self.recorder.whole.members)
         self.journal.add(self.journal_entry(candidate, trial.parameters))
-        if not self.pending or self.rung_stats.asked % 20 == 0:
+        if not self.pending or self.rung_stats.suggested % 20 == 0:
             self.save()
         return candidate
 
     def save(self) -> None:
         self.journal.flush()
-        self.recorder.run_dir.write(RUNGS, json.dumps(asdict(self.rung_stats), indent=2) + "\n")
+        self.recorder.run_dir.write(RUNGS, self.rung_stats.to_json())
 
     def earlier(self) -> list[JournalEntry]:
         """The candidates of the search so far."""
@@ -226,6 +226,6 @@ class TrialManager:
         if not path.exists():
             return RungStats()
         try:
-            return RungStats(**json.loads(path.read_text(encoding="utf-8")))
+            return RungStats.from_json(path.read_text(encoding="utf-8"))
         except (ValueError, TypeError):
             raise UserError(f"{path} is damaged: remove it (only the audit's counts are lost)") from None

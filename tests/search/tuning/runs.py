@@ -14,8 +14,8 @@ from search.progress import Progress
 from search.recorder import Recorder
 from search.run_dir import RunDir
 from search.sampling.bayesian import BayesianSampler
-from search.sampling.optuna_samplers import BAYESIAN, make_sampler
 from search.sampling.quality_model import QualityModel
+from search.sampling.registry import BAYESIAN, make_sampler
 from search.status import RunStatus
 from search.tuning.searcher import ParetoSearch, study_of
 from search.tuning.trials import TrialManager

@@ -11,7 +11,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from search.sampling.optuna_samplers import NAMES
+from search.sampling.registry import NAMES
 from search.tuning.journal import JournalEntry
 from tests.search.tuning.runs import Pool, ask, finish, manager, scored, searcher
 
