@@ -32,7 +32,7 @@ import embedded
 from compress import Policy
 from compress.calibration.calibrate import calibrate
 from compress.policy.recipes import recipe
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from evaluate.decoding.batches import prepare
 from evaluate.metrics.comet import Comet
 from evaluate.metrics.divergence import append_translations

@@ -151,7 +151,7 @@ def front(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
 
 
 def report(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
-    from results.report import write_report
+    from results.html.write import write_report
 
     seconds, path = timed(lambda: write_report(folder))
     return {"seconds": round(seconds, 2), "bytes": path.stat().st_size}

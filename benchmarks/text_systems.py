@@ -25,7 +25,7 @@ import torch
 
 import compress
 import embedded
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from evaluate.metrics.comet import Comet
 from results.atomic_write import write_atomically
 from search import published

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,19 +16,15 @@ from compress.calibration.hessians import statistics
 from compress.codecs.raw import FORMATS
 from compress.codecs.statistics import Statistics
 from compress.model.vocabulary import FULL, trimmed_vocabulary
-from compress.policy.variant import decode_unit
-from evaluate.data.dataset import DataSet, open_data
+from compress.policy.variant import decode_unit, variant_key
+from evaluate.data.types import DataSet
 from evaluate.decoding.batches import FEATURES, Batch, prepare
-from evaluate.decoding.cleanup import clean
-from evaluate.decoding.drafts import Drafts
 from evaluate.decoding.encoder_cache import EncoderCache, encoder_key
-from evaluate.decoding.generate import translate
-from evaluate.metrics.divergence import ReferenceLogits, Smaller, append_translations, divergence, teach
-from evaluate.metrics.mt import bleu, chrf
+from evaluate.evaluate import Evaluation, SegmentMetric, evaluate
+from evaluate.metrics.divergence import ReferenceLogits, TokenMap, append_translations, divergence, reference_logits
 
 REST = "rest"  # the segments that are not the rung "part"
-ENCODER_CACHE_BYTES = 2_000_000_000  # of main memory that a worker keeps of what the audio tower heard
-Score = Callable[[Sequence[str], Sequence[str], Sequence[str]], list[float]]
+ENCODER_CACHE_BYTES = 2_000_000_000  # of main memory, a worker
 
 
 class Worker:
@@ -37,7 +34,7 @@ class Worker:
     by their key in the store.
     """
 
-    def __init__(self, context: Context, score: Score) -> None:
+    def __init__(self, context: Context, score: SegmentMetric) -> None:
         import torch
 
         if context.threads:
@@ -45,11 +42,11 @@ class Worker:
         self.context = context
         self.source = compress.Source.open(context.model)
         self.store = compress.Store(context.store)
-        self.data: DataSet = open_data(context.data, context.split, context.lang).first(context.segments)
+        self.data: DataSet = context.spec.open_data()
         self._score = score
         self._original = original_policy(self.source)
-        self.tower = EncoderCache(ENCODER_CACHE_BYTES)
-        self.drafts: dict[str, Drafts] = {}  # by vocabulary: another one numbers its tokens otherwise
+        self.encoder_cache = EncoderCache(ENCODER_CACHE_BYTES)
+        self.variants = Counter({"variants": 0, "variants_asked": 0})  # those that the store had, of those asked for
         self.forget()
 
     def forget(self) -> None:
@@ -57,46 +54,64 @@ class Worker:
         self._resident: Any = None
         self._batches: dict[tuple[str, str], list[Batch]] = {}  # by vocabulary, and which segments
         self._taught: dict[str, list[ReferenceLogits]] = {}  # by vocabulary
-        self.tower.clear()
+        self.encoder_cache.clear()
 
     def run(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Does a job; yields plain data, once for each rung of a score, each time with all that is known so far."""
         if job["kind"] == SCORE:
-            yield from self.score(job["policy"], job["rungs"], job["said"])
+            yield from self.score(job["policy"], job["rungs"], job["reference"])
         elif job["kind"] == BUILD:
             yield self.build(job["actions"], job["calibration"], job["vocabulary"])
         elif job["kind"] == CALIBRATE:
-            yield self.calibrate(job["said"])
+            yield self.calibrate(job["reference"])
         else:
-            yield self.sense(job["actions"], job["calibration"], job["said"])
+            yield self.sense(job["actions"], job["calibration"], job["reference"])
 
-    def calibrate(self, said: str) -> dict[str, Any]:
+    def calibrate(self, reference: str) -> dict[str, Any]:
         """Gathers the inputs of every matrix on the speech and the original's own translations of it."""
         resident = self._load()
         resident.restore()
-        texts = read_reference_outputs(self.store, said)
+        texts = read_reference_outputs(self.store, reference)
         taught = [append_translations(batch, resident.processor, texts) for batch in self._ready(FULL, ALL)]
         batches, places = [inputs for inputs, _ in taught], [where for _, where in taught]
         digest = compress.calibrate(self.source, batches, self.store, target_masks=places, resident=resident)
         return {"calibration": digest}
 
     def build(self, actions: Sequence[Sequence[str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:
-        """Encodes variants into the store; tells each one's relative error. What does not fit is told, not raised.
+        """Encodes variants into the store; reports the relative error of each, and what does not fit.
 
-        Under a smaller vocabulary nothing is told: the error is that of the whole unit, and a level that no longer
+        Under a smaller vocabulary nothing is reported: the error is that of the whole unit, and a level that no longer
         fits is missing from the store, and so from the space.
         """
         built, unsupported = [], []
-        wanted = compress.EncodeOptions(vocabulary, calibration)
+        options = compress.EncodeOptions(vocabulary, calibration)
         for unit, level in actions:
             try:
-                variant = compress.build(self.source, unit, level, self.store, options=wanted)
-            except compress.errors.UserError as refusal:
-                unsupported.append([unit, level, str(refusal)])
-            else:
-                if vocabulary == FULL:
-                    built.append([unit, level, relative_error(self.source, self.store, variant, calibration)])
-        return {"built": built, "unsupported": unsupported if vocabulary == FULL else []}
+                key = variant_key(self.source, self.source.structure.unit(unit), level, options, self.store)
+                known = self.store.size(key) is not None
+                variant = compress.build(self.source, unit, level, self.store, options=options)
+            except compress.errors.UserError as error:
+                unsupported.append([unit, level, str(error)])
+                continue
+            self.variants["variants_asked"] += 1
+            self.variants["variants"] += known
+            if vocabulary == FULL:
+                built.append([unit, level, self.relative_error(variant, calibration)])
+        return {
+            "built": built,
+            "unsupported": unsupported if vocabulary == FULL else [],
+            "hits": dict(self.variants),
+        }
+
+    def relative_error(self, variant: compress.Variant, calibration: str) -> float:
+        """That of the function of this name, kept in the store beside the variant."""
+        key = hashlib.blake2b(f"relative error {variant.key} {calibration}".encode(), digest_size=20).hexdigest()
+        kept = self.store.get(key)
+        if kept is not None:
+            return float(kept)
+        error = relative_error(self.source, self.store, variant, calibration)
+        self.store.put(key, repr(error).encode())
+        return error
 
     def score(self, policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> Iterator[dict[str, Any]]:
         """KL, translations and scores of one policy, as far as the rungs go and whoever iterates wants them."""
@@ -105,53 +120,35 @@ class Worker:
         swapped = resident.apply(chosen) if policy is not None else resident.restore()
         heard = encoder_key(chosen)
         outcome: dict[str, Any] = {"swapped": len(swapped or ()), "translate_seconds": 0.0}
-        texts: dict[int, str] = {}
-        scores: dict[int, float] = {}
+        evaluation: Evaluation | None = None
         for rung in rungs:
             if rung == KL:
                 taught = self._teach(said, chosen.vocabulary)
                 resident.apply(chosen)  # teaching, at the first such job, has brought the original back
-                outcome |= {"kl": divergence(resident.model, taught, tower=self.tower, encoder_key=heard), "rung": rung}
+                outcome |= {"kl": divergence(resident.model, taught, self.encoder_cache, heard), "rung": rung}
                 if not math.isfinite(outcome["kl"]):
                     yield outcome | {"error": "the model's outputs under this policy are not numbers"}
                     return
             else:
-                batches = self._ready(chosen.vocabulary, PART if rung == PART else REST if texts else ALL)
-                started = time.perf_counter()
-                raw = translate(
+                batches = self._ready(chosen.vocabulary, PART if rung == PART else REST if evaluation else ALL)
+                evaluation = evaluate(
                     resident.model,
                     resident.processor,
                     batches,
-                    self.context.max_new_tokens,
-                    tower=self.tower,
-                    encoder_key=heard,
-                    drafts=self.drafts.setdefault(chosen.vocabulary, Drafts()),
+                    self.data,
+                    self._score,
+                    self.context.spec.max_new_tokens,
+                    self.encoder_cache,
+                    heard,
+                    evaluation,
                 )
-                outcome["translate_seconds"] += time.perf_counter() - started
-                indices = sorted(index for batch in batches for index in batch.indices)
-                new = {index: clean(text) for index, text in zip(indices, raw, strict=True)}
-                sources, references = self.data.sources, self.data.references
-                found = self._score([sources[i] for i in new], list(new.values()), [references[i] for i in new])
-                texts |= new
-                scores |= dict(zip(new, found, strict=True))
-                outcome |= self._told(texts, scores)
+                outcome |= evaluation.to_dict()
+            cache = self.encoder_cache
             outcome |= {
                 "rung": rung,
-                "hits": {"tower": self.tower.hits, "tower_asked": self.tower.hits + self.tower.misses},
+                "hits": {"tower": cache.hits, "tower_asked": cache.hits + cache.misses},
             }
             yield dict(outcome)
-
-    def _told(self, texts: dict[int, str], scores: dict[int, float]) -> dict[str, Any]:
-        """Scores over what was translated so far, in the data's order."""
-        done = sorted(texts)
-        hypotheses = [texts[index] for index in done]
-        references = [self.data.references[index] for index in done]
-        return {
-            "comet_segments": [scores[index] for index in done],
-            "chrf": chrf(hypotheses, references),
-            "bleu": bleu(hypotheses, references, self.data.lang),
-            "hypotheses": hypotheses,
-        }
 
     def sense(self, actions: Sequence[Sequence[str]], calibration: str, said: str) -> dict[str, Any]:
         """KL to the original of each action alone."""
@@ -168,26 +165,26 @@ class Worker:
             taught = self._teach(said, policy.vocabulary)
             resident.apply(policy)
             heard = encoder_key(policy)
-            found.append([kind, name, level, divergence(resident.model, taught, tower=self.tower, encoder_key=heard)])
+            found.append([kind, name, level, divergence(resident.model, taught, self.encoder_cache, heard)])
         return {"sensed": found}
 
-    def _teach(self, said: str, vocabulary: str = FULL) -> list[ReferenceLogits]:
+    def _teach(self, reference: str, vocabulary: str = FULL) -> list[ReferenceLogits]:
         """What the original says on the first segments, at the first job of a vocabulary that needs it."""
         if vocabulary not in self._taught:
             resident = self._load()
             smaller = trimmed_vocabulary(self.source, vocabulary, self.store)
             resident.restore()
             part = self.data.first(self.context.sense_segments)
-            batches = prepare(part, resident.processor, self.context.batch_size, self.context.chat)
-            texts = read_reference_outputs(self.store, said)[: len(part.segments)]
-            self._taught[vocabulary] = teach(
+            batches = prepare(part, resident.processor, self.context.spec.batch_size, self.context.spec.chat)
+            texts = read_reference_outputs(self.store, reference)[: len(part.segments)]
+            self._taught[vocabulary] = reference_logits(
                 resident.model,
                 resident.processor,
                 batches,
                 texts,
-                smaller=None
+                token_map=None
                 if smaller is None
-                else Smaller(smaller.ids.tolist(), load_processor(smaller.files), resident.processor),
+                else TokenMap(smaller.ids.tolist(), load_processor(smaller.files), resident.processor),
             )
         return self._taught[vocabulary]
 
@@ -205,7 +202,7 @@ class Worker:
             part = set(self.context.part)
             wanted = [i for i in everything if which == ALL or (i in part) == (which == PART)]
             data = replace(self.data, segments=tuple(self.data.segments[i] for i in wanted))
-            batches = prepare(data, self._load().processor, self.context.batch_size, self.context.chat)
+            batches = prepare(data, self._load().processor, self.context.spec.batch_size, self.context.spec.chat)
             sounds = {
                 b.indices: b.inputs for (_, those), ready in self._batches.items() if those == which for b in ready
             }

@@ -22,13 +22,14 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -> int:
-    """Run a command and return its exit code. Users' mistakes and file system errors become one line on stderr."""
+def run(main: Callable[[list[str]], int | None], arguments: list[str] | None = None) -> int:
+    """Run a command; a UserError, or a place that cannot be written, becomes one line on stderr and exit code 2."""
     try:
-        main(sys.argv[1:] if arguments is None else arguments)
+        code = main(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        return code or 0
+    except UserError as refusal:
+        print(f"error: {refusal}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,10 +1,11 @@
-"""A model by name → the model and its processor: the embedded one, an artifact, a transformers folder, a hub name."""
+"""Loads a model by name: embedded, an artifact, a transformers folder, a hub name."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import compress
+from compress.artifact.assemble import assemble_model, load_processor, working_dtype
 from compress.artifact.manifest import MANIFEST
 from compress.errors import UserError
 from compress.models import resolve_model
@@ -24,8 +25,6 @@ def load_model(name: str, device: str | None = None, dtype: Any = None) -> tuple
         return compress.load(folder, dtype, device)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is neither an artifact nor a transformers model: there is no config.json in it")
-    from compress.artifact.assemble import assemble_model, load_processor, working_dtype
-
     source = compress.Source.open(folder)
     model = assemble_model(
         source.meta_model(),

@@ -1,22 +1,24 @@
-"""A candidate: a policy that was tried, its exact bytes and its scores. One row of a run's table."""
+"""A candidate: a policy that was evaluated, with its exact bytes and its scores. One row of a run's table."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 
-SCORED = "scored"  # on all segments of the run: what fronts, choices and comparisons are made of
-STOPPED = "stopped"  # given up at an early rung, for want of a chance against the front
+SCORED = "scored"  # COMET on all segments of the run: only these are on fronts, selected and compared
+PRUNED = "stopped"  # given up at an early rung; the value in files is older than the name
+HELD_OUT = "held-out"  # recovered by training on some of the run's talks, and scored on the others only
 FAILED = "failed"
-STATUSES = (SCORED, STOPPED, FAILED)
-RUNGS = ("kl", "part", "all")  # divergence only; COMET on some segments; COMET on all
+STATUS_WORDS = {SCORED: "scored", PRUNED: "pruned", HELD_OUT: "held-out", FAILED: "failed"}  # for messages, reports
+STATUSES = tuple(STATUS_WORDS)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Everything that is known of one candidate. The first block is what `pareto.csv` shows, in its order.
+    """Everything that is known of one candidate. The first block is the columns of `pareto.csv`, in their order.
 
-    A stopped candidate's `segments` and `comet` are those of the part that was scored (0 and NaN at rung "kl").
+    `segments` and `comet` of a pruned or held-out candidate are those of the part that was scored (0 and NaN at rung
+    "kl").
     """
 
     candidate: str
@@ -39,9 +41,9 @@ class Candidate:
 
     status: str = SCORED
     error: str = ""
-    rung: str = "all"  # the last one it went through
+    rung: str = "all"  # last one finished: "kl" (divergence only), "part" (COMET on some segments), "all"
     parent: str = ""  # the candidate a recovery started from
-    kl: float = math.nan  # divergence to the original's outputs, nats a token; NaN where it was not measured
+    kl: float = math.nan  # divergence from the original's outputs, nats a token; NaN where it was not measured
     attempts: int = 1  # how often it was started: more than 1 after a worker died of it
     order: int = 0  # in which it was finished
     seconds: float = 0.0  # from the start of the run
@@ -49,5 +51,15 @@ class Candidate:
     comet_segments: tuple[float, ...] = field(default=(), repr=False)
     hypotheses: tuple[str, ...] = field(default=(), repr=False)
 
+    @property
+    def comparable(self) -> bool:
+        """Whether its COMET can be compared with others': scored on all segments, and finite."""
+        return self.status == SCORED and math.isfinite(self.comet)
 
-CSV_COLUMNS = tuple(name for name in Candidate.__dataclass_fields__)[:17]
+    @property
+    def status_word(self) -> str:
+        """The status as messages and reports show it."""
+        return STATUS_WORDS[self.status]
+
+
+CSV_COLUMNS = tuple(Candidate.__dataclass_fields__)[:17]

@@ -1,4 +1,4 @@
-"""Two runs beside each other: fronts, hypervolumes, the best COMET at the same sizes. Pure functions on candidates."""
+"""Two runs compared: their fronts, their best COMET at equal sizes, and two of their candidates by a paired test."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from compress.errors import UserError
 from compress.sizes import Bin
+from evaluate.metrics.significance import paired
 from results.candidate import Candidate
-from results.pareto import comparable, front, hypervolume_of
+from results.formats import aligned
+from results.pareto import front, hypervolume_share
+from results.runs import Run
 
 
 @dataclass(frozen=True)
-class InBin:
-    """What two runs reached inside one bin; None where nothing of a run lies in it."""
+class BinComparison:
+    """What two runs reached inside one bin; None where a run has no candidate in it."""
 
     bin: str
     hypervolume_a: float
@@ -23,8 +27,8 @@ class InBin:
 
 
 @dataclass(frozen=True)
-class AtSize:
-    """The best COMET under so many bytes."""
+class SizeComparison:
+    """The best COMET of two runs under so many bytes."""
 
     bytes: int
     a: float | None
@@ -32,39 +36,72 @@ class AtSize:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Of the front of both together, `of_a` members are A's alone, `of_b` B's; a policy that both have counts for A."""
+class Comparison:
+    """On the front of both runs together are `of_a` members of A and `of_b` of B; a policy of both counts for A."""
 
-    bins: tuple[InBin, ...]
-    sizes: tuple[AtSize, ...]
+    bins: tuple[BinComparison, ...]
+    sizes: tuple[SizeComparison, ...]
     of_a: int
     of_b: int
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-
-def best_below(candidates: Sequence[Candidate], size: float) -> float | None:
-    return max((c.comet for c in candidates if comparable(c) and c.bytes < size), default=None)
+    def to_text(self, names: Sequence[str]) -> str:
+        """Tables of bins and of sizes, with the names of the runs."""
+        a, b = names
+        bins = [("", f"hypervolume {a}", b, f"best COMET {a}", b)]
+        bins += [
+            (x.bin, f"{x.hypervolume_a:.4f}", f"{x.hypervolume_b:.4f}", _four_digits(x.best_a), _four_digits(x.best_b))
+            for x in self.bins
+        ]
+        sizes = [("under bytes", f"COMET {a}", b, "difference", "")]
+        for x in self.sizes:
+            difference = f"{x.a - x.b:+.4f}" if x.a is not None and x.b is not None else "–"
+            sizes.append((f"{x.bytes:,}", _four_digits(x.a), _four_digits(x.b), difference, ""))
+        joint = f"front of both together: {self.of_a} of {a}, {self.of_b} of {b}"
+        return "\n".join(line.rstrip() for line in [*aligned(bins), "", *aligned(sizes), "", joint])
 
 
 def compare(
     a: Sequence[Candidate], b: Sequence[Candidate], bins: Sequence[Bin], top: float, steps: int = 8
-) -> Compared:
-    """`top`: the COMET that hypervolumes go up to, the same for both."""
-    lines = []
+) -> Comparison:
+    """`top`: the COMET that hypervolumes are measured up to, the same for both."""
+    per_bin = []
     for each in bins:
-        inside = [[c for c in run if comparable(c) and each[1] <= c.bytes < each[2]] for run in (a, b)]
+        inside = [[c for c in run if c.comparable and each.holds(c.bytes)] for run in (a, b)]
         if not any(inside):
             continue
-        best = [max((c.comet for c in found), default=None) for found in inside]
-        volumes = [hypervolume_of(found, [each], top) for found in inside]
-        lines.append(InBin(each[0], volumes[0], volumes[1], best[0], best[1]))
+        best = [max((c.comet for c in candidates), default=None) for candidates in inside]
+        volumes = [hypervolume_share(candidates, [each], top) for candidates in inside]
+        per_bin.append(BinComparison(each.name, volumes[0], volumes[1], best[0], best[1]))
     both = [*front(a), *front(b)]
     owner = {id(c): index < len(front(a)) for index, c in enumerate(both)}
     joint = [owner[id(c)] for c in front(both)]
     sizes = [c.bytes for c in both] or [1]
     low, high = min(sizes), max(sizes)
     marks = [round(low * (high / low) ** (n / (steps - 1))) + 1 for n in range(steps)]
-    table = tuple(AtSize(size, best_below(a, size), best_below(b, size)) for size in dict.fromkeys(marks))
-    return Compared(tuple(lines), table, sum(joint), len(joint) - sum(joint))
+    per_size = tuple(SizeComparison(size, best_below(a, size), best_below(b, size)) for size in dict.fromkeys(marks))
+    return Comparison(tuple(per_bin), per_size, sum(joint), len(joint) - sum(joint))
+
+
+def best_below(candidates: Sequence[Candidate], size: float) -> float | None:
+    return max((c.comet for c in candidates if c.comparable and c.bytes < size), default=None)
+
+
+def paired_test(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
+    """The paired bootstrap between a candidate of each of two runs."""
+    rows: list[Candidate] = []
+    for run, name in zip(runs, names, strict=True):
+        row = run.with_texts([run.find(name).candidate])[name]
+        if not row.comparable:
+            raise UserError(f"candidate {name} of {run.path} is {row.status_word}: only scored ones can be compared")
+        rows.append(row)
+    test = paired(rows[0].comet_segments, rows[1].comet_segments)
+    better = names[0] if test.difference > 0 else names[1]
+    verdict = f"{better} is significantly better" if test.p < 0.05 else "no significant difference"
+    return {"a": names[0], "b": names[1], **asdict(test), "segments": len(rows[0].comet_segments), "verdict": verdict}
+
+
+def _four_digits(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

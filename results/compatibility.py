@@ -1,57 +1,62 @@
-"""What may stand in one front: candidates of one model, scored by one checkpoint of one metric on the same segments.
+"""Several runs together: what is compatible, their candidates in one list, and one merged folder.
 
-Everything else is refused, because a difference would be the metric's or the data's and not the candidates'.
+Only candidates of one model, scored by one checkpoint of one metric on the same segments, are compatible: otherwise a
+difference would be one of the metric or the data, not of the candidates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from compress.errors import UserError
 from results.candidate import Candidate
-from results.runs import Run
+from results.formats import write_front
+from results.runs import ORIGINAL, RECOVERED, TABLE, Run
+from results.table.storage import Table
 
-# What of a signature makes scores comparable. The rest (versions of torch and transformers) moves the last digits.
+# The parts of a signature that must be equal. The others (versions of torch and transformers) move the last digits.
 DECISIVE = ("metric", "checkpoint", "digest", "comet", "data", "segments", "datadigest", "clean")
+ROWS = 512  # appended to a merged table at once
 
 
 def parts_of(signature: str) -> dict[str, str]:
     """`name:value|name:value` as a table."""
     pairs = (part.partition(":") for part in signature.split("|"))
-    return {name: value for name, found, value in pairs if found}
+    return {name: value for name, colon, value in pairs if colon}
 
 
-def metric_of(candidates: Sequence[Candidate]) -> dict[str, str]:
-    """The decisive parts of the candidates' signature. Refuses candidates that disagree among themselves."""
+def metric_of(candidates: Iterable[Candidate]) -> dict[str, str]:
+    """The decisive parts of the candidates' signatures. Raises UserError if they differ from each other."""
     signed = [c for c in candidates if c.signature]
-    known: dict[str, str] = {}
+    first: dict[str, str] = {}
     for c in signed:
-        found = {name: value for name, value in parts_of(c.signature).items() if name in DECISIVE}
-        known = known or found
-        if differs := difference(known, found):
+        parts = {name: value for name, value in parts_of(c.signature).items() if name in DECISIVE}
+        first = first or parts
+        if differs := difference(first, parts):
             raise UserError(f"candidate {c.candidate} was scored otherwise than {signed[0].candidate} ({differs})")
-    return known
+    return first
 
 
 def difference(first: dict[str, str], second: dict[str, str]) -> str:
-    """What differs, in words; empty for nothing."""
+    """The decisive parts that differ, in words; empty for none."""
     names = [name for name in DECISIVE if first.get(name) != second.get(name)]
     return ", ".join(f"{name} {first.get(name, '-')} and {second.get(name, '-')}" for name in names)
 
 
 def model_of(run: Run) -> str:
     """The digest of the run's model: from model.json, or from the policy of a candidate."""
-    if run.model.digest:
-        return run.model.digest
-    return run.policy(run.original or run.candidates[0]).model
+    return run.model.digest or run.policy(run.original or run.candidates[0]).model
 
 
 def check_metric(runs: Sequence[Run]) -> None:
-    """Refuses runs whose scores cannot stand side by side."""
-    known = metric_of(scored(runs[0]))
-    for run in runs[1:]:
-        if differs := difference(known, metric_of(scored(run))):
+    """Raises UserError if scores of the runs cannot be compared."""
+    metrics = [metric_of(c for c in run.candidates if c.comparable) for run in runs]
+    for run, metric in zip(runs[1:], metrics[1:], strict=True):
+        if differs := difference(metrics[0], metric):
             raise UserError(
                 f"{runs[0].path} and {run.path} were not scored alike ({differs}): scores of different metrics,"
                 " checkpoints or data are never mixed"
@@ -59,7 +64,7 @@ def check_metric(runs: Sequence[Run]) -> None:
 
 
 def check_same(runs: Sequence[Run]) -> None:
-    """Refuses runs whose candidates cannot be in one front."""
+    """Raises UserError if candidates of the runs cannot be on one front."""
     check_metric(runs)
     for run in runs[1:]:
         if model_of(run) != model_of(runs[0]):
@@ -69,31 +74,76 @@ def check_same(runs: Sequence[Run]) -> None:
             )
 
 
-def together(runs: Sequence[Run]) -> list[Candidate]:
-    """The candidates of all runs, each policy once, named RUN/NAME where there are several runs."""
-    check_same(runs)
-    if len(runs) == 1:
-        return runs[0].candidates
-    found: list[Candidate] = []
-    seen: set[tuple[str, str]] = set()
-    for run, label in zip(runs, labels(runs), strict=True):
-        for c in run.candidates:
-            # A policy is named by its hash: the run that comes first keeps it.
-            if (c.policy, c.status) not in seen:
-                seen.add((c.policy, c.status))
-                parent = f"{label}/{c.parent}" if c.parent else ""
-                place = str(run.path / c.policy)
-                found.append(replace(c, candidate=f"{label}/{c.candidate}", parent=parent, policy=place))
-    return found
-
-
 def labels(runs: Sequence[Run]) -> list[str]:
     """Names that tell the runs apart."""
     names = [run.name for run in runs]
     return [name if names.count(name) == 1 else f"{name}#{at}" for at, name in enumerate(names, start=1)]
 
 
-def scored(run: Run) -> list[Candidate]:
-    from results.pareto import comparable
+def together(runs: Sequence[Run]) -> list[Candidate]:
+    """The candidates of all runs, each policy once, named RUN/NAME if there are several runs."""
+    check_same(runs)
+    if len(runs) == 1:
+        return runs[0].candidates
+    candidates: list[Candidate] = []
+    seen: set[tuple[str, str]] = set()
+    for run, label in zip(runs, labels(runs), strict=True):
+        for c in _unseen(run.candidates, seen):
+            candidates.append(replace(_labelled(c, label), policy=str(run.path / c.policy)))
+    return candidates
 
-    return [c for c in run.candidates if comparable(c)]
+
+def merge_runs(runs: Sequence[Run], folder: Path, name: str) -> tuple[int, int]:
+    """Writes the folder of a merged run. Returns how many candidates it has, and how many duplicates were left out."""
+    if len({json.dumps(run.config.get("lang")) for run in runs}) > 1:
+        raise UserError("the runs are of different language pairs: they have no common front")
+    (folder / "policies").mkdir()
+    bins = list(dict.fromkeys(b for run in runs for b in run.config.get("bins") or ()))
+    config = runs[0].config | {"bins": bins, "name": name, "merged": [str(run.path) for run in runs]}
+    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for extra in ("model.json", "sensitivities.json"):
+        path = next((run.path / extra for run in runs if (run.path / extra).is_file()), None)
+        if path is not None:
+            shutil.copyfile(path, folder / extra)
+    table = Table(folder / TABLE)
+    candidates: list[Candidate] = []
+    seen: set[tuple[str, str]] = set()
+    duplicates = 0
+    for run, label in zip(runs, labels(runs), strict=True):
+        all_rows = run.table.read()
+        rows: list[Candidate] = []
+        for c in _unseen(all_rows, seen):
+            named = c if c.candidate == ORIGINAL else _labelled(c, label)
+            row = replace(named, policy=_copy_policy(run, c, folder), order=len(candidates) + len(rows) + 1)
+            recovery = run.recovery(c)
+            if recovery is not None:
+                shutil.copytree(recovery, folder / RECOVERED / row.candidate)
+            rows.append(row)
+        for start in range(0, len(rows), ROWS):
+            table.append(rows[start : start + ROWS])
+        candidates += [replace(row, hypotheses=(), comet_segments=()) for row in rows]
+        duplicates += len(all_rows) - len(rows)
+    write_front(candidates, folder / "pareto.csv")
+    return len(candidates), duplicates
+
+
+def _unseen(candidates: Iterable[Candidate], seen: set[tuple[str, str]]) -> Iterator[Candidate]:
+    """Candidates whose policy, named by its hash, is not among `seen` with the same status; adds them to `seen`."""
+    for c in candidates:
+        if (c.policy, c.status) not in seen:
+            seen.add((c.policy, c.status))
+            yield c
+
+
+def _labelled(candidate: Candidate, label: str) -> Candidate:
+    parent = f"{label}/{candidate.parent}" if candidate.parent else ""
+    return replace(candidate, candidate=f"{label}/{candidate.candidate}", parent=parent)
+
+
+def _copy_policy(run: Run, candidate: Candidate, folder: Path) -> str:
+    """Copies a policy under its own hash, so that runs cannot overwrite each other's. Returns the relative path."""
+    policy = run.policy(candidate)
+    relative = f"policies/{policy.digest}.json"
+    if not (folder / relative).exists():
+        (folder / relative).write_text(policy.to_json(), encoding="utf-8")
+    return relative

@@ -1,4 +1,4 @@
-"""A front in the forms people paste, and `pareto.csv`, the file they select from: CSV, Markdown, LaTeX, JSON, text."""
+"""Writers of a front: `pareto.csv`, and text, Markdown, LaTeX and JSON to paste."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +36,26 @@ LATEX = str.maketrans(
 )
 
 
-def row(candidate: Candidate) -> dict[str, str]:
-    """One line of the CSV as text; bytes exact, gb = bytes / 1e9."""
-    values = {name: getattr(candidate, name) for name in CSV_COLUMNS} | {"gb": candidate.bytes / 1e9}
-    return {name: f"{values[name]:.{DIGITS[name]}f}" if name in DIGITS else str(values[name]) for name in COLUMNS}
+def _value(candidate: Candidate, column: str) -> Any:
+    return candidate.bytes / 1e9 if column == "gb" else getattr(candidate, column)
+
+
+def csv_row(candidate: Candidate) -> dict[str, str]:
+    """The columns of the CSV as text; bytes exact, gb = bytes / 1e9."""
+    values = {name: _value(candidate, name) for name in COLUMNS}
+    return {name: f"{value:.{DIGITS[name]}f}" if name in DIGITS else str(value) for name, value in values.items()}
 
 
 def to_csv(candidates: Sequence[Candidate]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row(candidate) for candidate in candidates)
+    writer.writerows(csv_row(candidate) for candidate in candidates)
     return stream.getvalue()
 
 
 def write_front(candidates: Iterable[Candidate], path: Path) -> list[Candidate]:
-    """Rewrites the CSV if the front has changed; returns the front."""
+    """Rewrites the CSV if the front changed. Returns the front."""
     best = front(candidates)
     text = to_csv(best)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -76,28 +80,33 @@ def to_text(candidates: Sequence[Candidate]) -> str:
         )
         for c in candidates
     ]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    left = {0, 1, 2}
-    return "\n".join(
+    return "\n".join(aligned(lines, left=(0, 1, 2)))
+
+
+def aligned(lines: Sequence[Sequence[str]], left: Collection[int] = ()) -> list[str]:
+    """Lines with their cells padded to columns; the columns numbered in `left` are aligned left, others right."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return [
         "  ".join(
             cell.ljust(w) if n in left else cell.rjust(w) for n, (cell, w) in enumerate(zip(line, widths, strict=True))
         )
         for line in lines
-    )
+    ]
 
 
 def to_markdown(candidates: Sequence[Candidate]) -> str:
-    """A table of GitHub's kind, every column of the CSV."""
-    numbers = {name for name in COLUMNS if name == "gb" or not isinstance(_example(name), str)}
+    """A table in GitHub's Markdown, every column of the CSV."""
+    fields = Candidate.__dataclass_fields__
+    numbers = {name for name in COLUMNS if name == "gb" or fields[name].type != "str"}
     lines = [COLUMNS, tuple("---:" if name in numbers else "---" for name in COLUMNS)]
-    lines += [tuple(_cell(row(c)[name]) for name in COLUMNS) for c in candidates]
+    lines += [tuple(_cell(csv_row(c)[name]) for name in COLUMNS) for c in candidates]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def to_latex(candidates: Sequence[Candidate]) -> str:
     """A tabular with booktabs rules and the columns that a paper shows."""
     head = " & ".join(name.translate(LATEX) for name in SHORT)
-    body = "".join(" & ".join(row(c)[name].translate(LATEX) for name in SHORT) + r" \\" + "\n" for c in candidates)
+    body = "".join(" & ".join(csv_row(c)[name].translate(LATEX) for name in SHORT) + r" \\" + "\n" for c in candidates)
     columns = "".join("l" if name in ("candidate", "recipe", "bin") else "r" for name in SHORT)
     signatures = "".join(f"% {text}\n" for text in sorted({c.signature.replace(chr(10), " ") for c in candidates}))
     return (
@@ -107,16 +116,16 @@ def to_latex(candidates: Sequence[Candidate]) -> str:
 
 
 def to_json(candidates: Sequence[Candidate]) -> str:
-    """A list of objects with the columns of the CSV as they are, not rounded; a number that is none is null."""
+    """A list of objects with the columns of the CSV, not rounded; NaN and infinity are null."""
     return json.dumps([as_dict(c) for c in candidates], indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def as_dict(candidate: Candidate) -> dict[str, Any]:
-    values: dict[str, Any] = {name: getattr(candidate, name) for name in CSV_COLUMNS} | {"gb": candidate.bytes / 1e9}
-    return {name: plain(values[name]) for name in COLUMNS}
+    return {name: finite_or_none(_value(candidate, name)) for name in COLUMNS}
 
 
-def plain(value: Any) -> Any:
+def finite_or_none(value: Any) -> Any:
+    """The value as JSON can hold it: NaN and infinity become None."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -131,8 +140,3 @@ FORMATS: dict[str, Callable[[Sequence[Candidate]], str]] = {
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-def _example(name: str) -> object:
-    """A value of the column's type."""
-    return {"str": "", "int": 0, "float": 0.0}[str(Candidate.__dataclass_fields__[name].type)]

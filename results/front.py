@@ -1,18 +1,21 @@
-"""Command line of `python -m results.front`: the front of one run or of several together, whole or by bins."""
+"""Command line: the Pareto front of one run or of several together, of all sizes or of some bins.
+
+python -m results.front RUN... [--bin Bin2 | --per-bin] [--format text|csv|markdown|latex|json]
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from compress.cli import Parser, run
+from compress.cli import Parser
+from compress.cli import run as run_command
 from compress.errors import UserError
 from compress.sizes import find_bin
 from results.atomic_write import write_atomically
-from results.candidate import Candidate
 from results.compatibility import together
 from results.formats import FORMATS
-from results.pareto import comparable, front, hypervolume_of
+from results.pareto import front, hypervolume_share
 from results.runs import Run
 
 
@@ -25,31 +28,32 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--per-bin", action="store_true", help="the front of each bin by itself, one after the other")
     parser.add_argument("--format", choices=sorted(FORMATS), default="text")
     parser.add_argument("--out", type=Path, help="write into this file instead of printing")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
-    runs = [Run.open(folder) for folder in given.runs]
-    found = together(runs)
-    bins = runs[0].all_bins
-    asked = [find_bin(name, bins) for name in given.bin] or (list(bins) if given.per_bin else [])
-    best = [c for each in asked for c in front(inside(found, each[1], each[2]))] if asked else front(found)
+    runs = [Run.open(folder) for folder in options.runs]
+    candidates = together(runs)
+    all_bins = runs[0].all_bins
+    bins = [find_bin(name, all_bins) for name in options.bin] or (list(all_bins) if options.per_bin else [])
+    best = front(candidates)
+    if bins:
+        best = [c for each in bins for c in front(c for c in candidates if each.holds(c.bytes))]
     if not best:
-        scored = sum(comparable(c) for c in found)
-        raise UserError(f"the front is empty: {scored} of {len(found)} candidates were scored, none of them here")
-    text = FORMATS[given.format](best)
-    if given.out is not None:
-        write_atomically(given.out, text)
+        scored = sum(c.comparable for c in candidates)
+        raise UserError(f"the front is empty: {scored} of {len(candidates)} candidates were scored, none of them here")
+    text = FORMATS[options.format](best)
+    if options.out is not None:
+        write_atomically(options.out, text)
         return
     sys.stdout.write(text)
-    if given.format == "text":
-        top = runs[0].original.comet if runs[0].original and comparable(runs[0].original) else 1.0
-        shares = [f"{each[0]} {hypervolume_of(found, [each], top):.4f}" for each in asked or runs[0].bins]
-        print(f"\n{len(best)} of {len(found)} candidates; hypervolume (share of bin × the original's COMET):", end=" ")
+    if options.format == "text":
+        top = runs[0].top_comet
+        shares = [f"{each.name} {hypervolume_share(candidates, [each], top):.4f}" for each in bins or runs[0].bins]
+        print(
+            f"\n{len(best)} of {len(candidates)} candidates; hypervolume (share of bin × the original's COMET):",
+            end=" ",
+        )
         print(", ".join(shares) or "no bin")
 
 
-def inside(candidates: list[Candidate], low: int, high: int) -> list[Candidate]:
-    return [c for c in candidates if low <= c.bytes < high]
-
-
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run_command(main))

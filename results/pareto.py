@@ -1,9 +1,7 @@
-"""The front of COMET against bytes, and the hypervolume under it. Pure functions on plain numbers.
+"""The Pareto front of COMET against bytes, and its hypervolume. Pure functions on plain numbers.
 
-A point is (bytes, comet): fewer bytes and more COMET are better. Two dimensions need no general algorithm: one sort
-and one sweep, O(n log n); and a front that grows by one point finds its place by bisection.
-
-    python -m results.front RUN... [--bin Bin2 | --per-bin] [--format text|csv|markdown|latex|json]
+A point is (bytes, comet); fewer bytes and more COMET are better. In two dimensions one sort and one sweep are enough,
+O(n log n), and a front that grows by one point finds its place by bisection.
 """
 
 from __future__ import annotations
@@ -12,18 +10,19 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
-from results.candidate import SCORED, Candidate
+from compress.sizes import Bin
+from results.candidate import Candidate
 
 Point = tuple[float, float]
-MANY = 500
+ARRAYS_FROM = 500  # points; NumPy's overhead pays from about here
 
 
 def front_indices(points: Sequence[Point]) -> list[int]:
-    """Indices of the points no other beats in both, by rising bytes. Of equal points the first one stands."""
-    return _by_arrays(points) if len(points) > MANY else _by_loop(points)
+    """Indices of the points that no other beats in both, by rising bytes. Of equal points the first is kept."""
+    return _front_by_arrays(points) if len(points) > ARRAYS_FROM else _front_by_loop(points)
 
 
-def _by_loop(points: Sequence[Point]) -> list[int]:
+def _front_by_loop(points: Sequence[Point]) -> list[int]:
     order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1], i))
     kept: list[int] = []
     best = float("-inf")
@@ -34,8 +33,7 @@ def _by_loop(points: Sequence[Point]) -> list[int]:
     return kept
 
 
-def _by_arrays(points: Sequence[Point]) -> list[int]:
-    """The same with NumPy, whose overhead pays from a few hundred points on."""
+def _front_by_arrays(points: Sequence[Point]) -> list[int]:
     import numpy as np
 
     sizes, scores = np.asarray(points, dtype=float).reshape(-1, 2).T
@@ -45,14 +43,9 @@ def _by_arrays(points: Sequence[Point]) -> list[int]:
     return [int(index) for index in order[ordered > before]]
 
 
-def comparable(candidate: Candidate) -> bool:
-    """Whether a candidate's COMET may stand beside others': scored on all segments, and a number."""
-    return candidate.status == SCORED and math.isfinite(candidate.comet)
-
-
 def front(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """The scored candidates no other beats, by rising bytes."""
-    scored = [c for c in candidates if comparable(c)]
+    """The scored candidates that no other beats, by rising bytes."""
+    scored = [c for c in candidates if c.comparable]
     return [scored[index] for index in front_indices([(c.bytes, c.comet) for c in scored])]
 
 
@@ -67,13 +60,13 @@ def hypervolume(points: Sequence[Point], worst: Point) -> float:
     return area
 
 
-def hypervolume_of(candidates: Iterable[Candidate], bins: Sequence[tuple[str, int, int]], top: float) -> float:
+def hypervolume_share(candidates: Iterable[Candidate], bins: Sequence[Bin], top: float) -> float:
     """Share of (bins × COMET from 0 to `top`) that the candidates inside the bins dominate."""
-    scored = [c for c in candidates if comparable(c)]
+    scored = [c for c in candidates if c.comparable]
     area = total = 0.0
-    for _, low, high in bins:
-        area += hypervolume([(c.bytes, c.comet) for c in scored if low <= c.bytes < high], (high, 0.0))
-        total += (high - low) * top
+    for each in bins:
+        area += hypervolume([(c.bytes, c.comet) for c in scored if each.holds(c.bytes)], (each.high, 0.0))
+        total += (each.high - each.low) * top
     return area / total if total else 0.0
 
 
@@ -87,8 +80,8 @@ class Front:
             self.add(candidate)
 
     def add(self, candidate: Candidate) -> bool:
-        """Whether the candidate is now on the front; those it beats are gone from it."""
-        if not comparable(candidate):
+        """Adds the candidate if no member beats it, and removes those that it beats. Whether the front changed."""
+        if not candidate.comparable:
             return False
         at = bisect_right(self._sizes, candidate.bytes)  # members before it are no larger
         if at and self.members[at - 1].comet >= candidate.comet:
@@ -103,8 +96,10 @@ class Front:
 
 
 def knee_index(points: Sequence[Point]) -> int:
-    """Of a front by rising bytes, the point farthest above the line from its first to its last, bytes by their
-    logarithm and both axes scaled to 1: past it, more bytes buy less than the average. Needs three points."""
+    """The knee of a front by rising bytes: past it, more bytes buy less COMET than on average. Needs three points.
+
+    The point farthest above the line from the first to the last, with log bytes and both axes scaled to 1.
+    """
     assert len(points) > 2
     x = [math.log(max(size, 1)) for size, _ in points]
     y = [score for _, score in points]

@@ -1,5 +1,7 @@
-"""A run's folder as those who look at it see it: what it was made with, its candidates, its policies. Nothing is
-written, no lock is taken: it may be a run that is still going on, of an older version, or a stranger's."""
+"""Reading a run's folder: its configuration, candidates and policies.
+
+Nothing is written and no lock is taken: the run may be in progress, of an older version, or from an unknown source.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +11,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import compress
 from compress.errors import UserError
 from compress.models import resolve_model, weight_bytes
-from compress.sizes import Bin, bins_of, custom_bin
+from compress.sizes import Bin, bins_of, custom_bin, find_bin
 from results.candidate import Candidate
 from results.pareto import front
 from results.table.parts import all_parts
 from results.table.storage import Table
 
-if TYPE_CHECKING:
-    from compress import Policy
-
 TABLE = "candidates.parquet"
 RECOVERED = "recovered"
+RECOVERY = "recovery.json"
 ORIGINAL = "original"
-MOST_JSON = 64 << 20  # no file of ours is larger
+MOST_JSON = 64 << 20  # bytes; no file of a run is larger
 
 
 @dataclass(frozen=True)
 class UnitSize:
-    """What model.json says of a unit: its layer, its weights, and its bytes at each level."""
+    """A unit in model.json: its layer, its number of weights, and its bytes at each level."""
 
     name: str
     layer: str | None
@@ -39,8 +40,8 @@ class UnitSize:
 
 
 @dataclass(frozen=True)
-class Model:
-    """What a run knows of its model (model.json); older runs have none."""
+class RunModel:
+    """The model of a run, from model.json; empty for older runs, which have none."""
 
     digest: str = ""
     original_bytes: int = 0
@@ -50,7 +51,7 @@ class Model:
 
 @dataclass
 class Run:
-    """`Run.open(folder)`. Candidates come without translations; `full` brings those of a few."""
+    """`Run.open(folder)`. Candidates have no translations; `with_texts` reads those of a few."""
 
     path: Path
     config: dict[str, Any]
@@ -58,7 +59,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
-        """Refuses what is not a run's folder, in one line."""
+        """Raises UserError if this is not the folder of a run."""
         path = Path(folder)
         if not path.is_dir():
             raise UserError(f"there is no run at {path}: give the folder of a run, such as runs/NAME")
@@ -70,10 +71,10 @@ class Run:
         return cls(path, config, Table(path / TABLE, make=False).read(texts=False))
 
     @classmethod
-    def holding(cls, folder: Path, candidates: Sequence[Candidate]) -> Run:
+    def in_memory(cls, folder: Path, candidates: Sequence[Candidate]) -> Run:
         """A run whose candidates are in memory already, as in the process that searches."""
-        known = (folder / "config.json").exists()
-        config = read_json(folder / "config.json", "the run") if known else {"lang": "", "name": folder.name}
+        exists = (folder / "config.json").exists()
+        config = read_json(folder / "config.json", "the run") if exists else {"lang": "", "name": folder.name}
         return cls(folder, config, list(candidates))
 
     @property
@@ -84,12 +85,16 @@ class Run:
     def title(self) -> str:
         return f"{self.name}: {self.config.get('model', '?')}, {self.config.get('lang', '?')}"
 
+    @property
+    def table(self) -> Table:
+        return Table(self.path / TABLE, make=False)
+
     @cached_property
-    def model(self) -> Model:
+    def model(self) -> RunModel:
         """What model.json says; empty where there is none."""
         if not (self.path / "model.json").exists():
-            return Model()
-        found = read_json(self.path / "model.json", "the model of the run")
+            return RunModel()
+        content = read_json(self.path / "model.json", "the model of the run")
         try:
             units = {
                 str(u["name"]): UnitSize(
@@ -98,10 +103,10 @@ class Run:
                     int(u["weights"]),
                     {str(level): int(size) for level, size in u["sizes"].items()},
                 )
-                for u in found["units"]
+                for u in content["units"]
             }
-            layers = tuple(str(layer) for layer in found["layers"])
-            return Model(str(found["digest"]), int(found["original_bytes"]), layers, units)
+            layers = tuple(str(layer) for layer in content["layers"])
+            return RunModel(str(content["digest"]), int(content["original_bytes"]), layers, units)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{self.path}/model.json is damaged ({type(error).__name__}: {error}): remove it") from None
 
@@ -111,8 +116,10 @@ class Run:
 
     @cached_property
     def original_bytes(self) -> int:
-        """Bytes of the original weight files: what the bins go by. Runs without model.json: of the model's folder,
-        or, if that is gone, of the original packed as it is."""
+        """Bytes of the original weight files, which the bins depend on.
+
+        Without model.json: of the model's folder, or, if that is gone, of the original packed as it is.
+        """
         if self.model.original_bytes:
             return self.model.original_bytes
         try:
@@ -126,64 +133,81 @@ class Run:
 
     @cached_property
     def bins(self) -> tuple[Bin, ...]:
-        """Those the search was asked for."""
+        """The bins that the search was started for."""
         high = self.config.get("max_bytes")
         if high is not None:
             low = int(self.config.get("min_bytes") or 0)
             return (custom_bin(low, int(high)),)
-        asked = [str(name) for name in self.config.get("bins") or ()]
-        return tuple(each for each in self.all_bins if "all" in asked or each[0] in asked)
+        names = [str(name) for name in self.config.get("bins") or ()]
+        return tuple(each for each in self.all_bins if "all" in names or each.name in names)
 
     @cached_property
     def front(self) -> list[Candidate]:
         return front(self.candidates)
+
+    @property
+    def front_in_bins(self) -> list[Candidate]:
+        """Members of the front that lie inside the bins of the run."""
+        return [c for c in self.front if any(each.holds(c.bytes) for each in self.bins)]
+
+    @property
+    def top_comet(self) -> float:
+        """The COMET that hypervolumes are measured up to: the original's, or 1 if that was not scored."""
+        scored = self.original is not None and self.original.comparable and self.original.comet > 0
+        return self.original.comet if scored and self.original is not None else 1.0
 
     @cached_property
     def sensitivities(self) -> list[tuple[str, str, str, float]]:
         """(kind, unit or layer, level, KL) as they were measured; empty where none were."""
         if not (self.path / "sensitivities.json").exists():
             return []
-        found = read_json(self.path / "sensitivities.json", "the sensitivities of the run")
+        content = read_json(self.path / "sensitivities.json", "the sensitivities of the run")
         try:
-            return [(str(kind), str(name), str(level), _number(kl)) for kind, name, level, kl in found]
+            return [(str(kind), str(name), str(level), _number(kl)) for kind, name, level, kl in content]
         except (TypeError, ValueError):
             raise UserError(f"{self.path}/sensitivities.json is damaged: remove it") from None
 
-    def find(self, name: str) -> Candidate:
-        """A candidate by name; the last one where there are several of that name."""
-        found = next((c for c in reversed(self.candidates) if c.candidate == name), None)
-        if found is None:
-            some = ", ".join(c.candidate for c in self.front[:4])
-            raise UserError(f"run {self.path} has no candidate '{name}'; on its front are {some or 'none'}")
-        return found
+    def candidates_in(self, bin_name: str | None) -> list[Candidate]:
+        """The candidates inside a bin; all of them for None."""
+        if bin_name is None:
+            return self.candidates
+        limits = find_bin(bin_name, self.all_bins)
+        return [c for c in self.candidates if limits.holds(c.bytes)]
 
-    def full(self, names: Sequence[str]) -> dict[str, Candidate]:
-        """Candidates with their translations and scores of segments."""
+    def find(self, name: str) -> Candidate:
+        """A candidate by name; the last one if several have that name."""
+        for candidate in reversed(self.candidates):
+            if candidate.candidate == name:
+                return candidate
+        some = ", ".join(c.candidate for c in self.front[:4])
+        raise UserError(f"run {self.path} has no candidate '{name}'; on its front are {some or 'none'}")
+
+    def with_texts(self, names: Sequence[str]) -> dict[str, Candidate]:
+        """Candidates with their translations and scores of segments, by name."""
         held = {c.candidate: c for c in self.candidates if c.candidate in set(names) and c.hypotheses}
         if held or not (self.path / TABLE).is_dir():
             return held
-        return Table(self.path / TABLE, make=False).texts(set(names))
+        return self.table.read_by_name(set(names))
 
-    def policy(self, candidate: Candidate) -> Policy:
-        """Refuses a path that leaves the folder: the table may be a stranger's."""
-        from compress import Policy
-
+    def policy(self, candidate: Candidate) -> compress.Policy:
+        """Raises UserError for a path outside of the folder: the table may be from an unknown source."""
         path = (self.path / candidate.policy).resolve()
         if not path.is_relative_to(self.path.resolve()):
             raise UserError(f"candidate {candidate.candidate} names a policy outside of its run: {candidate.policy!r}")
         if not path.is_file():
             raise UserError(f"the policy of candidate {candidate.candidate} is missing: {path}")
-        return Policy.from_json(path.read_bytes())
+        return compress.Policy.from_json(path.read_bytes())
 
     def recovery(self, candidate: Candidate) -> Path | None:
-        """Where what training changed of a recovered candidate lies; None for any other. Never outside of the run."""
+        """The folder with the tensors that training changed; None if not recovered. Never outside of the run."""
         home = (self.path / RECOVERED).resolve()
-        place = (home / candidate.candidate).resolve()
-        inside = place != home and place.is_relative_to(home)
-        return place if inside and (place / "recovery.json").is_file() else None
+        folder = (home / candidate.candidate).resolve()
+        inside = folder != home and folder.is_relative_to(home)
+        return folder if inside and (folder / RECOVERY).is_file() else None
 
 
 def read_json(path: Path, what: str) -> Any:
+    """The content of a JSON file; `what` begins the message of an error."""
     try:
         if path.stat().st_size > MOST_JSON:
             raise UserError(f"{what}: {path} is larger than any file of a run")

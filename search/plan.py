@@ -22,7 +22,7 @@ from compress.sizes import Bin, scale_for
 from search.config import Config
 from search.iterative_pruning import IterativePruning, lm_layers
 from search.space import vocabularies
-from search.space.constraint import out_of_reach
+from search.space.bounds import out_of_reach
 from search.space.space import DEFAULT_LEVELS
 
 NOMINAL = {"raw": 16.0, "int8": 8.1, "nf4": 4.13, "digits:2": 5.0, "digits:3": 8.3}  # bits a weight
@@ -41,7 +41,7 @@ class Outline:
     bins: tuple[Bin, ...]
     original_bytes: int
     tokens: tuple[int, ...] = ()  # how many each vocabulary keeps
-    vocabulary: str = "full"  # what is told of them
+    vocabulary: str = "full"  # a line on them
 
 
 def nominal_bits(level: str) -> float:
@@ -93,9 +93,9 @@ def outline(config: Config) -> Outline:
     if config.freeze and not frozen:
         raise UserError(f"--freeze {config.freeze}: no unit's name matches")
     paper = Paper(folder, structure)
-    _, tokens, told = vocabularies.settle(config, cast(compress.Source, paper), tuple(frozen))
+    _, tokens, description = vocabularies.resolve(config, cast(compress.Source, paper), tuple(frozen))
     levels, bins = config.levels or DEFAULT_LEVELS, config.bins_in_bytes(size)
-    return Outline(structure, levels, frozen, bins, size, tokens, told)
+    return Outline(structure, levels, frozen, bins, size, tokens, description)
 
 
 def weights_of(plan: Outline) -> tuple[int, int]:
@@ -161,8 +161,8 @@ def describe(config: Config, plan: Outline) -> list[str]:
         lines.append(
             f"frozen    {len(plan.frozen)} units: {', '.join(sorted(plan.frozen)[:6])}{' …' * (len(plan.frozen) > 6)}"
         )
-    told = ", ".join(f"{level} ({nominal_bits(level):g})" for level in plan.levels)
-    lines.append(f"levels    {len(plan.levels)}, nominal bits a weight: {told}")
+    bits = ", ".join(f"{level} ({nominal_bits(level):g})" for level in plan.levels)
+    lines.append(f"levels    {len(plan.levels)}, nominal bits a weight: {bits}")
     droppable = sum(layer.index > 0 for layer in structure.layers) if config.drop else 0
     choices = (len(structure.units) - len(plan.frozen), droppable)
     lines.append(f"space     {choices[0]} units at {len(plan.levels)} levels, {choices[1]} layers that may be dropped")

@@ -69,25 +69,24 @@ def settings(pairs: Sequence[str]) -> dict[str, str]:
 def chosen(path: Path, rule: str, candidates: str | None, top: int, bin_name: str | None) -> list[Any]:
     """Candidates by name, or the ones a rule takes when asked again and again."""
     from results.runs import Run
-    from results.select import pool
 
     found = Run.open(path)
     if candidates:
         return [found.find(name.strip()) for name in candidates.split(",") if name.strip()]
     if top < 1:
         raise UserError(f"--top {top}: at least 1")
-    return ranked(found, rule, pool(found, bin_name), top)
+    return ranked(found, rule, found.candidates_in(bin_name), top)
 
 
 def ranked(found: Any, rule: str, among: Sequence[Any], top: int) -> list[Any]:
     """The first of a rule, the first without that one, and so on; what is recovered already is not begun with."""
-    from results.selection import choose
+    from results.selection import apply_rule
 
     left = [c for c in among if not c.parent and c.candidate != "original"]
     taken: list[Any] = []
     while len(taken) < top:
         try:
-            choice = choose(rule, left, found.all_bins, found.full)
+            choice = apply_rule(rule, left, found.all_bins, found.with_texts)
         except UserError:
             if not taken:
                 raise
@@ -163,15 +162,11 @@ def launch(
     """Ray, scorers, and the board; then the front."""
     import compress
     import embedded
-    from cluster import session
-    from cluster.scorer import identify, start_scorers
-    from evaluate.data.dataset import open_data
-    from evaluate.metrics.mt import data_signature, signature_of
     from results.formats import to_text
-    from results.report import write_report
-    from search.launch import SCORES, STORE, room, store_of
+    from results.html.write import write_report
     from search.recorder import Recorder
     from search.recovery.runner import PendingTrial, Where, recover_run
+    from search.resources import resources, store_of
 
     if config.data == "embedded" and config.comet == "embedded":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -179,14 +174,11 @@ def launch(
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     source = compress.Source.open(model)
     recorder = Recorder(folder, source.original_bytes, config.bins_in_bytes(source.original_bytes))
-    data = open_data(config.data, "dev", config.lang).first(config.segments)
-    joined = session.connect(config.address, config.threads)
-    try:
-        workers, gpus = room(config, joined.cpus, joined.gpus)
-        share = 0.1 if joined.gpus and config.comet != "embedded" else 0.0
-        cache = str((Path(config.runs) / STORE / SCORES).resolve())  # what the search scored is known
-        handles, names = start_scorers(f"recover-{config.name}", comet, workers, share, config.threads, cache)
-        signature = signature_of(identify(handles[0]), data_signature(data, cleaned=True), config.max_new_tokens)
+    spec = config.eval_spec("dev")
+    data = spec.open_data()
+    with resources(config, f"recover-{config.name}", comet, _say) as reserved:
+        workers, gpus = reserved.room.workers, reserved.room.worker_gpus
+        signature = spec.signature(reserved.comet(), data)
         recorder.signature = lambda: signature
         context = Where(
             model=model,
@@ -198,15 +190,13 @@ def launch(
             chat=config.chat,
             batch_size=config.batch_size,
             max_new_tokens=config.max_new_tokens,
-            scorers=names,
-            device="cuda" if gpus else "cpu",
+            scorers=reserved.scorers,
+            device=reserved.device,
             threads=config.threads,
         )
         batch = given.train_batch or (16 if config.model == "embedded" else 4)
         asked = PendingTrial(train[0], train[1], train[2], given.held_out, given.teacher, batch, dict(told))
         rows = recover_run(folder, recorder, context, picked, methods, asked, gpus, workers, _say)
-    finally:
-        session.disconnect()
     print(f"\nThe front of {folder.path} ({len(rows)} rows more):")
     print(to_text(recorder.front()))
     write_report(folder.path, f"{config.name}: {config.model}, {config.lang}", bins=recorder.bins)

@@ -1,1 +1,1 @@
-"""`report.html`: its data, its page, its plots."""
+"""The report of a run: its data, its page, its plots."""

@@ -1,22 +1,21 @@
-"""What `report.html` shows, as plain data: points, policies, bits, sensitivities, progress, translations."""
+"""The data of `report.html` as plain values: points, policies, bits, sensitivities, progress, translations."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import compress
 from compress.errors import UserError
 from compress.sizes import Bin
+from evaluate.data.open import open_data
 from results.candidate import SCORED, Candidate
-from results.formats import plain
-from results.html.downsample import by_interest, drawn, height
-from results.pareto import Front, comparable, front, hypervolume
-from results.runs import Run
-
-if TYPE_CHECKING:
-    from compress import Policy
+from results.formats import finite_or_none
+from results.html.downsample import by_interest, downsample, shown_comet
+from results.pareto import Front, front, hypervolume
+from results.runs import ORIGINAL, Run
 
 MOST_POLICIES = 1500
 MOST_TRANSLATED = 30
@@ -29,7 +28,7 @@ NOMINAL = (  # bits a weight by a level's name, where the run does not hold its 
     (re.compile(r"nf4"), lambda _: 4.13),
     (re.compile(r"rtn:(\d+):g(\d+)"), lambda m: float(m[1]) + 32 / float(m[2])),
 )
-INSIDE = re.compile(r"(.+)\.(\d+)\.([^.]+)")  # stack.index.kind
+UNIT_NAME = re.compile(r"(.+)\.(\d+)\.([^.]+)")  # stack.index.kind
 
 
 def nominal_bits(level: str) -> float | None:
@@ -40,17 +39,18 @@ def nominal_bits(level: str) -> float | None:
 
 
 def points(candidates: Sequence[Candidate]) -> dict[str, list[Any]]:
-    """A column a property, numbers as they are and those that are none as null."""
+    """One list a property, one entry a candidate; NaN and infinity become None."""
     columns: dict[str, list[Any]] = {
         "name": [c.candidate for c in candidates],
-        "comet": [plain(_rounded(height(c))) for c in candidates],
+        "comet": [_rounded(shown_comet(c)) for c in candidates],
+        "status": [c.status_word for c in candidates],
         "low": [_rounded(c.comet_low) if c.status == SCORED else None for c in candidates],
         "high": [_rounded(c.comet_high) if c.status == SCORED else None for c in candidates],
         "bits": [_rounded(c.bits_per_weight) for c in candidates],
         "kl": [_rounded(c.kl) for c in candidates],
         "why": [c.error[:200] for c in candidates],
     }
-    for name in ("recipe", "bin", "bytes", "status", "rung", "parent", "policy", "parameters", "order"):
+    for name in ("recipe", "bin", "bytes", "rung", "parent", "policy", "parameters", "order"):
         columns[name] = [getattr(c, name) for c in candidates]
     for name in ("chrf", "bleu"):
         columns[name] = [_rounded(getattr(c, name), 3) for c in candidates]
@@ -61,47 +61,47 @@ def _rounded(value: float | None, digits: int = 5) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, digits)
 
 
-def progress(candidates: Iterable[Candidate], bins: Sequence[tuple[str, int, int]], top: float) -> list[list[float]]:
-    """[candidates finished, share of the bins' hypervolume], a pair for each rise, and for the end."""
+def progress(candidates: Iterable[Candidate], bins: Sequence[Bin], top: float) -> list[list[float]]:
+    """[candidates finished, share of the bins' hypervolume], a pair at each increase, and at the end."""
     fronts = [Front() for _ in bins]
     areas = [0.0] * len(bins)
-    total = sum(high - low for _, low, high in bins) * top
+    total = sum(each.high - each.low for each in bins) * top
     steps: list[list[float]] = []
     count = 0
     for count, candidate in enumerate(sorted(candidates, key=lambda c: c.order), start=1):
-        for n, (_, low, high) in enumerate(bins):
-            if low <= candidate.bytes < high and fronts[n].add(candidate):
-                areas[n] = hypervolume([(c.bytes, c.comet) for c in fronts[n].members], (high, 0.0))
+        for n, each in enumerate(bins):
+            if each.holds(candidate.bytes) and fronts[n].add(candidate):
+                areas[n] = hypervolume([(c.bytes, c.comet) for c in fronts[n].members], (each.high, 0.0))
                 steps.append([count, sum(areas) / total if total else 0.0])
     return [*steps, [count, steps[-1][1]]] if steps and steps[-1][0] < count else steps
 
 
-def policies(run: Run, candidates: Sequence[Candidate], most: int = MOST_POLICIES) -> dict[int, Policy]:
-    """Policies of the most interesting candidates by index; one that is missing or damaged is left out."""
-    found: dict[int, Policy] = {}
+def policies(run: Run, candidates: Sequence[Candidate], most: int = MOST_POLICIES) -> dict[int, compress.Policy]:
+    """Policies of the most interesting candidates, by index; missing and damaged ones are left out."""
+    by_index: dict[int, compress.Policy] = {}
     for i in by_interest(candidates)[:most]:
         try:
-            found[i] = run.policy(candidates[i])
+            by_index[i] = run.policy(candidates[i])
         except UserError:
             continue
-    return found
+    return by_index
 
 
-def units(run: Run, known: Iterable[Policy]) -> list[dict[str, Any]]:
-    """Every unit of the model: from model.json, else every unit that a policy names, in natural order."""
+def units(run: Run, known: Iterable[compress.Policy]) -> list[dict[str, Any]]:
+    """Every unit of the model: those of model.json, then others that a policy names, in natural order."""
     layers: dict[str, str | None] = {name: unit.layer for name, unit in run.model.units.items()}
     for name in sorted({unit for policy in known for unit in policy.levels}, key=_natural):
         if name not in layers:
-            match = INSIDE.fullmatch(name)
+            match = UNIT_NAME.fullmatch(name)
             layers[name] = f"{match[1]}.{match[2]}" if match else None
-    found = []
+    rows = []
     for name, layer in layers.items():
         stack, _, index = (layer or "").rpartition(".")
         inside = bool(layer and index.isdecimal())
         kind = name.removeprefix(f"{layer}.") if layer else name
         place = {"stack": stack, "index": int(index)} if inside else {"stack": None, "index": 0}
-        found.append({"name": name, "kind": kind, "layer": layer, **place})
-    return found
+        rows.append({"name": name, "kind": kind, "layer": layer, **place})
+    return rows
 
 
 def _natural(name: str) -> list[Any]:
@@ -109,7 +109,7 @@ def _natural(name: str) -> list[Any]:
 
 
 def bits(run: Run, levels: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Bits a weight of each unit at each level, from the sizes in model.json."""
+    """Bits a weight of each unit at each level, from the bytes in model.json."""
     return {
         name: {level: round(8 * unit.sizes[level] / unit.weights, 4) for level in levels if level in unit.sizes}
         for name, unit in run.model.units.items()
@@ -121,18 +121,16 @@ def translations(
     chosen: Mapping[int, Candidate], most_segments: int = MOST_SEGMENTS
 ) -> dict[str, list[list[int | float | str]]]:
     """For each candidate [segment, COMET, text], the worst segments first."""
-    found: dict[str, list[list[int | float | str]]] = {}
+    rows: dict[str, list[list[int | float | str]]] = {}
     for i, candidate in chosen.items():
         scores, texts = candidate.comet_segments, candidate.hypotheses
         order = sorted(range(min(len(scores), len(texts))), key=lambda n: (scores[n], n))[:most_segments]
-        found[str(i)] = [[n, round(float(scores[n]), 4), texts[n]] for n in order]
-    return found
+        rows[str(i)] = [[n, round(float(scores[n]), 4), texts[n]] for n in order]
+    return rows
 
 
-def spoken(run: Run, count: int) -> tuple[list[str], list[str]]:
-    """Sources and references of the run's data, where it is at hand on this machine and still the same."""
-    from evaluate.data.dataset import open_data
-
+def sources_and_references(run: Run, count: int) -> tuple[list[str], list[str]]:
+    """Of the run's data; empty if this machine does not have it, or it does not have `count` segments."""
     try:
         data = open_data(str(run.config.get("data", "")), "dev", str(run.config["lang"]))
         data = data.first(run.config.get("segments"))
@@ -143,14 +141,12 @@ def spoken(run: Run, count: int) -> tuple[list[str], list[str]]:
 
 def chosen_by_default(run: Run) -> Candidate | None:
     """The best inside the bins of the run, else the best of all."""
-    inside = [c for c in run.front if any(low <= c.bytes < high for _, low, high in run.bins)]
-    return max(inside or run.front, key=lambda c: c.comet, default=None)
+    return max(run.front_in_bins or run.front, key=lambda c: c.comet, default=None)
 
 
-def exhibit(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any]:
-    """Everything the page needs. `more`: candidates whose translations are wanted beside the front's."""
-    everything = run.candidates
-    shown = [everything[i] for i in drawn(everything)]
+def report_data(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any]:
+    """Everything the page needs. `more`: names of candidates whose translations are included beside the front's."""
+    shown = [run.candidates[i] for i in downsample(run.candidates)]
     names = {c.candidate for c in shown}
     shown += [c for name in more if (c := run.find(name)).candidate not in names]
     known = policies(run, shown)
@@ -159,21 +155,20 @@ def exhibit(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any]:
     column = {level: n for n, level in enumerate(levels)}
     best = {id(c) for c in front(shown)}
     on_front = sorted((i for i, c in enumerate(shown) if id(c) in best), key=lambda i: shown[i].bytes)
-    asked = {name for name, _, _ in run.bins}
-    inside = [i for i in on_front if any(low <= shown[i].bytes < high for _, low, high in run.bins)]
-    wanted = [i for i, c in enumerate(shown) if c.candidate in more]
-    wanted += [i for i in (*reversed(inside), *reversed(on_front)) if i not in wanted]
-    wanted = list(dict.fromkeys(wanted))[: max(MOST_TRANSLATED, len(more))]
-    full = run.full([*(shown[i].candidate for i in wanted), "original"])
-    original = full.get("original")
-    sources, references = spoken(run, len(original.hypotheses) if original else 0)
+    inside = [i for i in on_front if any(each.holds(shown[i].bytes) for each in run.bins)]
+    # Translations of a part of the segments cannot be shown beside the references, which are of all.
+    named = [i for i, c in enumerate(shown) if c.candidate in more and c.status == SCORED]
+    translated = list(dict.fromkeys([*named, *reversed(inside), *reversed(on_front)]))
+    translated = translated[: max(MOST_TRANSLATED, len(more))]
+    rows = run.with_texts([*(shown[i].candidate for i in translated), ORIGINAL])
+    original = rows.get(ORIGINAL)
+    sources, references = sources_and_references(run, len(original.hypotheses) if original else 0)
     default = run.find(more[0]) if more else chosen_by_default(run)
-    top = run.original.comet if run.original and comparable(run.original) and run.original.comet > 0 else 1.0
     measured = {level for _, _, level, _ in run.sensitivities if level}
     return {
         "title": title,
         "run": str(run.path),
-        "bins": [{"name": n, "low": low, "high": high, "asked": n in asked} for n, low, high in shown_bins(run)],
+        "bins": [each._asdict() | {"target": each in run.bins} for each in shown_bins(run)],
         "points": points(shown),
         "front": on_front,
         "units": all_units,
@@ -182,12 +177,14 @@ def exhibit(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any]:
             i: [column.get(policy.levels.get(u["name"], ""), -1) for u in all_units] for i, policy in known.items()
         },
         "bits": bits(run, levels),
-        "nominal": {level: found for level in levels if (found := nominal_bits(level)) is not None},
-        "told": "bits a weight, side information counted" if run.model.units else "bits a weight, by the level's name",
-        "sensitivities": [[kind, name, level, plain(kl)] for kind, name, level, kl in run.sensitivities],
+        "nominal": {level: value for level in levels if (value := nominal_bits(level)) is not None},
+        "bitsCaption": "bits a weight, side information counted"
+        if run.model.units
+        else "bits a weight, by the level's name",
+        "sensitivities": [[kind, name, level, finite_or_none(kl)] for kind, name, level, kl in run.sensitivities],
         "sensitivityLevels": sorted(measured, key=_natural),
-        "progress": progress(everything, run.bins, top),
-        "texts": translations({i: full[shown[i].candidate] for i in wanted if shown[i].candidate in full}),
+        "progress": progress(run.candidates, run.bins, run.top_comet),
+        "texts": translations({i: rows[shown[i].candidate] for i in translated if shown[i].candidate in rows}),
         "originalTexts": list(original.hypotheses) if original else [],
         "originalScores": [round(float(s), 4) for s in original.comet_segments] if original else [],
         "sources": sources,
@@ -198,5 +195,5 @@ def exhibit(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def shown_bins(run: Run) -> list[Bin]:
-    """All bins of the model, and limits of one's own where the run has such."""
+    """All bins of the model, after the custom bin if the run has one."""
     return [*(each for each in run.bins if each not in run.all_bins), *run.all_bins]

@@ -1,9 +1,8 @@
-"""What of a large run goes into one page: every candidate that means something by itself, and of the others as many
-as a picture can show. Pure functions.
+"""Which candidates of a large run are drawn: those that mean something by themselves, and a sample of the others.
 
-The front, the recipes and the original are always drawn. Of the rest one candidate stands for all of its kind in the
-same cell of a raster as fine as the picture (420 × 220, of a screen of about 1,100 × 550 points); only if that still
-leaves more than MOST_POINTS is the raster made coarser. So a thinned cloud looks as the whole one would.
+The front, recipes, recovered candidates and the original are always drawn. Of the others, one of each status is drawn
+in each cell of a raster about as fine as the plot (420 × 220 cells, of 1,100 × 550 points); if that leaves more than
+MOST_POINTS, the raster is made coarser. The downsampled cloud looks like the whole one.
 """
 
 from __future__ import annotations
@@ -14,62 +13,63 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from results.candidate import SCORED, STATUSES, Candidate
+from results.candidate import FAILED, HELD_OUT, SCORED, STATUSES, Candidate
 from results.pareto import front, front_indices
 
 MOST_POINTS = 4000
 RASTER = (420, 220)
 
 
-def height(candidate: Candidate) -> float | None:
-    """The COMET that a candidate is drawn at; None for none: failed, or stopped before it was translated."""
-    return candidate.comet if candidate.status != "failed" and math.isfinite(candidate.comet) else None
+def shown_comet(candidate: Candidate) -> float | None:
+    """The COMET that a candidate is drawn at; None if it failed, or was pruned before it was translated."""
+    return candidate.comet if candidate.status != FAILED and math.isfinite(candidate.comet) else None
 
 
-def special(candidate: Candidate) -> bool:
-    """Recipes, the original and recovered candidates mean something by themselves."""
-    return candidate.status == SCORED and candidate.recipe != "search"
+def always_shown(candidate: Candidate) -> bool:
+    """Whether it is the original, of a recipe, or recovered."""
+    return candidate.status in (SCORED, HELD_OUT) and candidate.recipe != "search"
 
 
-def drawn(candidates: Sequence[Candidate], most: int = MOST_POINTS) -> list[int]:
+def downsample(candidates: Sequence[Candidate], most: int = MOST_POINTS) -> list[int]:
     """Indices of the candidates that are drawn, in their order."""
-    scored = [i for i, c in enumerate(candidates) if c.status == SCORED and math.isfinite(c.comet)]
+    scored = [i for i, c in enumerate(candidates) if c.comparable]
     always = {scored[i] for i in front_indices([(candidates[i].bytes, candidates[i].comet) for i in scored])}
-    always |= {i for i, c in enumerate(candidates) if special(c)}
+    always |= {i for i, c in enumerate(candidates) if always_shown(c)}
     if len(candidates) <= most:
         return list(range(len(candidates)))
     rest = np.array([i for i in range(len(candidates)) if i not in always], dtype=np.int64)
-    places = _places(candidates, rest)
+    positions = _positions(candidates, rest)
     across, up = RASTER
     while True:
-        kept = rest[_one_a_cell(places, across, up)]
+        kept = rest[_one_a_cell(positions, across, up)]
         if len(kept) + len(always) <= most or across < 4:
             return sorted([*always, *kept.tolist()])
         across, up = across * 3 // 4, max(up * 3 // 4, 1)
 
 
-def _places(candidates: Sequence[Candidate], indices: np.ndarray) -> np.ndarray:
-    """[3, indices]: kind, and where across and up the picture from 0 to 1; below 0 for what has no COMET."""
-    found = [candidates[i] for i in indices]
-    sizes = np.log([max(c.bytes, 1) for c in found])
-    scores = np.array([math.nan if (h := height(c)) is None else h for c in found])
+def _positions(candidates: Sequence[Candidate], indices: np.ndarray) -> np.ndarray:
+    """[3, indices]: the status, and x and y in the plot from 0 to 1; y is -1 without COMET."""
+    chosen = [candidates[i] for i in indices]
+    sizes = np.log([max(c.bytes, 1) for c in chosen])
+    scores = np.array([math.nan if (comet := shown_comet(c)) is None else comet for c in chosen])
     known = scores[np.isfinite(scores)]
     low, tall = (known.min(), max(float(np.ptp(known)), 1e-9)) if known.size else (0.0, 1.0)
     x = (sizes - sizes.min()) / max(float(np.ptp(sizes)), 1e-9)
     y = np.nan_to_num((scores - low) / tall, nan=-1.0)
-    return np.stack([np.array([STATUSES.index(c.status) for c in found], dtype=float), x, y])
+    return np.stack([np.array([STATUSES.index(c.status) for c in chosen], dtype=float), x, y])
 
 
-def _one_a_cell(places: np.ndarray, across: int, up: int) -> np.ndarray:
-    """Positions of the first of each kind in each cell."""
-    cells = np.stack([places[0], np.floor(places[1] * (across - 1)), np.floor(places[2] * (up - 1))])
+def _one_a_cell(positions: np.ndarray, across: int, up: int) -> np.ndarray:
+    """Indices of the first of each status in each cell."""
+    status, x, y = positions
+    cells = np.stack([status, np.floor(x * (across - 1)), np.floor(y * (up - 1))])
     _, first = np.unique(cells, axis=1, return_index=True)
     return np.sort(first)
 
 
 def by_interest(candidates: Sequence[Candidate]) -> list[int]:
-    """All indices, the most interesting first: the front, recipes, then by how little is lost to the front at the
-    same size; stopped and failed ones last."""
+    """All indices, the most interesting first: the front, then recipes and recovered candidates, then by distance
+    in COMET from the front at the same size; pruned and failed ones last."""
     best = front(candidates)
     on_front = {id(c) for c in best}
     sizes = [c.bytes for c in best]
@@ -78,9 +78,9 @@ def by_interest(candidates: Sequence[Candidate]) -> list[int]:
         c = candidates[i]
         if id(c) in on_front:
             return 0, 0.0, i
-        if special(c):
+        if always_shown(c):
             return 1, 0.0, i
-        if c.status != SCORED or not math.isfinite(c.comet):
+        if not c.comparable:
             return 3, 0.0, i
         at = bisect_right(sizes, c.bytes) - 1
         return 2, best[at].comet - c.comet if at >= 0 else 0.0, i

@@ -1,6 +1,6 @@
-"""The front as a picture for papers: bytes on a log axis with the bins shaded, COMET with intervals, recipes marked.
+"""Plots of a front for papers: bytes on a log axis with the bins shaded, COMET with intervals, recipes marked.
 
-Fonts and colours that survive print; clouds are rasterised inside the SVG, so that it stays small.
+Fonts and colours are made for print; clouds of points are rasterised inside the SVG, so that it stays small.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from compress.sizes import Bin
-from results.candidate import STOPPED, Candidate
-from results.html.downsample import drawn, height
-from results.pareto import comparable, front
+from results.candidate import HELD_OUT, PRUNED, Candidate
+from results.html.downsample import downsample, shown_comet
+from results.pareto import front
 
 INK, FAINT, RECIPE, ORIGINAL = "#1566b0", "#9fb0be", "#c2571a", "#1d2733"
 UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "KB"))
@@ -26,15 +26,15 @@ def size(nbytes: float) -> str:
     return f"{nbytes:.3g} B"
 
 
-def canvas(sizes: Sequence[int], bins: Sequence[Bin], asked: Collection[str] = ()) -> tuple[Any, Any]:
-    """Figure and axes with a log axis of bytes and the bins shaded, those asked for darker."""
+def canvas(sizes: Sequence[int], bins: Sequence[Bin], targets: Collection[str] = ()) -> tuple[Any, Any]:
+    """Figure and axes with a log axis of bytes and the bins shaded, those named in `targets` darker."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(figsize=(8.4, 4.8), layout="constrained")
-    known = [size for size in sizes if size > 0]  # what failed before it was weighed has none
+    known = [size for size in sizes if size > 0]  # a candidate that failed before its bytes were known has 0
     low, high = min(known, default=1), max(known, default=10)
     pad = (high / low) ** 0.05 if high > low else 1.3
     left, right = low / pad, high * pad
@@ -42,7 +42,7 @@ def canvas(sizes: Sequence[int], bins: Sequence[Bin], asked: Collection[str] = (
         a, b = max(start, left), min(end, right)
         if a >= b:
             continue
-        axes.axvspan(a, b, color="#dfeaf5" if name in asked else ("#f1f5f8", "#f8fafb")[index % 2], zorder=0, lw=0)
+        axes.axvspan(a, b, color="#dfeaf5" if name in targets else ("#f1f5f8", "#f8fafb")[index % 2], zorder=0, lw=0)
         if b / a > (right / left) ** 0.05:
             axes.text(
                 (a * b) ** 0.5,
@@ -52,7 +52,7 @@ def canvas(sizes: Sequence[int], bins: Sequence[Bin], asked: Collection[str] = (
                 va="bottom",
                 fontsize=8,
                 color="#5d6b79",
-                weight="bold" if name in asked else "normal",
+                weight="bold" if name in targets else "normal",
                 transform=axes.get_xaxis_transform(),
             )
     axes.set(xscale="log", xlim=(left, right), xlabel="bytes of the artifact", ylabel="COMET")
@@ -67,8 +67,8 @@ def canvas(sizes: Sequence[int], bins: Sequence[Bin], asked: Collection[str] = (
     return figure, axes
 
 
-def stairs(axes: Any, best: Sequence[Candidate], colour: str, label: str, mark: str = "o") -> None:
-    """A front with its intervals: as stairs, because between two candidates there is none."""
+def steps(axes: Any, best: Sequence[Candidate], colour: str, label: str, mark: str = "o") -> None:
+    """A front with its intervals, as steps: between two candidates there is nothing."""
     sizes, scores = [c.bytes for c in best], [c.comet for c in best]
     if not best:
         return
@@ -91,29 +91,30 @@ def stairs(axes: Any, best: Sequence[Candidate], colour: str, label: str, mark: 
     )
 
 
-def draw(candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, asked: Collection[str] = ()) -> Any:
+def draw(candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, targets: Collection[str] = ()) -> Any:
     """A matplotlib figure. The caller closes it."""
-    shown = [candidates[i] for i in drawn(candidates)]
-    scored = [c for c in shown if comparable(c)]
-    figure, axes = canvas([c.bytes for c in shown], bins, asked)
+    shown = [candidates[i] for i in downsample(candidates)]
+    scored = [c for c in shown if c.comparable]
+    figure, axes = canvas([c.bytes for c in shown], bins, targets)
     searched = [c for c in scored if c.recipe == "search"]
     dots: dict[str, Any] = {"zorder": 2, "rasterized": True}
     axes.scatter(
         [c.bytes for c in searched], [c.comet for c in searched], s=10, color=FAINT, lw=0, label="candidates", **dots
     )
-    stopped = [(c.bytes, at) for c in shown if c.status == STOPPED and (at := height(c)) is not None]
-    if stopped:
-        axes.scatter(
-            *zip(*stopped, strict=True),
-            s=9,
-            facecolor="none",
-            edgecolor=FAINT,
-            lw=0.6,
-            alpha=0.6,
-            label="stopped",
-            **dots,
-        )
-    stairs(axes, front(scored), INK, "front, 95 % interval")
+    for status, label, colour in ((PRUNED, "pruned", FAINT), (HELD_OUT, "held-out talks only", RECIPE)):
+        part = [(c.bytes, at) for c in shown if c.status == status and (at := shown_comet(c)) is not None]
+        if part:
+            axes.scatter(
+                *zip(*part, strict=True),
+                s=9,
+                facecolor="none",
+                edgecolor=colour,
+                lw=0.6,
+                alpha=0.6,
+                label=label,
+                **dots,
+            )
+    steps(axes, front(scored), INK, "front, 95 % interval")
     recipes = [c for c in scored if c.recipe not in ("search", "original")]
     if recipes:
         axes.scatter(
@@ -135,7 +136,7 @@ def draw(candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, asked
 
 
 def name_recipes(figure: Any, axes: Any, recipes: Sequence[Candidate]) -> None:
-    """Names beside their marks; one that would cover another name is left out (the table has it)."""
+    """Names beside their marks; one that would overlap another name is left out (the table has it)."""
     figure.canvas.draw()
     point = figure.dpi / 72
     taken: list[tuple[float, float, float, float]] = []
@@ -161,34 +162,34 @@ def name_recipes(figure: Any, axes: Any, recipes: Sequence[Candidate]) -> None:
             break
 
 
-def saved(figure: Any) -> dict[str, bytes]:
-    """As `png` and `svg`; the figure is closed."""
+def encode(figure: Any) -> dict[str, bytes]:
+    """The figure as `png` and `svg`. Closes it."""
     from matplotlib import pyplot
 
-    found = {}
+    images = {}
     for kind in ("png", "svg"):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
-        found[kind] = buffer.getvalue()
+        images[kind] = buffer.getvalue()
     pyplot.close(figure)
-    return found
+    return images
 
 
 def render(
-    candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, asked: Collection[str] = ()
+    candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, targets: Collection[str] = ()
 ) -> dict[str, bytes]:
-    """The picture as `png` and `svg`."""
-    return saved(draw(candidates, bins, title, asked))
+    """The plot of one run, as `png` and `svg`."""
+    return encode(draw(candidates, bins, title, targets))
 
 
 def render_two(
     a: Sequence[Candidate], b: Sequence[Candidate], bins: Sequence[Bin], names: Sequence[str]
 ) -> dict[str, bytes]:
-    """Two fronts over each other, as `png` and `svg`."""
-    figure, axes = canvas([c.bytes for c in (*a, *b) if comparable(c)], bins)
+    """Two fronts in one plot, as `png` and `svg`."""
+    figure, axes = canvas([c.bytes for c in (*a, *b) if c.comparable], bins)
     for candidates, name, colour, mark in zip((a, b), names, (INK, RECIPE), ("o", "s"), strict=True):
-        scored = [c for c in candidates if comparable(c)]
-        cloud = [scored[i] for i in drawn(scored)]
+        scored = [c for c in candidates if c.comparable]
+        cloud = [scored[i] for i in downsample(scored)]
         axes.scatter(
             [c.bytes for c in cloud],
             [c.comet for c in cloud],
@@ -200,7 +201,7 @@ def render_two(
             rasterized=True,
         )
         best = front(scored)
-        stairs(axes, best, colour, f"{name}: {len(best)} on its front", mark)
+        steps(axes, best, colour, f"{name}: {len(best)} on its front", mark)
     axes.set_title(" and ".join(names), fontsize=10, pad=16)
     axes.legend(loc="lower right", fontsize=8, frameon=False)
-    return saved(figure)
+    return encode(figure)

@@ -1,1 +1,1 @@
-"""From a row to what is handed in: the artifact, its check, its provenance, the submission."""
+"""From a row to a submission: the artifact, its verification, its provenance, the declaration."""

@@ -1,111 +1,91 @@
-"""A row becomes an artifact, and the artifact must be what the row says: its bytes, its translations, its score."""
+"""Exporting: builds the artifact of a row, verifies it in another process, and writes its provenance.
+
+There is an artifact only if its bytes are exactly the row's, and its translations and scores are the row's within what
+floating point explains.
+"""
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import compress
+import embedded
+from compress.artifact.recovered import RecoveredSource
+from compress.cli import progress_line
 from compress.errors import UserError
 from compress.models import resolve_model
 from results.candidate import SCORED, Candidate
-from results.compatibility import parts_of
 from results.runs import RECOVERED, Run
-from results.shipping.verify import Settings
-
-ROOT = Path(__file__).resolve().parents[2]
-EXACT = 1e-4  # COMET of the same texts scored in another batch; on a CPU it moves by 1e-7
-# Share of the segments in which floating point may turn a near tie of two tokens, and mean COMET that this may move.
-# Measured on five candidates, four in bfloat16 (COMET .28 to .97), at batches 1, 8 and 64 against 64: in float32 none
-# of 64 translations differed; in bfloat16 up to 12 did, and moved the mean by up to .008.
-IN_FLOAT32, IN_HALF = (0.02, 0.001), (0.25, 0.01)
+from results.shipping import provenance
+from results.shipping.agreement import check_agreement, check_checkpoint, compare_with_row, tolerances
+from results.shipping.verify import Settings, verify_in_process
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """What the artifact scored against what its row says."""
-
-    comet: float
-    row: float
-    differing: int  # segments whose translation is another one
-    segments: int
-    same_texts_drift: float  # greatest difference of COMET over segments with the same translation
-
-    @property
-    def difference(self) -> float:
-        return self.comet - self.row
+def check_unused(out: Path) -> None:
+    for path in (out, provenance.path_for(out)):
+        if path.exists() or path.is_symlink():
+            raise UserError(f"{path} exists already; give another --out or remove it")
 
 
-def agreement(row: Candidate, hypotheses: Sequence[str], scores: Sequence[float]) -> Agreement:
-    """Segment by segment. Refuses another number of segments."""
-    if not row.comet_segments or len(row.comet_segments) != len(scores):
-        raise UserError(
-            f"candidate {row.candidate} was scored on {len(row.comet_segments)} segments, the artifact on"
-            f" {len(scores)}: this is not the data of the run"
-        )
-    pairs = list(zip(row.hypotheses, hypotheses, row.comet_segments, scores, strict=True))
-    same = [abs(then - now) for before, after, then, now in pairs if before == after]
-    mean = sum(scores) / len(scores)
-    return Agreement(mean, row.comet, sum(a != b for a, b, _, _ in pairs), len(pairs), max(same, default=0.0))
+def export(
+    run: Run,
+    row: Candidate,
+    out: Path,
+    settings: Settings,
+    model: str | None = None,
+    store: str | None = None,
+    tolerance: float | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Builds and verifies the artifact of a row that has its translations. Leaves nothing if it is not as its row says.
 
-
-def limits(config: dict[str, Any], dtype: str) -> tuple[float, float]:
-    """What floating point explains: much less where both the run and the artifact computed in float32."""
-    on_gpu = str(config.get("device", "cpu")) != "cpu" or float(config.get("gpus_per_worker") or 0) > 0
-    return IN_HALF if on_gpu or dtype != "float32" else IN_FLOAT32
-
-
-def check_agreement(found: Agreement, flipped: float, drift: float) -> None:
-    """Refuses a difference that floating point on another batch size or device does not explain."""
-    texts = f"{found.differing} of {found.segments} translations differ"
-    told = f"COMET {found.comet:.6f}, its row says {found.row:.6f}; {texts}"
-    if found.same_texts_drift > EXACT:
-        raise UserError(
-            f"the artifact is not scored as its row was: the same text by {found.same_texts_drift:.6f}; {told}"
-        )
-    if abs(found.difference) > drift or found.differing > max(1, flipped * found.segments):
-        raise UserError(
-            f"the artifact does not do what its row says: {told}; floating point on another batch size or device"
-            f" explains {drift:g} COMET and {flipped:.0%} of the translations (--tolerance allows more COMET)"
-        )
+    `tolerance`: mean COMET that may differ; None for what floating point explains.
+    """
+    nbytes = build(run, row, out, model, store)
+    say(f"{out}: {nbytes:,} bytes, exactly those of candidate {row.candidate}")
+    try:
+        verified = verify_in_process(settings)
+        check_checkpoint(row, verified["comet"])
+        agreement = compare_with_row(row, verified["hypotheses"], verified["comet_segments"])
+        flipped, drift = tolerances(run.config, str(verified["dtype"]))
+        check_agreement(agreement, flipped, drift if tolerance is None else tolerance)
+        provenance.write(out, provenance.record(run, row, settings, agreement, verified, out))
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+    say(
+        f"loaded afresh in {verified['load_seconds']:.1f} s ({verified['device']}, {verified['dtype']}): COMET"
+        f" {agreement.comet:.6f}, its row {agreement.row:.6f}; {agreement.differing} of {agreement.segments}"
+        " translations differ"
+    )
 
 
 def build(run: Run, row: Candidate, out: Path, model: str | None = None, store: str | None = None) -> int:
-    """Packs the candidate and returns its bytes. Refuses, and leaves nothing, if they are not the row's."""
-    import compress
-    from compress.cli import progress_line
-
+    """Packs the candidate and returns its bytes. Raises UserError, and leaves nothing, if they are not the row's."""
     if row.status != SCORED:
-        raise UserError(f"candidate {row.candidate} was {row.status}: only a scored one can be exported")
-    folder = resolve_model(model or str(run.config.get("model", "")), download=False)
-    source = source_of(run, row, compress.Source.open(folder))
-    kept = store or default_store(run)
-    packed = compress.pack(
-        source, run.policy(row), compress.Store(kept) if kept else None, out, progress_line("units written")
+        raise UserError(f"candidate {row.candidate} is {row.status_word}: only a scored one can be exported")
+    source = source_of(
+        run, row, compress.Source.open(resolve_model(model or str(run.config.get("model", "")), download=False))
     )
-    if packed != row.bytes:
+    folder = store or default_store(run)
+    variants = compress.Store(folder) if folder else None
+    nbytes = compress.pack(source, run.policy(row), variants, out, progress_line("units written"))
+    if nbytes != row.bytes:
         shutil.rmtree(out)
-        raise UserError(f"the artifact has {packed:,} bytes, its row says {row.bytes:,}: it was removed")
-    return packed
+        raise UserError(f"the artifact has {nbytes:,} bytes, its row says {row.bytes:,}: it was removed")
+    return nbytes
 
 
-def source_of(run: Run, row: Candidate, base: Any) -> Any:
-    """The model, or, for a recovered candidate, the model with what training changed laid over it."""
+def source_of(run: Run, row: Candidate, base: compress.Source) -> compress.Source:
+    """The model; for a recovered candidate, the model with the tensors that training changed."""
     policy = run.policy(row)
     if policy.model == base.digest:
         return base
-    from compress.artifact.recovered import RecoveredSource
-
-    place = run.recovery(row)
-    if place is not None:
-        return RecoveredSource.open_at(base, place)
+    recovery = run.recovery(row)
+    if recovery is not None:
+        return RecoveredSource.open_at(base, recovery)
     raise UserError(
         f"candidate {row.candidate} is of model {policy.model[:12]}, this one is {base.digest[:12]}, and there is no"
         f" recovery of it in {run.path / RECOVERED}: give the model of the run with --model"
@@ -113,49 +93,20 @@ def source_of(run: Run, row: Candidate, base: Any) -> Any:
 
 
 def default_store(run: Run) -> str | None:
-    """Where the run had it: as it was told, or beside the run."""
+    """The store of the run's configuration, or the one beside the run; None if there is neither."""
     if run.config.get("store"):
         return str(run.config["store"])
-    place = run.path.resolve().parent / ".store"
-    return str(place) if place.is_dir() else None
+    beside = run.path.resolve().parent / ".store"
+    return str(beside) if beside.is_dir() else None
 
 
-def comet_at(run: Run, asked: str | None) -> str:
-    """The checkpoint the run was scored by."""
-    name = asked or str(run.config.get("comet", ""))
-    if name == "embedded":
-        import embedded
-
-        return str(embedded.COMET)
-    return name
+def comet_at(run: Run, name: str | None) -> str:
+    """The checkpoint of this name, or the one that the run was scored by."""
+    name = name or str(run.config.get("comet", ""))
+    return str(embedded.COMET) if name == "embedded" else name
 
 
-def fresh(settings: Settings) -> dict[str, Any]:
-    """Loads, translates and scores the artifact in another process."""
-    with tempfile.TemporaryDirectory() as place:
-        out = Path(place) / "found.json"
-        paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        done = subprocess.run(
-            [sys.executable, "-m", "results.shipping.verify", str(out)],
-            input=json.dumps(asdict(settings)),
-            text=True,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": paths, "TOKENIZERS_PARALLELISM": "false"},
-            check=False,
-        )
-        if done.returncode != 0 or not out.exists():
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            raise UserError(f"the artifact could not be used afresh: {lines[-1] if lines else 'no output'}"[:500])
-        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-        return found
+def default_device() -> str:
+    import torch
 
-
-def check_checkpoint(row: Candidate, identity: dict[str, str]) -> None:
-    """Refuses another COMET than the row's: their scores are not comparable."""
-    signed = parts_of(row.signature)
-    for name, found in (("digest", identity["digest"]), ("comet", identity["version"])):
-        if signed.get(name, found) != found:
-            raise UserError(
-                f"this COMET is not the one of the row ({name} {found}, there {signed[name]}): give it with --comet"
-            )
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,5 +1,5 @@
-"""What must be declared with a submission, filled in from the artifact itself: its exact bytes, its parameters counted
-one by one, the techniques that its policy says, the data condition."""
+"""The declaration of a submission, filled in from the artifact: its exact bytes, its parameters counted one by one, the
+techniques of its policy, the data condition."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import compress
+
 BLANK = "(to be filled in)"
-
-
-_GRID = "uniform grid with entropy-coded integers"
-_KINDS = (re.compile(r"grid@([\d.]+)"), re.compile(r"grid@([\d.]+):trellis"))
+GRIDS = {"grid@": re.compile(r"grid@([\d.]+)"), "grid@:trellis": re.compile(r"grid@([\d.]+):trellis")}
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Declaration:
     details: tuple[str, ...]
 
     def to_text(self) -> str:
-        """The form of 2025, as it goes into the mail."""
+        """The form of 2025, as it is mailed."""
         techniques = "".join(f"    * {line}\n" for line in self.techniques)
         details = "".join(f"    * {line}\n" for line in self.details)
         return (
@@ -47,53 +46,52 @@ class Declaration:
         return asdict(self)
 
 
-def declare(artifact: Path, history: Mapping[str, Any], condition: str, people: Mapping[str, str]) -> Declaration:
-    """Everything that can be known is read from the artifact; the rest is left for people."""
-    from compress import Artifact
-
-    opened = Artifact.open(artifact)
+def declare(artifact: Path, provenance: Mapping[str, Any], condition: str, people: Mapping[str, str]) -> Declaration:
+    """Everything that the artifact and its provenance say; the rest stays BLANK for people."""
+    opened = compress.Artifact.open(artifact)
     return Declaration(
         institute=people.get("institute") or BLANK,
         contact=people.get("contact") or BLANK,
         email=people.get("email") or BLANK,
         condition=condition,
         storage_bytes=opened.nbytes,
-        # Counted in the tensors that are stored: neurons, rows and layers that were pruned are not there any more.
+        # Counted in the stored tensors, which do not include pruned neurons, rows and layers.
         parameters=sum(tensor.numel() for _, tensor in opened.tensors()),
-        techniques=techniques(opened.policy, history),
-        details=details(history),
+        techniques=techniques(opened.policy, provenance),
+        details=details(provenance),
     )
 
 
-def techniques(policy: Any, history: Mapping[str, Any]) -> tuple[str, ...]:
+def techniques(policy: compress.Policy, provenance: Mapping[str, Any]) -> tuple[str, ...]:
     """The policy in words, the most used level first."""
     lines = []
     if policy.dropped:
         lines.append(f"whole layers removed: {', '.join(policy.dropped)}")
     counts = Counter(policy.levels.values())
-    for kind, name in zip(_KINDS, ("grid@", "grid@:trellis"), strict=True):
-        grids = sorted((float(found[1]), level) for level in counts if (found := kind.fullmatch(level)))
+    for name, pattern in GRIDS.items():
+        grids = sorted((float(match[1]), level) for level in counts if (match := pattern.fullmatch(level)))
         if len(grids) > 1:
             rates = ", ".join(f"{counts[level]} at {rate:g}" for rate, level in grids)
             units = sum(counts.pop(level) for _, level in grids)
-            lines.append(f"{in_words(name, bool(policy.calibration))}: {units} units ({rates})")
-    lines += [f"{in_words(level, bool(policy.calibration))}: {n} units" for level, n in counts.most_common()]
+            lines.append(f"{level_in_words(name, bool(policy.calibration))}: {units} units ({rates})")
+    lines += [f"{level_in_words(level, bool(policy.calibration))}: {n} units" for level, n in counts.most_common()]
     if policy.vocabulary != "full":
         lines.append(f"vocabulary reduced to {policy.vocabulary}")
-    if history.get("parent"):
-        lines.append(f"training after compression: {history.get('recipe', '')}")
+    if provenance.get("parent"):
+        lines.append(f"training after compression: {provenance.get('recipe', '')}")
     return tuple(lines)
 
 
-def in_words(level: str, calibrated: bool) -> str:
-    """A level as a paper would call it."""
+def level_in_words(level: str, calibrated: bool) -> str:
+    """A level as a paper names it."""
     name, _, setting = level.partition("@") if "@" in level else level.partition(":")
     if name == "ffn":
         share, _, inner = setting.partition("+") if ":" in level else level.removeprefix("ffn").partition("+")
-        return f"structured pruning of FFN neurons to {share.lstrip(':')} of them, then {in_words(inner, calibrated)}"
+        rest = level_in_words(inner, calibrated)
+        return f"structured pruning of FFN neurons to {share.lstrip(':')} of them, then {rest}"
     if name == "grid":
         setting, _, trellis = setting.partition(":")
-        coded = "uniform grid with trellis-coded, entropy-coded integers" if trellis else _GRID
+        coded = f"uniform grid with {'trellis-coded, ' if trellis else ''}entropy-coded integers"
         feedback = ", GPTQ-style error feedback" if calibrated else ""
         rate = f"{setting} bits a weight" if setting else "bits a weight chosen for each unit"
         return f"{coded}{feedback}, {rate}"
@@ -109,10 +107,10 @@ def in_words(level: str, calibrated: bool) -> str:
     return f"{known[name]} ({level})" if name in known else level
 
 
-def details(history: Mapping[str, Any]) -> tuple[str, ...]:
-    tuned = dict.fromkeys(f"{each['purpose']} on {each['name']} ({each['split']})" for each in history["tuned"])
-    lines = [f"base model: {history.get('model', '?')}", f"data used: {', '.join(tuned) or 'none'}"]
+def details(provenance: Mapping[str, Any]) -> tuple[str, ...]:
+    tuned = dict.fromkeys(f"{each['purpose']} on {each['name']} ({each['split']})" for each in provenance["tuned"])
+    lines = [f"base model: {provenance.get('model', '?')}", f"data used: {', '.join(tuned) or 'none'}"]
     lines.append("hypotheses cleaned of preambles, outer quotes and runs of spaces")
-    if history.get("seconds_per_segment") is not None:
-        lines.append(f"translation: {history['seconds_per_segment']:.3f} s a segment when it was exported")
+    if provenance.get("seconds_per_segment") is not None:
+        lines.append(f"translation: {provenance['seconds_per_segment']:.3f} s a segment when it was exported")
     return tuple(lines)

@@ -1,26 +1,32 @@
-"""What an artifact was made on: its tuning history, written beside the artifact (ART.export.json), read by submit.
+"""The provenance of an artifact: where it comes from and what data it was tuned on. `ART.export.json` beside it.
 
-The artifact itself holds exactly the bytes that were predicted, so nothing can be added to it. The history names each
-data set that was searched, calibrated or trained on, and holds fingerprints of its sounds and sentences, so that a
-leak is found on another machine, under another name, without the data itself.
+The artifact has exactly the bytes that were predicted, so nothing can be added to it. The provenance names each data
+set of the search, the calibration and the training, with fingerprints of its audio and sentences, so that a leak is
+detected on another machine, under another name, and without the data.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import compress
 from compress.errors import UserError
-from evaluate.data.conditions import check_condition
-from evaluate.data.dataset import SPLITS, DataSet, Segment, open_data
+from evaluate.data.conditions import REPORT, check_condition
+from evaluate.data.open import open_data
+from evaluate.data.types import SPLITS, DataSet, Segment
 from results.atomic_write import write_atomically
-from results.runs import read_json
+from results.candidate import Candidate
+from results.runs import RECOVERY, Run, read_json
+from results.shipping.agreement import Agreement
+from results.shipping.verify import Settings
 
 FORMAT = "export-1"
-LONG = 6  # words: "Thank you." is said in every talk
+LONG = 6  # words; shorter sentences, such as "Thank you.", occur in every talk
 
 
 def path_for(artifact: Path) -> Path:
@@ -29,7 +35,7 @@ def path_for(artifact: Path) -> Path:
 
 
 def fingerprint(purpose: str, spec: str, data: DataSet) -> dict[str, Any]:
-    """One data set that the artifact owes something to."""
+    """A data set that was used for `purpose`, as it is kept in the provenance."""
     return {
         "purpose": purpose,
         "data": spec,
@@ -44,10 +50,49 @@ def fingerprint(purpose: str, spec: str, data: DataSet) -> dict[str, Any]:
     }
 
 
+def record(
+    run: Run, row: Candidate, settings: Settings, agreement: Agreement, verified: Mapping[str, Any], out: Path
+) -> dict[str, Any]:
+    """The provenance of the artifact at `out`, exported from a row and verified."""
+    spec = settings.spec
+    data = spec.open_data()
+    policy = compress.Artifact.open(out).policy
+    condition = run.config.get("condition", "")
+    tuned = [fingerprint("search", spec.data, data)]
+    if policy.calibration:
+        tuned.append({**tuned[0], "purpose": "calibration"})
+    recovery = run.recovery(row)
+    if recovery is not None:
+        tuned.append(trained_on(recovery, spec.lang))
+        condition = trained_under(recovery) or condition
+    return {
+        "artifact_bytes": row.bytes,
+        "policy": policy.digest,
+        "model": str(run.config.get("model", "")),
+        "run": run.name,
+        "candidate": row.candidate,
+        "recipe": row.recipe,
+        "parent": row.parent,
+        "chat": spec.chat,
+        "max_new_tokens": spec.max_new_tokens,
+        "batch_size": spec.batch_size,
+        "condition": condition,
+        "scores": {"row": {"comet": row.comet, "signature": row.signature}, "afresh": asdict(agreement)},
+        "tuned": tuned,
+        "seconds_per_segment": verified["seconds_per_segment"],
+        "parameters_in_memory": verified["model_parameters"],
+    }
+
+
+def trained_under(recovery: Path) -> str:
+    """The data condition of a training, whichever the search before it was under."""
+    return str(_about(recovery).get("condition") or "")
+
+
 def trained_on(recovery: Path, lang: str) -> dict[str, Any]:
-    """The data set that a recovery was trained on, from its own notes. Where that is not at hand, fingerprints are
-    missing, and `unchecked` says so."""
-    about = read_json(recovery / "recovery.json", "the recovery").get("about") or {}
+    """The data set that a recovery was trained on. If it is not on this machine, it has no fingerprints, and
+    `unchecked` says so."""
+    about = _about(recovery)
     spec, split = str(about.get("train", "?")), str(about.get("train_split") or "train")
     try:
         return fingerprint("training", spec, open_data(spec, split, lang))
@@ -56,62 +101,72 @@ def trained_on(recovery: Path, lang: str) -> dict[str, Any]:
         return fingerprint("training", spec, unknown) | {"unchecked": True}
 
 
+def _about(recovery: Path) -> dict[str, Any]:
+    """What a recovery notes of its training."""
+    content = read_json(recovery / RECOVERY, "the recovery")
+    about = content.get("about") if isinstance(content, dict) else None
+    return about if isinstance(about, dict) else {}
+
+
 def sounds(segments: Iterable[Segment]) -> set[str]:
-    """Fingerprints of what is heard: the file's bytes, and where it is cut."""
+    """Fingerprints of the audio: the bytes of each file, and where a segment is cut out of it."""
     files: dict[Path, str] = {}
-    found = set()
+    fingerprints = set()
     for s in segments:
         if s.audio is None:
             continue
         if s.audio not in files:
             files[s.audio] = hashlib.blake2b(s.audio.read_bytes(), digest_size=8).hexdigest()
-        found.add(files[s.audio] + ("" if s.duration is None else f"@{s.offset:.2f}+{s.duration:.2f}"))
-    return found
+        fingerprints.add(files[s.audio] + ("" if s.duration is None else f"@{s.offset:.2f}+{s.duration:.2f}"))
+    return fingerprints
 
 
 def sentences(segments: Iterable[Segment]) -> set[str]:
-    """Fingerprints of sentences of LONG words and more."""
+    """Fingerprints of the sentences of LONG words and more."""
     words = (" ".join(s.source.lower().split()) for s in segments if len(s.source.split()) >= LONG)
     return {hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in words}
 
 
-def write(artifact: Path, history: dict[str, Any]) -> Path:
+def write(artifact: Path, content: Mapping[str, Any]) -> Path:
     path = path_for(artifact)
-    write_atomically(path, json.dumps({"format": FORMAT, **history}, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(path, json.dumps({"format": FORMAT, **content}, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
 def read(artifact: Path) -> dict[str, Any]:
-    """Refuses an artifact without a history: nobody could say that eval was not among what it was tuned on."""
+    """Raises UserError if there is none: then the artifact may have been tuned on eval data."""
     path = path_for(artifact)
     if not path.exists():
         raise UserError(
             f"there is no {path.name} beside {artifact}, so it is not known what it was tuned on: make the artifact"
             " with python -m results.export, and keep the two together"
         )
-    found = read_json(path, "the history of the artifact")
-    if not isinstance(found, dict) or found.get("format") != FORMAT or not isinstance(found.get("tuned"), list):
-        raise UserError(f"{path} is not a history of format {FORMAT}: export the artifact again")
-    wanted = ("purpose", "data", "name", "origin", "split", "lang", "sounds", "sentences")
-    if not all(isinstance(each, dict) and all(name in each for name in wanted) for each in found["tuned"]):
+    content = read_json(path, "the provenance of the artifact")
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("tuned"), list):
+        raise UserError(f"{path} is not a provenance of format {FORMAT}: export the artifact again")
+    keys = ("purpose", "data", "name", "origin", "split", "lang", "sounds", "sentences")
+    if not all(isinstance(each, dict) and all(name in each for name in keys) for each in content["tuned"]):
         raise UserError(f"{path} is damaged: export the artifact again")
-    return found
+    return content
 
 
-def check_clean(history: dict[str, Any], data: DataSet, condition: str) -> str:
-    """Refuses an artifact that has seen the data, or data that its condition forbids. Returns the condition's label."""
-    label = check_condition(condition, data, "reporting")
-    heard, said = sounds(data.segments), sentences(data.segments)
-    for each in history["tuned"]:
+def check_clean(provenance: Mapping[str, Any], data: DataSet, condition: str) -> str:
+    """Raises UserError if the artifact was tuned on any of the data, or on data that the condition forbids.
+
+    Returns the label of the condition.
+    """
+    label = check_condition(condition, data, REPORT)
+    test_sounds, test_sentences = sounds(data.segments), sentences(data.segments)
+    for each in provenance["tuned"]:
         what = f"{each['purpose']} on {each['name']} ({each['split']})"
         if each["split"] == "eval":
-            raise UserError(f"eval data in the tuning history: {what}; such an artifact cannot be submitted")
-        shared = len(heard & set(each["sounds"])), len(said & set(each["sentences"]))
+            raise UserError(f"eval data among the tuning data: {what}; such an artifact cannot be submitted")
+        shared = len(test_sounds & set(each["sounds"])), len(test_sentences & set(each["sentences"]))
         if any(shared):
             raise UserError(
-                f"eval data in the tuning history: {what} shares {shared[0]} sounds and {shared[1]} sentences with"
+                f"eval data among the tuning data: {what} shares {shared[0]} sounds and {shared[1]} sentences with"
                 f" {data.name} ({data.split}); such an artifact cannot be submitted"
             )
-        stand_in = DataSet(each["name"], each["split"], each["lang"], (), each["origin"])
-        label = check_condition(condition, stand_in, each["purpose"])
+        tuning = DataSet(each["name"], each["split"], each["lang"], (), each["origin"])
+        label = check_condition(condition, tuning, each["purpose"])
     return label

@@ -1,20 +1,29 @@
-"""The files of a submission: names and tree of IWSLT 2025 (the seed's form and SPEECHM's) and of 2026, and what is
-refused before anything is written."""
+"""Submitting an artifact: the files of IWSLT 2025 (the tree of the task and SPEECHM's) and of 2026, and every check
+before the first is written."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import json
 import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import compress
 from compress.errors import UserError
-from compress.sizes import bin_of, bins_of, find_bin
+from compress.sizes import BINS, NO_BIN, bin_of, bins_of, find_bin
+from evaluate.data.open import open_data
+from evaluate.data.text import read_lines
 from evaluate.decoding.cleanup import clean
+from evaluate.spec import EvalSpec
 from results.atomic_write import write_atomically
+from results.shipping import provenance
+from results.shipping.build import default_device
+from results.shipping.declaration import declare
+from results.shipping.verify import Settings, translations
 
 TASK, SET, SPEECHM = "ModelCompressionTask", "IWSLT25", "speechm"
 YEARS = ("2025", "2026", "both")
@@ -24,7 +33,7 @@ TEAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 @dataclass(frozen=True)
 class Submission:
-    """Whose it is, and where it competes. `type` is primary or contrastiveN."""
+    """A team's entry for a language pair, bin and data condition. `type` is primary or contrastiveN."""
 
     team: str
     lang: str
@@ -59,8 +68,10 @@ class Submission:
         return f"{SPEECHM}/{name}.declaration"
 
 
-def planned(team: str, lang: str, bin_name: str, condition: str, type_name: str, year: str, folder: Path) -> Submission:
-    """Refuses names that cannot be; a bare `contrastive` gets the next number that is free."""
+def plan_submission(
+    team: str, lang: str, bin_name: str, condition: str, type_name: str, year: str, folder: Path
+) -> Submission:
+    """Raises UserError for invalid names. `contrastive` without a number gets the next one that is free."""
     if not TEAM.fullmatch(team):
         raise UserError(f"--team '{team}': letters, digits, '-' and '_' only, as in the registration form")
     if not TYPE.fullmatch(type_name):
@@ -68,79 +79,149 @@ def planned(team: str, lang: str, bin_name: str, condition: str, type_name: str,
     if year != "2026" and not bin_name:
         raise UserError("--bin is missing: 2025 has bins (give --year 2026 for a submission without)")
     if type_name == "contrastive":
-        taken = [Submission(team, lang, bin_name, condition, f"contrastive{n}", year) for n in range(1, 100)]
-        return next(each for each in taken if not any((folder / name).exists() for name in each.files()))
+        numbered = [Submission(team, lang, bin_name, condition, f"contrastive{n}", year) for n in range(1, 100)]
+        return next(each for each in numbered if not any((folder / name).exists() for name in each.files()))
     return Submission(team, lang, bin_name, condition, type_name, year)
 
 
+@dataclass(frozen=True)
+class Submitted:
+    """What was written, and what its team should know."""
+
+    paths: list[Path]
+    declaration: str
+    lines: int
+    notes: list[str]
+
+
+def submit(
+    artifact: Path,
+    submission: Submission,
+    data_spec: str,
+    split: str,
+    folder: Path,
+    people: Mapping[str, str],
+    hypotheses: Path | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+) -> Submitted:
+    """Translates the data with the artifact, unless a file of hypotheses is given, and writes the submission.
+
+    Everything is checked before anything is written. `people`: institute, contact and email of the declaration.
+    """
+    opened = compress.Artifact.open(artifact)
+    original_bytes = opened.manifest.original_bytes
+    if submission.bin:
+        check_bin(opened.nbytes, original_bytes, submission.bin)
+    check_unused(folder, submission)
+    exported = provenance.read(artifact)
+    if exported.get("policy") != opened.policy.digest or exported.get("artifact_bytes") != opened.nbytes:
+        raise UserError(f"{provenance.path_for(artifact)} is the provenance of another artifact: export this one again")
+    data = open_data(data_spec, split, submission.lang)
+    label = provenance.check_clean(exported, data, submission.condition)
+    if hypotheses is not None:
+        texts = read_lines(hypotheses)
+    else:
+        spec = EvalSpec(
+            data=data_spec,
+            split=split,
+            lang=submission.lang,
+            chat=bool(exported.get("chat")),
+            batch_size=batch_size or int(exported.get("batch_size") or 8),
+            max_new_tokens=int(exported.get("max_new_tokens") or 256),
+        )
+        settings = Settings(str(artifact), spec, comet="", device=device or default_device())
+        texts = list(translations(settings, data)[0].values())
+    lines = check_lines(texts, len(data.segments))
+    declaration = declare(artifact, exported, submission.condition, people)
+    paths = write_files(folder, submission, lines)
+    form = folder / f"{submission.declaration}.txt"
+    write_atomically(form, declaration.to_text())
+    write_atomically(form.with_suffix(".json"), json.dumps(declaration.to_dict(), indent=1, ensure_ascii=False) + "\n")
+    paths += [form, form.with_suffix(".json")]
+    notes = [
+        f"not checked for leaks: {each['purpose']} on {each['name']}, which was not on the machine of the export"
+        for each in exported["tuned"]
+        if each.get("unchecked")
+    ]
+    if label != submission.condition:
+        notes.append(f"condition: {label}")
+    if bins_of(original_bytes)[0].low < BINS["Bin1"][0]:
+        notes.append("the bins are those of a small model, in proportion to its original bytes")
+    return Submitted(paths, declaration.to_text(), len(lines), notes)
+
+
 def check_bin(size: int, original_bytes: int, claimed: str) -> None:
-    """Refuses a size that lies in another bin than claimed. A boundary value belongs to the larger bin."""
-    bins = bins_of(original_bytes)
-    _, low, high = find_bin(claimed, bins)
-    if not low <= size < high:
-        truly = bin_of(size, original_bytes)
+    """Raises UserError for a size in another bin than claimed. A boundary value belongs to the larger bin."""
+    limits = find_bin(claimed, bins_of(original_bytes))
+    if not limits.holds(size):
+        actual = bin_of(size, original_bytes)
         raise UserError(
-            f"the artifact has {size:,} bytes: that is {'in no bin' if truly == '-' else truly}, not {claimed}"
-            f" ({low:,} to {high:,} bytes)"
+            f"the artifact has {size:,} bytes: that is {'in no bin' if actual == NO_BIN else actual}, not {claimed}"
+            f" ({limits.low:,} to {limits.high:,} bytes)"
         )
 
 
-def check_lines(hypotheses: Sequence[str], wanted: int) -> list[str]:
-    """Cleaned, one sentence a line. Refuses another number of lines than of segments, and an empty line."""
-    if len(hypotheses) != wanted:
-        raise UserError(f"{len(hypotheses)} hypotheses for {wanted} segments: one line each is needed")
+def check_lines(hypotheses: Sequence[str], segments: int) -> list[str]:
+    """The hypotheses cleaned, one a line. Raises UserError for another number than of segments, and an empty line."""
+    if len(hypotheses) != segments:
+        raise UserError(f"{len(hypotheses)} hypotheses for {segments} segments: one line each is needed")
     lines = [clean(text) for text in hypotheses]
     if empty := [n for n, line in enumerate(lines, start=1) if not line]:
         raise UserError(
-            f"line {empty[0]} is empty ({len(empty)} in all): a submission must say something for every segment;"
-            " mend the hypotheses and give them with --hyp"
+            f"line {empty[0]} is empty ({len(empty)} in all): a submission needs a translation of every segment;"
+            " correct the hypotheses and give them with --hyp"
         )
     return lines
 
 
-def check_free(folder: Path, wanted: Submission) -> None:
-    """Refuses a second primary for a bin and language, and any file that is there already."""
-    tree, speechm = folder / wanted.team, folder / SPEECHM
-    if wanted.type == "primary":
-        if wanted.year != "2026":
-            there = [tree / Path(wanted.tree_name).name, *speechm.glob(f"{wanted.team}_IWSLT25_*_primary.txt")]
-            place = f"_{wanted.lang}_{wanted.bin}_"
-            there = [path for path in there if path.exists() and (path.parent == tree or place in path.name)]
-            if there:
+def check_unused(folder: Path, submission: Submission) -> None:
+    """Raises UserError for a second primary of a bin and language, and for files that exist already."""
+    tree, speechm = folder / submission.team, folder / SPEECHM
+    if submission.type == "primary":
+        if submission.year != "2026":
+            existing = [
+                tree / Path(submission.tree_name).name,
+                *speechm.glob(f"{submission.team}_IWSLT25_*_primary.txt"),
+            ]
+            middle = f"_{submission.lang}_{submission.bin}_"
+            existing = [path for path in existing if path.exists() and (path.parent == tree or middle in path.name)]
+            if existing:
                 raise UserError(
-                    f"there is a primary for {wanted.lang} and {wanted.bin} already ({there[0]}): one for each bin and"
-                    " language; submit this one as contrastive, or remove the other"
+                    f"there is a primary for {submission.lang} and {submission.bin} already ({existing[0]}): one for"
+                    " each bin and language; submit this one as contrastive, or remove the other"
                 )
-        if wanted.year != "2025":
-            there = list(speechm.glob(f"{wanted.team}_IWSLT26_ModelCompression_{wanted.lang}_*_primary.txt"))
-            if there:
+        if submission.year != "2025":
+            existing = list(speechm.glob(f"{submission.team}_IWSLT26_ModelCompression_{submission.lang}_*_primary.txt"))
+            if existing:
                 raise UserError(
-                    f"2026 has no bins, and there is a primary for {wanted.lang} already ({there[0]}): add --year 2025,"
-                    " or submit this one as contrastive"
+                    f"2026 has no bins, and there is a primary for {submission.lang} already ({existing[0]}): add"
+                    " --year 2025, or submit this one as contrastive"
                 )
-    for name in wanted.files():
+    for name in submission.files():
         if (folder / name).exists():
             raise UserError(f"{folder / name} exists already: give another --type, or remove it")
 
 
-def write(folder: Path, wanted: Submission, lines: Sequence[str]) -> list[Path]:
-    """The hypotheses under every name, and the tar of 2025 over all that the team submits."""
+def write_files(folder: Path, submission: Submission, lines: Sequence[str]) -> list[Path]:
+    """Writes the hypotheses under every name, and the tar of 2025 with everything that the team submits."""
     text = "".join(f"{line}\n" for line in lines)
-    written = []
-    for name in wanted.files():
+    paths = []
+    for name in submission.files():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
-        written.append(path)
-    if wanted.year != "2026":
-        archive = folder / f"{wanted.team}.tar.gz"
-        write_atomically(archive, tarred(folder, wanted.team))
-        written.append(archive)
-    return written
+        paths.append(path)
+    if submission.year != "2026":
+        archive = folder / f"{submission.team}.tar.gz"
+        write_atomically(archive, team_archive(folder, submission.team))
+        paths.append(archive)
+    return paths
 
 
-def tarred(folder: Path, team: str) -> bytes:
-    """The team's folder as a gzipped tar. Files keep their times: the task goes by them where nothing is primary."""
+def team_archive(folder: Path, team: str) -> bytes:
+    """The team's folder as a gzipped tar. Files keep their times, which decide between contrastive ones if none is
+    primary."""
     buffer = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as packed,

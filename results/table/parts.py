@@ -13,20 +13,13 @@ from results.candidate import Candidate
 if TYPE_CHECKING:
     import pyarrow
 
-VERSION = 2  # 1 lacked rung, parent, kl and attempts: they are read as their defaults
+VERSION = 3  # 1 lacked rung, parent, kl and attempts, which are read as their defaults; 2 the status "held-out"
 VERSION_KEY = b"compression-search-table"
-TYPES = {
-    "str": "string",
-    "int": "int64",
-    "float": "float64",
-    "tuple[float, ...]": "floats",
-    "tuple[str, ...]": "strings",
-}
 NAME = re.compile(r"part-(\d{6,})(?:-(\d{6,}))?\.parquet")
 
 
-class Part(NamedTuple):
-    """A file of the table and the numbers of the appends that lie in it."""
+class TablePart(NamedTuple):
+    """A file of the table and the numbers of the appends that it holds."""
 
     first: int
     last: int
@@ -41,18 +34,18 @@ def name_of(first: int, last: int) -> str:
     return f"part-{first:06d}.parquet" if first == last else f"part-{first:06d}-{last:06d}.parquet"
 
 
-def all_parts(folder: Path) -> list[Part]:
-    """Every part in a folder, leftovers included."""
-    found = []
+def all_parts(folder: Path) -> list[TablePart]:
+    """Every part in a folder, leftovers of an interrupted merge included."""
+    parts = []
     for path in folder.glob("part-*.parquet"):
         if match := NAME.fullmatch(path.name):
-            found.append(Part(int(match[1]), int(match[2] or match[1]), path))
-    return found
+            parts.append(TablePart(int(match[1]), int(match[2] or match[1]), path))
+    return parts
 
 
-def uncovered(parts: Iterable[Part]) -> list[Part]:
-    """The parts in order, without those whose appends lie in a larger one: left over if a merge was cut short."""
-    kept: list[Part] = []
+def uncovered(parts: Iterable[TablePart]) -> list[TablePart]:
+    """The parts in order, without those whose appends are also in a larger part, left over by an interrupted merge."""
+    kept: list[TablePart] = []
     for part in sorted(parts, key=lambda p: (p.first, -p.last)):
         if not kept or part.last > kept[-1].last:
             kept.append(part)
@@ -64,23 +57,23 @@ def schema() -> pyarrow.Schema:
     import pyarrow as pa
 
     types = {
-        "string": pa.string(),
-        "int64": pa.int64(),
-        "float64": pa.float64(),
-        "floats": pa.list_(pa.float32()),
-        "strings": pa.list_(pa.string()),
+        "str": pa.string(),
+        "int": pa.int64(),
+        "float": pa.float64(),
+        "tuple[float, ...]": pa.list_(pa.float32()),
+        "tuple[str, ...]": pa.list_(pa.string()),
     }
-    columns = [pa.field(f.name, types[TYPES[str(f.type)]]) for f in fields(Candidate)]
+    columns = [pa.field(f.name, types[str(f.type)]) for f in fields(Candidate)]
     return pa.schema(columns, metadata={VERSION_KEY: str(VERSION)})
 
 
 def defaults() -> dict[str, Any]:
-    """What a column that an older part lacks is read as."""
-    found: dict[str, Any] = {f.name: f.default for f in fields(Candidate) if f.default is not MISSING}
-    return found | {f.name: () for f in fields(Candidate) if f.default_factory is not MISSING}
+    """Values of the columns that an older part lacks."""
+    values: dict[str, Any] = {f.name: f.default for f in fields(Candidate) if f.default is not MISSING}
+    return values | {f.name: () for f in fields(Candidate) if f.default_factory is not MISSING}
 
 
 def version_of(metadata: dict[bytes, bytes] | None) -> int:
-    """The version a part was written in; 0 if it is none of ours."""
-    told = (metadata or {}).get(VERSION_KEY, b"")
-    return int(told) if told.isdigit() else 0
+    """The version a part was written in; 0 if it is not part of a run's table."""
+    version = (metadata or {}).get(VERSION_KEY, b"")
+    return int(version) if version.isdigit() else 0

@@ -1,8 +1,8 @@
-"""A run's table of candidates: append-only Parquet, one small part a candidate, in one folder.
+"""A run's table of candidates: a folder of Parquet files, one a candidate, that is only appended to.
 
 A Parquet file cannot be appended to, so the table is a folder of parts, which pandas, polars and duckdb read as one
-table while the search runs. A part appears whole or not at all, and is never changed. When there are many small ones
-they are merged (results/table/compaction.py), so that the 100,000th append and the first cost the same.
+table while the search runs. A part appears whole or not at all, and is never changed. Many small parts are merged
+(results/table/compaction.py), so that the 100,000th append costs what the first did.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from compress.errors import UserError, first_line
 from results.atomic_write import write_atomically
-from results.candidate import STATUSES, Candidate
+from results.candidate import HELD_OUT, PRUNED, STATUSES, Candidate
 from results.table.compaction import GROUP, compact, tidy
-from results.table.parts import VERSION, Part, all_parts, defaults, name_of, schema, uncovered, version_of
+from results.table.parts import VERSION, TablePart, all_parts, defaults, name_of, schema, uncovered, version_of
 
-TEXTS = ("comet_segments", "hypotheses")  # nearly all of a row's bytes, and seldom needed
+TEXTS = ("comet_segments", "hypotheses")  # nearly all bytes of a row, and seldom needed
 COLUMNS = tuple(f.name for f in fields(Candidate))
 FLOATS = {f.name for f in fields(Candidate) if f.type == "float"}
-PATIENCE = 20  # readings that a merge may disturb before we call it something else
+MOST_READS = 20  # attempts to read while a merge keeps changing the folder
 T = TypeVar("T")
 
 
@@ -32,8 +32,8 @@ class Table:
 
     def __init__(self, folder: Path, make: bool = True) -> None:
         self.folder = folder
-        self._parts: list[Part] | None = None  # what lies in the folder, once this process has appended
-        self._recent: dict[Path, Any] = {}  # rows of parts that wait to be merged, so that they need not be read again
+        self._parts: list[TablePart] | None = None  # of the folder, once this process has appended
+        self._recent: dict[Path, Any] = {}  # rows of parts not merged yet, which saves reading them again
         if make:
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -41,7 +41,7 @@ class Table:
         return [part.path for part in uncovered(all_parts(self.folder))]
 
     def append(self, candidates: Iterable[Candidate]) -> None:
-        """Adds a part. What was there stays untouched; now and then many small parts become one."""
+        """Adds a part. Existing parts stay untouched, except that now and then many small ones are merged."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -53,37 +53,37 @@ class Table:
             self._parts = uncovered(all_parts(self.folder))
         table = pa.Table.from_pydict({name: [getattr(c, name) for c in rows] for name in COLUMNS}, schema=schema())
         number = self._parts[-1].last + 1 if self._parts else 1
-        part = Part(number, number, self.folder / name_of(number, number))
+        part = TablePart(number, number, self.folder / name_of(number, number))
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         write_atomically(part.path, buffer.getvalue())
-        before, self._parts = self._parts, None  # looked for anew if merging fails
+        before, self._parts = self._parts, None  # listed again if merging fails
         self._parts = [*compact(self.folder, before, self._recent), part]
         self._recent[part.path] = table
 
     def read(self, texts: bool = True) -> list[Candidate]:
-        """All candidates; without `texts`, none of their translations and scores of segments (TEXTS).
+        """All candidates; without `texts`, with empty translations and scores of segments (TEXTS).
 
-        Refuses a table that is damaged or from a newer version. A part that a merge took away meanwhile is no
-        damage: then everything is read once more.
+        Raises UserError for a table that is damaged or of a newer version. If a merge removes a part meanwhile,
+        everything is read again.
         """
         columns = [name for name in COLUMNS if texts or name not in TEXTS]
-        return self._patiently(lambda: [c for part in self.parts() for c in _read_part(part, columns)])
+        return self._retrying(lambda: [c for part in self.parts() for c in _read_part(part, columns)])
 
-    def texts(self, names: Collection[str]) -> dict[str, Candidate]:
-        """The whole rows of some candidates, by name; only the parts that hold them are decoded in full."""
+    def read_by_name(self, names: Collection[str]) -> dict[str, Candidate]:
+        """Complete rows of some candidates, by name; only the parts that hold them are decoded in full."""
 
-        def look() -> dict[str, Candidate]:
-            found: dict[str, Candidate] = {}
+        def read() -> dict[str, Candidate]:
+            rows: dict[str, Candidate] = {}
             for part in self.parts():
                 if any(c.candidate in names for c in _read_part(part, [n for n in COLUMNS if n not in TEXTS])):
-                    found |= {c.candidate: c for c in _read_part(part, COLUMNS, names)}
-            return found
+                    rows |= {c.candidate: c for c in _read_part(part, COLUMNS, names)}
+            return rows
 
-        return self._patiently(look) if names else {}
+        return self._retrying(read) if names else {}
 
-    def _patiently(self, reading: Callable[[], T]) -> T:
-        for _ in range(PATIENCE):
+    def _retrying(self, reading: Callable[[], T]) -> T:
+        for _ in range(MOST_READS):
             try:
                 return reading()
             except FileNotFoundError:
@@ -92,7 +92,7 @@ class Table:
 
 
 def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None = None) -> list[Candidate]:
-    """Rows of one part. Columns of later versions than the part's get their defaults."""
+    """Rows of one part. Columns that it lacks get their defaults."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -103,11 +103,11 @@ def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None
             held = [name for name in columns if name in file.schema_arrow.names]
             if names is None:
                 table = file.read(held)
-            else:  # a few rows of many: never all of the texts in memory
+            else:  # a few rows of many: the texts of the others are never all in memory
                 wanted = pa.array(sorted(names), pa.string())
                 pieces = (pa.Table.from_batches([batch]) for batch in file.iter_batches(GROUP, columns=held))
-                found = [piece.filter(pc.is_in(piece.column("candidate"), value_set=wanted)) for piece in pieces]
-                table = pa.concat_tables(found) if found else file.read(held)
+                matches = [piece.filter(pc.is_in(piece.column("candidate"), value_set=wanted)) for piece in pieces]
+                table = pa.concat_tables(matches) if matches else file.read(held)
         values = {name: table.column(name).to_pylist() for name in table.column_names}
     except FileNotFoundError:
         raise
@@ -131,17 +131,24 @@ def _candidates(path: Path, values: dict[str, list[Any]], count: int) -> list[Ca
         elif None in column:
             raise UserError(f"table part {path} is damaged: column {name} has holes")
         ordered.append(column)
-    found = [Candidate(*row) for row in zip(*ordered, strict=True)]
-    if strange := next((c for c in found if c.status not in STATUSES), None):
+    rows = [_with_held_out(Candidate(*row)) for row in zip(*ordered, strict=True)]
+    if unknown := next((c for c in rows if c.status not in STATUSES), None):
         raise UserError(
-            f"table part {path} is damaged: candidate {strange.candidate} has the status {strange.status!r}"
+            f"table part {path} is damaged: candidate {unknown.candidate} has the status {unknown.status!r}"
         )
-    return found
+    return rows
+
+
+def _with_held_out(row: Candidate) -> Candidate:
+    """Before version 3 a recovery scored on held-out talks had the status of a pruned candidate, at rung "part"."""
+    if row.parent and row.status == PRUNED and row.rung == "part":
+        return replace(row, status=HELD_OUT)
+    return row
 
 
 def _check_version(path: Path, version: int) -> None:
     if version == 0:
-        raise UserError(f"{path} is not a part of a run's table: it names no version")
+        raise UserError(f"{path} is not a part of a run's table: it has no version")
     if version > VERSION:
         raise UserError(
             f"table part {path} has version {version}, this program reads 1 to {VERSION}: update the program"

@@ -21,11 +21,12 @@ from compress.codecs.grid.integers import has_integers
 from compress.codecs.grid.scales import can_rescale
 from compress.codecs.raw import FORMATS
 from compress.errors import UserError
-from evaluate.data.dataset import DataSet, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.cleanup import clean
 from evaluate.decoding.generate import translate
-from evaluate.metrics.mt import bleu, chrf
+from evaluate.evaluate import evaluate
 from results.atomic_write import write_atomically
 from search.recovery import data as lessons_
 from search.recovery.methods import CHEAP, CODES, UNION, WHOLE, method, size_of
@@ -197,14 +198,5 @@ def scored(task: Task, source: compress.Source, store: compress.Store, data: Dat
     resident = compress.Resident(source, store, device=task.device)
     resident.apply(source.policy)
     batches = prepare(data, resident.processor, task.batch_size, task.chat)
-    began = time.perf_counter()
-    raw = translate(resident.model, resident.processor, batches, task.max_new_tokens)
-    seconds = time.perf_counter() - began
-    hypotheses = [clean(text) for text in raw]
-    return {
-        "comet_segments": score(data.sources, hypotheses, data.references),
-        "chrf": chrf(hypotheses, data.references),
-        "bleu": bleu(hypotheses, data.references, data.lang),
-        "hypotheses": hypotheses,
-        "translate_seconds": seconds,
-    }
+    evaluation = evaluate(resident.model, resident.processor, batches, data, score, task.max_new_tokens)
+    return evaluation.to_dict()

@@ -16,7 +16,7 @@ from compress.recovery import lora, rounding, scaling, shipping
 from compress.recovery.loop import Training
 from compress.recovery.matching import Match
 from compress.recovery.settings import Settings
-from evaluate.data.dataset import DataSet
+from evaluate.data.types import DataSet
 from search.recovery import data as lessons_
 from search.recovery import encoder_states as hearing
 from search.recovery.methods import ADAPTERS, CHEAP, CODES, EMBEDDED, WHOLE, Method, size_of

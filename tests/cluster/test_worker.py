@@ -15,6 +15,7 @@ from cluster import jobs
 from cluster.jobs import DROP, LEVEL, TRIM, Context
 from cluster.worker import Worker, original_policy
 from compress.errors import UserError
+from evaluate.spec import EvalSpec
 
 
 def right(sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:  # noqa: ARG001
@@ -27,14 +28,8 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
     context = Context(
         model=str(embedded.MODEL),
         store=str(tmp_path_factory.mktemp("store")),
-        data="embedded",
-        split="dev",
-        lang="en-de",
-        segments=6,
+        spec=EvalSpec("embedded", "dev", "en-de", segments=6, batch_size=6, max_new_tokens=40),
         sense_segments=4,
-        chat=False,
-        batch_size=6,
-        max_new_tokens=40,
         part=(1, 3),
         scorers=(),
         device="cpu",
@@ -103,12 +98,12 @@ def test_a_trimmed_policy_translates_and_scores_as_its_artifact_does(worker: Wor
     from evaluate.decoding.generate import translate
     from evaluate.models import load_model
 
-    last(worker, jobs.score(None))  # batches and drafts of the whole vocabulary lie ready
+    last(worker, jobs.score(None))  # batches of the whole vocabulary are ready
     policy = replace(original_policy(worker.source), vocabulary="scripts:en,de", dropped=("lm.3",))
     found = last(worker, jobs.score(policy.to_json(), ("kl", "part", "all"), said(worker)))
     pack(worker.source, policy, worker.store, tmp_path / "artifact")
     model, processor = load_model(str(tmp_path / "artifact"))
-    raw = translate(model, processor, prepare(worker.data, processor, worker.context.batch_size), 40)
+    raw = translate(model, processor, prepare(worker.data, processor, worker.context.spec.batch_size), 40)
     assert found["hypotheses"] == [clean(text) for text in raw]
     assert found["kl"] > 0
     again = last(worker, jobs.score(policy.to_json()))
@@ -130,7 +125,8 @@ def test_what_has_a_row_a_token_is_encoded_under_a_vocabulary(worker: Worker) ->
 
     last(worker, jobs.build([("head", "grid@3"), ("lm.5.mlp", "grid@3")], ""))
     told = last(worker, jobs.build([("head", "grid@3"), ("head", "rtn:4:g4096")], "", "scripts:en,de"))
-    assert told == {"built": [], "unsupported": []}
+    assert (told["built"], told["unsupported"]) == ([], [])
+    assert told["hits"]["variants_asked"] > 0
     ledger = compress.Ledger(worker.source, worker.store, ["grid@3"])
     assert ledger.size("head", "grid@3", "scripts:en,de") < 0.7 * ledger.size("head", "grid@3")
     assert ledger.size("lm.5.mlp", "grid@3", "scripts:en,de") == ledger.size("lm.5.mlp", "grid@3")

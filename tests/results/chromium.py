@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.needs import missing
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE = 120.0  # seconds: the machine may be busy
@@ -31,7 +31,7 @@ def needed() -> str:
     """The browser, or a skip that says loudly what was not tested."""
     found = find()
     if found is None:
-        pytest.skip("NOT TESTED: report.html in a browser. Install chromium (apt-get install chromium) or set CHROMIUM")
+        missing("report.html in a browser: install chromium (apt-get install chromium) or set CHROMIUM")
     return found
 
 

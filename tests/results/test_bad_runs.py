@@ -97,7 +97,7 @@ def look_at(folder: Path) -> None:
         (no_table, "has no candidates yet"),
         (empty_table, "has no candidates yet"),
         (cut_short, "is damaged"),
-        (newer, "has version 99, this program reads 1 to 2"),
+        (newer, "has version 99, this program reads 1 to 3"),
         (not_ours, "is not a part of a run's table"),
         (lacking, "lacks the column bytes"),
         (odd_model, "model.json is damaged"),
@@ -151,17 +151,17 @@ def test_every_command_tells_it_in_one_line_and_ends_with_2(tmp_path: Path, comm
 
 def test_an_empty_front_and_a_candidate_that_is_not_there(tmp_path: Path) -> None:
     from results import export, select
-    from results import front as fronts
+    from results import front as front_command
 
     folder = str(make_run(tmp_path / "run", [candidate("c1", status="failed")]))
     with pytest.raises(UserError, match="the front is empty: 0 of 1 candidates were scored"):
-        fronts.main([folder])
-    with pytest.raises(UserError, match="nothing to choose from"):
+        front_command.main([folder])
+    with pytest.raises(UserError, match="nothing to select from"):
         select.main([folder])
     with pytest.raises(UserError, match=r"has no candidate 'c7'"):
         export.main([folder, "--candidate", "c7", "--out", str(tmp_path / "out")])
     with pytest.raises(UserError, match="exists already"):
         export.main([folder, "--candidate", "c1", "--out", folder])
-    with pytest.raises(UserError, match="candidate c1 was failed"):
+    with pytest.raises(UserError, match="candidate c1 is failed"):
         export.main([folder, "--candidate", "c1", "--out", str(tmp_path / "out")])
     assert json.loads((Path(folder) / "config.json").read_text())["name"] == "run", "nothing was touched"

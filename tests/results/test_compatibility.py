@@ -13,7 +13,7 @@ from compress import Policy
 from compress.errors import UserError
 from compress.sizes import Bin
 from results import compare, merge
-from results import front as fronts
+from results import front as front_command
 from results.comparison import compare as compared
 from results.pareto import front
 from results.runs import Run
@@ -51,16 +51,16 @@ def test_a_merged_run_is_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert [c.order for c in run.candidates] == [1, 2, 3, 4]
     assert run.find("b/c1").parent == "b/c0"
     assert run.policy(run.find("b/c1")).dropped == ("lm.1",)
-    assert run.full(["b/c1"])["b/c1"].comet_segments == pytest.approx((0.7, 0.7))
+    assert run.with_texts(["b/c1"])["b/c1"].comet_segments == pytest.approx((0.7, 0.7))
     assert run.model.original_bytes == 20_000
     assert (tmp_path / "both" / "report.html").exists()
     assert (tmp_path / "both" / "pareto.csv").read_text().count("\n") == 4
-    assert "4 candidates of 2 runs, 1 that several had left out" in capsys.readouterr().out
+    assert "4 candidates of 2 runs, 1 duplicates left out" in capsys.readouterr().out
 
 
 def test_a_front_over_several_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = two_runs(tmp_path)
-    fronts.main([a, b, "--format", "json"])
+    front_command.main([a, b, "--format", "json"])
     rows = json.loads(capsys.readouterr().out)
     assert [row["candidate"] for row in rows] == ["a/c2", "b/c1", "a/original"]
     assert Path(rows[1]["policy"]).is_file(), "so the policy is found from here"
@@ -73,7 +73,11 @@ def test_a_front_over_several_runs(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_scores_that_mean_something_else_are_never_mixed(tmp_path: Path, part: str, other: str) -> None:
     a, b = two_runs(tmp_path, signature=SIGNATURE.replace(part, other))
     told = f"{part.replace(':', ' ')} and {other.partition(':')[2]}"
-    for command, more in ((merge.main, ["--out", str(tmp_path / "both")]), (compare.main, []), (fronts.main, [])):
+    for command, more in (
+        (merge.main, ["--out", str(tmp_path / "both")]),
+        (compare.main, []),
+        (front_command.main, []),
+    ):
         with pytest.raises(UserError, match="never mixed") as refused:
             command([a, b, *more])
         assert told in str(refused.value)
@@ -89,14 +93,14 @@ def test_one_run_that_was_scored_by_two_metrics_is_refused(tmp_path: Path) -> No
     odd = SIGNATURE.replace("digest:aaaa", "digest:eeee")
     folder = make_run(tmp_path / "run", [candidate("c1"), candidate("c2", signature=odd)])
     with pytest.raises(UserError, match="candidate c2 was scored otherwise than c1"):
-        fronts.main([str(folder)])
+        front_command.main([str(folder)])
 
 
 def test_different_models_have_no_common_front(tmp_path: Path) -> None:
     a, b = two_runs(tmp_path)
     for path in (Path(b) / "policies").iterdir():
-        found = Policy.from_json(path.read_text())
-        path.write_text(replace(found, model="f" * 16).to_json())
+        changed = Policy.from_json(path.read_text())
+        path.write_text(replace(changed, model="f" * 16).to_json())
     with pytest.raises(UserError, match="compress different models"):
         merge.main([a, b, "--out", str(tmp_path / "both")])
 
@@ -111,14 +115,14 @@ def test_merging_what_cannot_be_merged(tmp_path: Path, arguments: list[str], tol
 def test_comparing_counts_each_run_in_each_bin() -> None:
     a = [candidate("a1", 100, 0.5), candidate("a2", 300, 0.9)]
     b = [candidate("b1", 100, 0.4), candidate("b2", 200, 0.8)]
-    found = compared(a, b, [Bin("low", 0, 250), Bin("high", 250, 400), Bin("none", 400, 500)], 1.0)
-    assert [(x.bin, x.best_a, x.best_b) for x in found.bins] == [("low", 0.5, 0.8), ("high", 0.9, None)]
-    assert found.bins[0].hypervolume_a == 150 * 0.5 / 250
-    assert found.bins[0].hypervolume_b == (100 * 0.4 + 50 * 0.8) / 250
-    assert (found.of_a, found.of_b) == (2, 1)
-    assert (found.sizes[0].a, found.sizes[0].b) == (0.5, 0.4)
-    assert (found.sizes[-1].a, found.sizes[-1].b) == (0.9, 0.8)
-    assert found.of_a + found.of_b == len(front([*a, *b]))
+    comparison = compared(a, b, [Bin("low", 0, 250), Bin("high", 250, 400), Bin("none", 400, 500)], 1.0)
+    assert [(x.bin, x.best_a, x.best_b) for x in comparison.bins] == [("low", 0.5, 0.8), ("high", 0.9, None)]
+    assert comparison.bins[0].hypervolume_a == 150 * 0.5 / 250
+    assert comparison.bins[0].hypervolume_b == (100 * 0.4 + 50 * 0.8) / 250
+    assert (comparison.of_a, comparison.of_b) == (2, 1)
+    assert (comparison.sizes[0].a, comparison.sizes[0].b) == (0.5, 0.4)
+    assert (comparison.sizes[-1].a, comparison.sizes[-1].b) == (0.9, 0.8)
+    assert comparison.of_a + comparison.of_b == len(front([*a, *b]))
 
 
 def test_the_command_compares_two_candidates_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,11 +10,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compress.sizes import Bin
 from results.candidate import Candidate
-from results.pareto import Front, _by_arrays, _by_loop, front, front_indices, hypervolume, hypervolume_of, knee_index
+from results.pareto import ARRAYS_FROM, Front, front, front_indices, hypervolume, hypervolume_share, knee_index
 from tests.results.examples import candidate
 
-points = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=25)
+some_points = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=25)
 
 
 def beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
@@ -22,36 +23,38 @@ def beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
 
 
 @settings(deadline=None)
-@given(points)
-def test_front_is_what_nothing_beats(found: list[tuple[int, int]]) -> None:
-    kept = front_indices(found)
-    for index, point in enumerate(found):
-        beaten = any(beats(other, point) for other in found)
-        twin = any(found[k] == point for k in kept)
+@given(some_points)
+def test_front_is_what_nothing_beats(points: list[tuple[int, int]]) -> None:
+    kept = front_indices(points)
+    for index, point in enumerate(points):
+        beaten = any(beats(other, point) for other in points)
+        twin = any(points[k] == point for k in kept)
         assert twin != beaten
         assert not (beaten and index in kept)
-    assert len({found[k] for k in kept}) == len(kept), "equal points are kept once"
-    assert [found[k][0] for k in kept] == sorted(found[k][0] for k in kept)
+    assert len({points[k] for k in kept}) == len(kept), "equal points are kept once"
+    assert [points[k][0] for k in kept] == sorted(points[k][0] for k in kept)
 
 
 @settings(deadline=None)
-@given(points)
-def test_hypervolume_counts_dominated_cells(found: list[tuple[int, int]]) -> None:
+@given(some_points)
+def test_hypervolume_counts_dominated_cells(points: list[tuple[int, int]]) -> None:
     worst = (10, 2)
     cells = sum(
-        any(size <= x and score >= y + 1 for size, score in found) for x in range(worst[0]) for y in range(worst[1], 12)
+        any(size <= x and score >= y + 1 for size, score in points)
+        for x in range(worst[0])
+        for y in range(worst[1], 12)
     )
-    assert hypervolume(found, worst) == cells
+    assert hypervolume(points, worst) == cells
 
 
 @settings(deadline=None)
-@given(points.filter(lambda p: len(p) > 0))
-def test_hypervolume_agrees_with_optuna(found: list[tuple[int, int]]) -> None:
+@given(some_points.filter(lambda p: len(p) > 0))
+def test_hypervolume_agrees_with_optuna(points: list[tuple[int, int]]) -> None:
     from optuna._hypervolume import compute_hypervolume
 
-    losses = np.array([(size, -score) for size, score in found], dtype=float)
+    losses = np.array([(size, -score) for size, score in points], dtype=float)
     reference = np.array([13.0, 1.0])
-    assert hypervolume(found, (13.0, -1.0)) == compute_hypervolume(losses, reference)
+    assert hypervolume(points, (13.0, -1.0)) == compute_hypervolume(losses, reference)
 
 
 def test_nothing_gives_nothing() -> None:
@@ -60,11 +63,11 @@ def test_nothing_gives_nothing() -> None:
 
 
 @settings(deadline=None)
-@given(points, st.randoms())
-def test_a_growing_front_is_the_front_of_all(found: list[tuple[int, int]], chance: Random) -> None:
+@given(some_points, st.randoms())
+def test_a_growing_front_is_the_front_of_all(points: list[tuple[int, int]], chance: Random) -> None:
     everything: list[Candidate] = []
     growing = Front()
-    for number, (size, comet) in enumerate(found):
+    for number, (size, comet) in enumerate(points):
         status = chance.choice(["scored", "scored", "stopped", "failed"])
         added = candidate(f"c{number}", size, float(comet), status=status)
         before = [c.candidate for c in growing.members]
@@ -75,20 +78,21 @@ def test_a_growing_front_is_the_front_of_all(found: list[tuple[int, int]], chanc
 
 
 def test_what_was_not_scored_on_everything_is_never_on_the_front() -> None:
-    found = [
+    candidates = [
         candidate("stopped", 10, 0.99, status="stopped", rung="part"),
+        candidate("held-out", 10, 0.99, status="held-out", rung="part", parent="scored"),
         candidate("failed", 10, 0.99, status="failed"),
         candidate("nan", 10, math.nan),
         candidate("scored", 20, 0.5),
     ]
-    assert [c.candidate for c in front(found)] == ["scored"]
-    assert hypervolume_of(found, [("Bin5", 0, 40)], 1.0) == 0.25
+    assert [c.candidate for c in front(candidates)] == ["scored"]
+    assert hypervolume_share(candidates, [Bin("Bin5", 0, 40)], 1.0) == 0.25
 
 
 def test_hypervolume_of_bins_counts_each_bin_by_itself() -> None:
-    found = [candidate("a", 10, 0.5), candidate("b", 30, 1.0)]
-    assert hypervolume_of(found, [("x", 0, 20), ("y", 20, 40)], 1.0) == (10 * 0.5 + 10 * 1.0) / 40
-    assert hypervolume_of(found, [], 1.0) == 0.0
+    candidates = [candidate("a", 10, 0.5), candidate("b", 30, 1.0)]
+    assert hypervolume_share(candidates, [Bin("x", 0, 20), Bin("y", 20, 40)], 1.0) == (10 * 0.5 + 10 * 1.0) / 40
+    assert hypervolume_share(candidates, [], 1.0) == 0.0
 
 
 def test_the_knee_is_where_the_curve_bends() -> None:
@@ -98,15 +102,15 @@ def test_the_knee_is_where_the_curve_bends() -> None:
 
 
 @settings(deadline=None)
-@given(points)
-def test_arrays_and_the_loop_agree(found: list[tuple[int, int]]) -> None:
-    assert _by_arrays(found) == _by_loop(found)
+@given(some_points)
+def test_a_front_of_many_points_is_the_same(points: list[tuple[int, int]]) -> None:
+    assert front_indices(points * (ARRAYS_FROM + 1)) == front_indices(points), "of equal points the first"
 
 
 @settings(deadline=None)
-@given(points, st.data())
-def test_what_is_not_a_number_is_never_on_a_front(found: list[tuple[int, int]], data: Any) -> None:
-    mixed = [(size, math.nan if data.draw(st.booleans()) else float(score)) for size, score in found]
-    kept = [mixed[i] for i in _by_arrays(mixed)]
+@given(some_points, st.data())
+def test_what_is_not_a_number_is_never_on_a_front(points: list[tuple[int, int]], data: Any) -> None:
+    mixed = [(size, math.nan if data.draw(st.booleans()) else float(score)) for size, score in points]
     numbers = [point for point in mixed if not math.isnan(point[1])]
-    assert kept == [numbers[i] for i in _by_loop(numbers)]
+    many = mixed * (ARRAYS_FROM + 1)
+    assert [many[i] for i in front_indices(many)] == [numbers[i] for i in front_indices(numbers)]

@@ -1,4 +1,4 @@
-"""Choosing: each rule takes what it says, and says why."""
+"""Selection: each rule selects what it says, and says why."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from compress.errors import UserError
 from compress.sizes import Bin, bin_of, bins_of, parse_bytes
 from results.candidate import Candidate
 from results.select import main
-from results.selection import Choice, choose
+from results.selection import Selection, apply_rule
 from tests.results.examples import candidate, make_run
 
 BINS = [Bin("Bin1", 400, 1000), Bin("Bin2", 200, 400)]
-FOUND = [
+CANDIDATES = [
     candidate("original", 1000, 0.90, recipe="original", comet_segments=(0.88, 0.92, 0.90, 0.90)),
     candidate("big", 500, 0.89, comet_segments=(0.95, 0.85, 0.80, 0.96)),
     candidate("middle", 300, 0.80, comet_segments=(0.78, 0.82, 0.80, 0.80)),
@@ -28,12 +28,12 @@ FOUND = [
 ]
 
 
-def full(names: Sequence[str]) -> dict[str, Candidate]:
-    return {c.candidate: c for c in FOUND if c.candidate in names}
+def with_texts(names: Sequence[str]) -> dict[str, Candidate]:
+    return {c.candidate: c for c in CANDIDATES if c.candidate in names}
 
 
-def chosen(rule: str, found: Sequence[Candidate] = FOUND) -> Choice:
-    return choose(rule, found, BINS, full)
+def selected(rule: str, candidates: Sequence[Candidate] = CANDIDATES) -> Selection:
+    return apply_rule(rule, candidates, BINS, with_texts)
 
 
 @pytest.mark.parametrize(
@@ -53,52 +53,55 @@ def chosen(rule: str, found: Sequence[Candidate] = FOUND) -> Choice:
     ],
 )
 def test_rules(rule: str, taken: str) -> None:
-    assert chosen(rule).candidate.candidate == taken
-    assert chosen(rule).rule == rule
+    assert selected(rule).candidate.candidate == taken
+    assert selected(rule).rule == rule
 
 
 def test_reasons_hold_the_figures() -> None:
-    assert chosen("best:Bin2").why == "the best COMET inside Bin2 (200 to 400 bytes): 0.8000 at 300 bytes"
-    assert "the best (original, 0.9000 at 1,000 bytes): 0.8900 at 500 bytes, 50.0% of it" in chosen("within:0.02").why
-    assert "difference -0.0100" in chosen("like-original").why
-    assert "paired bootstrap over 4 segments, 3 of 4 compared" in chosen("like-original").why
+    assert selected("best:Bin2").why == "the best COMET inside Bin2 (200 to 400 bytes): 0.8000 at 300 bytes"
+    assert (
+        "the best (original, 0.9000 at 1,000 bytes): 0.8900 at 500 bytes, 50.0% of its size"
+        in selected("within:0.02").why
+    )
+    assert "difference -0.0100" in selected("like-original").why
+    assert "paired bootstrap over 4 segments, 3 of 4 compared" in selected("like-original").why
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "message"),
     [
-        ("best:50", "no candidate on the front lies under 50 bytes; the smallest has 100 bytes"),
+        ("best:50", "no candidate on the front is under 50 bytes; the smallest has 100 bytes"),
         ("best:Bin9", "unknown bin 'Bin9'"),
         ("best:much", "'much' is no size"),
         ("within", "unknown rule"),
-        ("within:x", "'x' is no distance"),
-        ("within:-1", "'-1' is no distance"),
-        ("within:nan", "'nan' is no distance"),
+        ("within:x", "'x' is not a distance"),
+        ("within:-1", "'-1' is not a distance"),
+        ("within:nan", "'nan' is not a distance"),
         ("smallest", "unknown rule 'smallest': known are best"),
         ("like:nobody", "no scores of 'nobody'"),
     ],
 )
-def test_what_cannot_be_meant(rule: str, told: str) -> None:
-    with pytest.raises(UserError, match=told.replace("(", r"\(")):
-        chosen(rule)
+def test_what_cannot_be_meant(rule: str, message: str) -> None:
+    with pytest.raises(UserError, match=message.replace("(", r"\(")):
+        selected(rule)
 
 
-def test_nothing_to_choose_from() -> None:
+def test_nothing_to_select_from() -> None:
     with pytest.raises(UserError, match="1 candidates, 0 of them scored"):
-        chosen("best", FOUND[-1:])
+        selected("best", CANDIDATES[-1:])
     with pytest.raises(UserError, match="a knee needs three"):
-        chosen("knee", FOUND[:2])
+        selected("knee", CANDIDATES[:2])
     with pytest.raises(UserError, match="every candidate on the front is significantly worse"):
-        chosen("like-original", FOUND[2:4])
+        selected("like-original", CANDIDATES[2:4])
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(100, 999), st.floats(0, 1)), min_size=3, max_size=20), st.floats(0, 1))
 def test_within_is_the_smallest_that_is_near_enough(points: list[tuple[int, float]], distance: float) -> None:
-    found = [candidate(f"c{n}", size, comet) for n, (size, comet) in enumerate(points)]
-    taken = choose(f"within:{distance!r}", found, BINS, full).candidate
-    best = max(c.comet for c in found)
-    near = [c.bytes for c in found if c.comet >= best - distance]
+    candidates = [candidate(f"c{n}", size, comet) for n, (size, comet) in enumerate(points)]
+    taken = apply_rule(f"within:{distance!r}", candidates, BINS, with_texts).candidate
+    best = max(c.comet for c in candidates)
+    near = [c.bytes for c in candidates if c.comet >= best - distance]
     assert taken.bytes == min(near)
 
 
@@ -126,7 +129,7 @@ def test_bins_are_half_open_and_shrink_with_the_model(size: int) -> None:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = str(make_run(tmp_path / "run", [c for c in FOUND if c.candidate != "stopped"]))
+    folder = str(make_run(tmp_path / "run", [c for c in CANDIDATES if c.candidate != "stopped"]))
     main([folder, "within:0.2", "--json"])
     row = json.loads(capsys.readouterr().out)
     assert (row["candidate"], row["bytes"], row["rule"]) == ("middle", 300, "within:0.2")

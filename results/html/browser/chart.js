@@ -6,15 +6,17 @@ const kindOf = (i) =>
     : P.recipe[i] === "search" ? "search" : "recipe";
 
 function extent() {
-  const asked = D.bins.filter((bin) => bin.asked);
+  const targets = D.bins.filter((bin) => bin.target);
   let low = Infinity, high = 0, bottom = Infinity, top = -Infinity;
-  const near = (i) => chart.view === "all" || asked.some((bin) => P.bytes[i] >= bin.low && P.bytes[i] < bin.high);
+  // A candidate that failed before its bytes were known has 0, which has no place on a log axis.
+  const near = (i) => P.bytes[i] > 0 &&
+    (chart.view === "all" || targets.some((bin) => P.bytes[i] >= bin.low && P.bytes[i] < bin.high));
   for (let i = 0; i < COUNT; i++) if (near(i)) {
     low = Math.min(low, P.bytes[i]); high = Math.max(high, P.bytes[i]);
     if (P.comet[i] !== null) { bottom = Math.min(bottom, P.comet[i]); top = Math.max(top, P.comet[i]); }
   }
   if (chart.view === "bins") {
-    low = Math.min(low, ...asked.map((b) => b.low || low)); high = Math.max(high, ...asked.map((b) => b.high));
+    low = Math.min(low, ...targets.map((b) => b.low || low)); high = Math.max(high, ...targets.map((b) => b.high));
   }
   if (!isFinite(low)) { low = 1; high = 10; }
   if (!isFinite(bottom)) { bottom = 0; top = 1; }
@@ -35,16 +37,16 @@ function frame() {
 function ticks(low, high, about) {
   const step = 10 ** Math.floor(Math.log10((high - low) / about));
   const good = [1, 2, 5, 10].map((n) => n * step).find((s) => (high - low) / s <= about) || 10 * step;
-  const found = [];
-  for (let n = Math.ceil(low / good); n * good <= high; n++) found.push(Number((n * good).toPrecision(6)));
-  return found;
+  const marks = [];
+  for (let n = Math.ceil(low / good); n * good <= high; n++) marks.push(Number((n * good).toPrecision(6)));
+  return marks;
 }
 function logTicks(e) {
   for (const steps of [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 6, 8], [1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 9]]) {
-    const found = [];
+    const marks = [];
     for (let d = Math.floor(e.low / Math.LN10); d <= e.high / Math.LN10; d++)
-      for (const s of steps) { const at = s * 10 ** d; if (Math.log(at) >= e.low && Math.log(at) <= e.high) found.push(at); }
-    if (found.length > 5) return found;
+      for (const s of steps) { const at = s * 10 ** d; if (Math.log(at) >= e.low && Math.log(at) <= e.high) marks.push(at); }
+    if (marks.length > 5) return marks;
   }
   return ticks(Math.exp(e.low), Math.exp(e.high), 7);
 }
@@ -57,18 +59,18 @@ function paint(f) {
   c.scale(scale, scale);
   D.bins.forEach((bin, n) => {
     const a = Math.max(f.x(Math.max(bin.low, 1)), f.left), b = Math.min(f.x(bin.high), f.width - f.right);
-    if (b <= a || (!bin.asked && n % 2)) return;
-    c.fillStyle = colour(bin.asked ? "asked" : "band");
+    if (b <= a || (!bin.target && n % 2)) return;
+    c.fillStyle = colour(bin.target ? "target" : "band");
     c.fillRect(a, f.above, b - a, f.height - f.above - f.below);
   });
   c.beginPath(); c.rect(f.left, f.above, f.width - f.left - f.right, f.height - f.above - f.below); c.clip();
-  const cloud = colour("cloud");
+  const cloud = colour("cloud"), heldOut = colour("recipe");
   for (let i = 0; i < COUNT; i++) {
     const kind = kindOf(i);
     if (onFront.has(i) || kind === "recipe" || kind === "original") continue;
     const x = f.x(P.bytes[i]);
-    c.globalAlpha = kind === "search" ? 0.55 : 0.3;
-    c.strokeStyle = c.fillStyle = cloud;
+    c.globalAlpha = kind === "search" ? 0.55 : kind === "held-out" ? 0.9 : 0.3;
+    c.strokeStyle = c.fillStyle = kind === "held-out" ? heldOut : cloud;
     c.beginPath();
     if (P.comet[i] === null) { c.moveTo(x, f.height - f.below - 7); c.lineTo(x, f.height - f.below); c.stroke(); }
     else if (kind === "search") { c.arc(x, f.y(P.comet[i]), 2.6, 0, 7); c.fill(); }
@@ -124,7 +126,7 @@ function redraw() {
   for (const bin of D.bins) {
     const a = Math.max(f.x(Math.max(bin.low, 1)), f.left), b = Math.min(f.x(bin.high), end);
     if (b - a > 24) over.append(draw("text", { x: (a + b) / 2, y: f.above - 9, "text-anchor": "middle",
-      "font-weight": bin.asked ? 700 : 400 }, bin.name));
+      "font-weight": bin.target ? 700 : 400 }, bin.name));
   }
   over.append(draw("text", { x: end, y: f.height - 6, "text-anchor": "end" }, "bytes of the artifact, every file counted (log)"),
     draw("text", { x: 10, y: f.above - 9 }, "COMET"), part);
@@ -163,12 +165,12 @@ function mark(id, i) {
   const [x, y] = where(i);
   put(node, { cx: x, cy: y, visibility: "visible" }, []);
 }
-// The nearest point within reach; what is on the front is found a little more easily.
+// The nearest point within 22 pixels, or 26 for points of the front and recipes.
 function nearest(x, y) {
-  let found = -1, least = 22;
+  let closest = -1, least = 22;
   for (let i = 0; i < COUNT; i++) {
     const [a, b] = where(i), far = Math.hypot(a - x, b - y) - (onFront.has(i) || kindOf(i) === "recipe" ? 4 : 0);
-    if (far < least) { least = far; found = i; }
+    if (far < least) { least = far; closest = i; }
   }
-  return found;
+  return closest;
 }

@@ -6,7 +6,7 @@ function tipFor(i, x, y) {
   const comet = P.comet[i] === null ? "not scored" : "COMET " + fixed(P.comet[i], 4) +
     (P.low[i] === null ? "" : ` (${fixed(P.low[i], 4)} to ${fixed(P.high[i], 4)})`);
   lines.push(`${whole(P.bytes[i])} bytes, ${fixed(P.bits[i], 2)} bits a weight`, comet);
-  if (P.status[i] !== "scored") lines.push(P.status[i] + (P.status[i] === "stopped" ? ` at rung ${P.rung[i]}` : "") + (P.why[i] ? ": " + P.why[i] : ""));
+  if (P.status[i] !== "scored") lines.push(P.status[i] + (P.status[i] === "pruned" ? ` at rung ${P.rung[i]}` : "") + (P.why[i] ? ": " + P.why[i] : ""));
   tip.append(make("b", {}, P.name[i]), P.recipe[i] === "search" || P.recipe[i] === P.name[i] ? "" : "  " + P.recipe[i]);
   for (const line of lines) tip.append(make("div", {}, line));
   if (policy) {
@@ -27,7 +27,7 @@ function describe(i) {
     ["chrF / BLEU", `${fixed(P.chrf[i], 1)} / ${fixed(P.bleu[i], 1)}`]];
   if (P.kl[i] !== null) rows.push(["KL", P.kl[i].toPrecision(3)]);
   if (P.parent[i]) rows.push(["recovered from", P.parent[i]]);
-  if (P.status[i] !== "scored") rows.push(["status", P.status[i] + " at rung " + P.rung[i]]);
+  if (P.status[i] !== "scored") rows.push(["status", P.status[i] + (P.status[i] === "held-out" ? ": scored on the talks it was not trained on" : " at rung " + P.rung[i])]);
   const list = make("dl", {});
   for (const [name, text] of rows) list.append(make("dt", {}, name), make("dd", {}, text));
   const plain = /^policies\/[\w.-]+\.json$/.test(P.policy[i]);
@@ -43,21 +43,21 @@ function differing(text, reference) {
   const table = Array.from({ length: n + 1 }, () => new Uint16Array(m + 1));
   for (let i = n - 1; i >= 0; i--) for (let j = m - 1; j >= 0; j--)
     table[i][j] = a[i] === b[j] ? table[i + 1][j + 1] + 1 : Math.max(table[i + 1][j], table[i][j + 1]);
-  const found = [];
+  const pieces = [];
   for (let i = 0, j = 0; i < n;) {
     const same = j < m && a[i] === b[j];
     if (!same && j < m && table[i][j + 1] >= table[i + 1][j]) { j++; continue; }
-    const last = found[found.length - 1];
-    if (last && last[1] === !same) last[0] += a[i]; else found.push([a[i], !same]);
+    const last = pieces[pieces.length - 1];
+    if (last && last[1] === !same) last[0] += a[i]; else pieces.push([a[i], !same]);
     i++; if (same) j++;
   }
-  return found;
+  return pieces;
 }
 function marked(text, reference) {
-  const found = make("span", {});
+  const span = make("span", {});
   for (const [piece, differs] of differing(text, reference))
-    found.append(differs && piece.trim() ? make("mark", {}, piece) : piece);
-  return found;
+    span.append(differs && piece.trim() ? make("mark", {}, piece) : piece);
+  return span;
 }
 
 function translations(i) {
@@ -94,7 +94,7 @@ function pick(i) {
   const marks = [1, 2, 4, 8, 16].map((bits) => [bitsShare(bits), String(bits)]);
   side.append(make("div", {}, describe(i), make("p", { class: "note" }, "to have it as an artifact:"),
     make("code", {}, `python -m results.export ${D.run} --candidate ${P.name[i]} --out ${P.name[i].replace(/[^\w.-]/g, "-")}.art`)),
-    make("div", {}, make("div", { class: "scroll" }, levels), policy ? scaleBar(BITS, marks, D.told) : null));
+    make("div", {}, make("div", { class: "scroll" }, levels), policy ? scaleBar(BITS, marks, D.bitsCaption) : null));
   translations(i);
 }
 

@@ -44,9 +44,9 @@ function policyPicture(policy) {
     const unit = D.units[u], level = policy[u];
     if (level < 0) return crossed(x, y, w, tall, unit.name + ": dropped");
     const name = D.levels[level], bits = bitsOf(unit.name, name);
-    const told = bits === null ? "" : ", " + bits.toFixed(2) + " bits a weight";
+    const suffix = bits === null ? "" : ", " + bits.toFixed(2) + " bits a weight";
     const short = bits === null ? null : bits >= 9.95 ? bits.toFixed(0) : bits.toFixed(1);
-    return cell(x, y, w, tall, bitsColour(bits), short, `${unit.name}: ${name}${told}`, bits === null || bitsShare(bits) > 0.55);
+    return cell(x, y, w, tall, bitsColour(bits), short, `${unit.name}: ${name}${suffix}`, bits === null || bitsShare(bits) > 0.55);
   };
   for (const stack of PLAN.stacks) {
     root.append(draw("text", { x: 0, y: top + 12, "font-weight": 600 }, `${stack.name}, ${stack.layers.length} layers`));
@@ -133,8 +133,8 @@ function heatMap() {
     for (const [name, find] of rows) {
       root.append(draw("text", { x: 118, y: top + 15, "text-anchor": "end" }, name));
       stack.layers.forEach((index, n) => {
-        const found = find(index);
-        if (found && value.has(found[0])) box(124 + n * CELL, top, CELL, value.get(found[0]), found[1]);
+        const entry = find(index);
+        if (entry && value.has(entry[0])) box(124 + n * CELL, top, CELL, value.get(entry[0]), entry[1]);
       });
       top += tall;
     }

@@ -1,4 +1,4 @@
-"""The picture of a front: whatever a run holds, it is drawn."""
+"""The plot of a front: whatever a run holds, it is drawn."""
 
 from __future__ import annotations
 
@@ -26,3 +26,14 @@ def test_axes_of_any_sizes(sizes: list[int]) -> None:
     left, right = axes.get_xlim()
     pyplot.close(figure)
     assert 0 < left < right
+
+
+def test_held_out_candidates_have_a_mark_of_their_own() -> None:
+    from matplotlib import pyplot
+
+    rows = [candidate("a", 100, 0.5), candidate("p", 90, 0.4, status="stopped", rung="part")]
+    rows.append(candidate("a+cheap", 100, 0.6, recipe="recover:cheap", status="held-out", rung="part", parent="a"))
+    figure = draw(rows, [], "title")
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    pyplot.close(figure)
+    assert {"pruned", "held-out talks only"} < set(labels)

@@ -13,9 +13,10 @@ import pytest
 from compress.errors import UserError
 from compress.sizes import Bin
 from results.html.data import nominal_bits, progress
-from results.html.downsample import MOST_POINTS, by_interest, drawn
+from results.html.downsample import MOST_POINTS, by_interest, downsample
+from results.html.write import write_report
 from results.pareto import front
-from results.report import main, write_report
+from results.report import main
 from results.runs import Run
 from tests.results.examples import UNITS, add_model, candidate, make_run, policy
 
@@ -23,23 +24,25 @@ HOSTILE = "<img src=x onerror=hacked=1></script><script>hacked=1</script>"
 
 
 def data_of(text: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    assert found
-    data: dict[str, Any] = json.loads(found[1])
+    match = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert match
+    data: dict[str, Any] = json.loads(match[1])
     return data
 
 
 def some_run(folder: Path) -> Path:
-    found = [
+    candidates = [
         candidate("original", 18_000, 0.9, recipe="original", hypotheses=(HOSTILE, "b"), comet_segments=(0.95, 0.85)),
         candidate("c00001", 1_500, 0.6, hypotheses=(HOSTILE, "b"), comet_segments=(0.8, 0.4)),
         candidate(HOSTILE, 1_600, 0.3, recipe=HOSTILE, signature="metric:comet"),
         candidate("c00002", 1_400, 0.0, status="failed", error=HOSTILE, comet_segments=(), hypotheses=()),
         candidate("c00003", 1_450, 0.7, status="stopped", rung="part", kl=0.5),
         candidate("c00004", 1_460, math.nan, status="stopped", rung="kl", kl=2.0, comet_segments=(), hypotheses=()),
+        candidate("c00001+cheap", 1_450, 0.8, recipe="recover:cheap", status="held-out", rung="part", parent="c00001"),
+        candidate("c00002+cheap", 0, math.nan, status="failed", parent="c00002", comet_segments=(), hypotheses=()),
     ]
     policies = [policy("raw:bf16"), policy(dropped=("lm.1",), lm_0_mlp="grid@1"), policy("grid@1")]
-    return make_run(folder, found, policies)
+    return make_run(folder, candidates, policies)
 
 
 def test_report_is_self_contained_and_escaped(tmp_path: Path) -> None:
@@ -58,12 +61,12 @@ def test_report_is_self_contained_and_escaped(tmp_path: Path) -> None:
     assert (folder / "pareto.svg").read_text(encoding="utf-8").lstrip().startswith("<?xml")
 
 
-def test_what_the_page_is_told(tmp_path: Path) -> None:
+def test_the_data_of_the_page(tmp_path: Path) -> None:
     folder = some_run(tmp_path / "run")
     add_model(folder)
     data = data_of(write_report(folder).read_text(encoding="utf-8"))
     names = data["points"]["name"]
-    assert [names[i] for i in data["front"]] == ["c00001", "original"], "stopped and failed are never on the front"
+    assert [names[i] for i in data["front"]] == ["c00001", "original"], "only scored candidates are on the front"
     assert [u["name"] for u in data["units"]] == list(UNITS)
     levels = [data["levels"][n] if n >= 0 else "dropped" for n in data["policies"]["1"]]
     assert levels[UNITS.index("lm.1.mlp")] == "dropped"
@@ -72,10 +75,12 @@ def test_what_the_page_is_told(tmp_path: Path) -> None:
     assert data["bits"]["head"]["grid@2"] == 8 * 255 / 1000
     assert data["points"]["comet"][names.index("c00004")] is None
     assert data["points"]["comet"][names.index("c00003")] == 0.7
+    statuses = dict(zip(names, data["points"]["status"], strict=True))
+    assert (statuses["c00003"], statuses["c00001+cheap"], statuses["c00002"]) == ("pruned", "held-out", "failed")
     assert [row[:2] for row in data["texts"]["1"]] == [[1, 0.4], [0, 0.8]], "worst first"
     assert len(data["references"]) == 2
     assert data["references"][0] != data["sources"][0]
-    assert {"name": "Bin2", "low": 1191, "high": 2382, "asked": True} in data["bins"]
+    assert {"name": "Bin2", "low": 1191, "high": 2382, "target": True} in data["bins"]
     assert data["chosen"] == names.index("c00001")
 
 
@@ -114,48 +119,51 @@ def test_what_the_engine_holds_need_not_be_read_again(tmp_path: Path) -> None:
     data = data_of(write_report(folder, "told", held, [Bin("Bin2", 500, 1000)]).read_text(encoding="utf-8"))
     assert data["points"]["name"] == ["c1", "original"]
     assert data["texts"]["0"][0][2] == "你好"
-    assert data["bins"][0] == {"name": "Bin2", "low": 500, "high": 1000, "asked": True}
+    assert data["bins"][0] == {"name": "Bin2", "low": 500, "high": 1000, "target": True}
 
 
-def test_twenty_thousand_candidates_are_thinned(tmp_path: Path) -> None:
-    found = [
+def test_twenty_thousand_candidates_are_downsampled(tmp_path: Path) -> None:
+    candidates = [
         candidate(f"c{n:05d}", 1_000 + (n * 7919) % 1_400, ((n * 104_729) % 10_007) / 10_007, hypotheses=("x",) * 2)
         for n in range(20_000)
     ]
-    found.append(candidate("fp16", 9_000, 0.1, recipe="fp16"))
-    indices = drawn(found)
+    candidates.append(candidate("fp16", 9_000, 0.1, recipe="fp16"))
+    candidates.append(candidate("c1+cheap", 9_001, 0.1, recipe="recover:cheap", status="held-out", parent="c1"))
+    indices = downsample(candidates)
     assert len(indices) <= MOST_POINTS
-    names = {found[i].candidate for i in indices}
-    assert {c.candidate for c in front(found)} <= names
-    assert "fp16" in names
-    folder = make_run(tmp_path / "run", found)
+    names = {candidates[i].candidate for i in indices}
+    assert {c.candidate for c in front(candidates)} <= names
+    assert {"fp16", "c1+cheap"} <= names
+    folder = make_run(tmp_path / "run", candidates)
     path = write_report(folder)
     assert path.stat().st_size < 3_000_000
-    assert f"Of 20,001 candidates {len(indices):,} are drawn" in path.read_text(encoding="utf-8")
+    assert f"Of 20,002 candidates {len(indices):,} are drawn" in path.read_text(encoding="utf-8")
 
 
 def test_a_small_run_is_drawn_whole() -> None:
-    found = [candidate(f"c{n}", 1000, 0.5) for n in range(30)]
-    assert drawn(found) == list(range(30))
+    candidates = [candidate(f"c{n}", 1000, 0.5) for n in range(30)]
+    assert downsample(candidates) == list(range(30))
 
 
 def test_the_front_interests_most_and_failures_least() -> None:
-    found = [
+    candidates = [
         candidate("failed", 10, 0.0, status="failed"),
         candidate("far", 300, 0.1),
         candidate("near", 300, 0.5),
         candidate("recipe", 400, 0.2, recipe="int8"),
         candidate("best", 200, 0.6),
+        candidate("pruned", 150, 0.9, status="stopped", rung="part"),
     ]
-    assert [found[i].candidate for i in by_interest(found)] == ["best", "recipe", "near", "far", "failed"]
+    names = [candidates[i].candidate for i in by_interest(candidates)]
+    assert names == ["best", "recipe", "near", "far", "failed", "pruned"]
 
 
 def test_progress_only_rises_and_ends_at_the_hypervolume() -> None:
-    found = [
+    candidates = [
         candidate(f"c{n}", size, comet, order=n) for n, (size, comet) in enumerate([(90, 0.2), (50, 0.5), (95, 0.1)])
     ]
-    assert progress(found, [("b", 0, 100)], 1.0) == [[1, 0.02], [2, 0.25], [3, 0.25]]
-    assert progress(found, [("b", 200, 300)], 1.0) == []
+    assert progress(candidates, [Bin("b", 0, 100)], 1.0) == [[1, 0.02], [2, 0.25], [3, 0.25]]
+    assert progress(candidates, [Bin("b", 200, 300)], 1.0) == []
 
 
 @pytest.mark.parametrize(
@@ -184,6 +192,17 @@ def test_the_command_adds_the_translations_of_a_candidate(tmp_path: Path, capsys
         main([str(folder), "--candidate", "nobody"])
 
 
+@pytest.mark.parametrize("name", ["c00003", "c00001+cheap"])
+def test_translations_of_a_part_of_the_segments_are_not_shown(tmp_path: Path, name: str) -> None:
+    """Their segments are numbered within the part, so they would be shown beside references of other segments."""
+    folder = some_run(tmp_path / "run")
+    main([str(folder), "--candidate", name, "--out", str(tmp_path / "one.html")])
+    data = data_of((tmp_path / "one.html").read_text(encoding="utf-8"))
+    assert data["points"]["name"][data["chosen"]] == name
+    assert str(data["chosen"]) not in data["texts"]
+    assert data["texts"]
+
+
 def test_a_run_in_which_nothing_was_scored_has_no_report(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", [candidate("c1", status="failed")])
     with pytest.raises(UserError, match="no front to show"):
@@ -195,4 +214,4 @@ def test_limits_of_ones_own_are_the_bin(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", [candidate("c1", 1_500, 0.6)], bins=[], max_bytes=2_000, min_bytes=1_000)
     assert [each[1:] for each in Run.open(folder).bins] == [(1_000, 2_000)]
     data = data_of(write_report(folder).read_text(encoding="utf-8"))
-    assert [(each["low"], each["high"]) for each in data["bins"] if each["asked"]] == [(1_000, 2_000)]
+    assert [(each["low"], each["high"]) for each in data["bins"] if each["target"]] == [(1_000, 2_000)]

@@ -11,18 +11,23 @@ from typing import Any
 import pytest
 
 import compress
+from compress.artifact.recovered import RecoveredSource, RecoveryDelta
 from compress.errors import UserError
 from results import export
 from results.candidate import Candidate
-from results.shipping.build import (
+from results.runs import Run
+from results.shipping import build as build_module
+from results.shipping.agreement import (
     IN_FLOAT32,
     IN_HALF,
     Agreement,
-    agreement,
     check_agreement,
     check_checkpoint,
-    limits,
+    compare_with_row,
+    tolerances,
 )
+from results.shipping.build import build
+from results.shipping.provenance import trained_on, trained_under
 from results.table.storage import Table
 from tests.results.examples import candidate
 from tests.results.shipped import SEGMENTS, scored_run
@@ -76,8 +81,8 @@ def test_a_row_becomes_an_artifact(shipped: Shipped, tmp_path: Path, capsys: pyt
 def test_an_artifact_that_is_not_what_its_row_says_does_not_stay(
     shipped: Shipped, tmp_path: Path, changed: dict[str, object], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What the other process really found, kept: it need not start again for each wrong row.
-    monkeypatch.setattr(export, "fresh", lambda _: shipped[2])
+    # The real result of the other process, which need not start again for each wrong row.
+    monkeypatch.setattr(build_module, "verify_in_process", lambda _: shipped[2])
     run = with_row(shipped, tmp_path / "run", **changed)
     with pytest.raises(UserError, match=told):
         export.main([str(run), "--candidate", "c00001", "--out", str(tmp_path / "c1.art"), "--device", "cpu"])
@@ -96,11 +101,11 @@ def test_a_run_of_another_model(shipped: Shipped, tmp_path: Path) -> None:
 
 def test_segments_are_compared_one_by_one() -> None:
     row = candidate(comet=0.5, comet_segments=(0.4, 0.6), hypotheses=("a", "b"))
-    found = agreement(row, ["a", "x"], [0.4, 0.7])
-    assert (found.differing, found.segments, found.same_texts_drift) == (1, 2, 0.0)
-    assert found.difference == pytest.approx(0.05)
+    agreement = compare_with_row(row, ["a", "x"], [0.4, 0.7])
+    assert (agreement.differing, agreement.segments, agreement.same_texts_drift) == (1, 2, 0.0)
+    assert agreement.difference == pytest.approx(0.05)
     with pytest.raises(UserError, match="was scored on 2 segments, the artifact on 1"):
-        agreement(row, ["a"], [0.4])
+        compare_with_row(row, ["a"], [0.4])
 
 
 def test_what_floating_point_explains_passes_and_nothing_else() -> None:
@@ -118,10 +123,10 @@ def test_what_floating_point_explains_passes_and_nothing_else() -> None:
 
 
 def test_half_precision_may_differ_more() -> None:
-    assert limits({"device": "cpu", "gpus_per_worker": -1.0}, "float32") == IN_FLOAT32
-    assert limits({"device": "cpu"}, "bfloat16") == IN_HALF
-    assert limits({"device": "cuda"}, "float32") == IN_HALF
-    assert limits({"device": "cpu", "gpus_per_worker": 0.5}, "float32") == IN_HALF
+    assert tolerances({"device": "cpu", "gpus_per_worker": -1.0}, "float32") == IN_FLOAT32
+    assert tolerances({"device": "cpu"}, "bfloat16") == IN_HALF
+    assert tolerances({"device": "cuda"}, "float32") == IN_HALF
+    assert tolerances({"device": "cpu", "gpus_per_worker": 0.5}, "float32") == IN_HALF
 
 
 def test_scores_of_another_checkpoint_are_not_compared() -> None:
@@ -133,15 +138,10 @@ def test_scores_of_another_checkpoint_are_not_compared() -> None:
 
 
 def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: Shipped, tmp_path: Path) -> None:
-    """And what it was trained on is part of its history."""
+    """And what it was trained on is part of its provenance."""
     import torch
 
     import embedded
-    from compress.artifact.recovered import RecoveredSource, RecoveryDelta
-    from results.export import trained_under
-    from results.runs import Run
-    from results.shipping.build import build
-    from results.shipping.provenance import trained_on
 
     run, row, _ = shipped
     folder = tmp_path / "run"

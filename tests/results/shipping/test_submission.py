@@ -13,10 +13,10 @@ import pytest
 import compress
 import embedded
 from compress.errors import UserError
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from results import submit
-from results.shipping import provenance as history
-from results.shipping.declaration import in_words, techniques
+from results.shipping import provenance
+from results.shipping.declaration import level_in_words, techniques
 from results.shipping.submission import check_lines
 from tests.results.shipped import SEGMENTS, packed
 
@@ -25,14 +25,14 @@ LINES = [f"译文 {n}" for n in range(3)]
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An artifact with its history, in Bin2 of the embedded model, tuned on some of dev."""
+    """An artifact with its provenance, in Bin2 of the embedded model, tuned on some of dev."""
     folder = tmp_path_factory.mktemp("shipped")
     art = packed(folder)[0]
     report = compress.inspect(art)
     data = open_data("embedded", "dev", "en-zh").first(SEGMENTS)
     made: dict[str, Any] = {"artifact_bytes": report.total_bytes, "policy": report.policy, "model": "embedded"}
     made |= {"chat": False, "max_new_tokens": 64, "batch_size": 2, "parent": "", "seconds_per_segment": 0.5}
-    history.write(art, made | {"tuned": [history.fingerprint("search", "embedded", data)]})
+    provenance.write(art, made | {"tuned": [provenance.fingerprint("search", "embedded", data)]})
     return art
 
 
@@ -113,7 +113,7 @@ def test_without_hypotheses_the_artifact_translates(artifact: Path, test_set: st
         (["--team", "../x"], LINES, "--team '../x'"),
         (["--type", "second"], LINES, "--type 'second'"),
         (["--bin", ""], LINES, "--bin is missing"),
-        (["--data", "embedded", "--split", "dev"], LINES, "eval data in the tuning history"),
+        (["--data", "embedded", "--split", "dev"], LINES, "eval data among the tuning data"),
         (["--lang", "en-xx"], LINES, "en-xx"),
     ],
 )
@@ -143,35 +143,35 @@ def test_one_primary_for_a_bin_and_language(artifact: Path, test_set: str, tmp_p
 
 
 def changed(artifact: Path, folder: Path, **others: Any) -> Path:
-    """The artifact with another history."""
+    """The artifact with another provenance."""
     copy = folder / "art"
     copy.mkdir()
     for path in artifact.iterdir():
         (copy / path.name).hardlink_to(path)
-    history.write(copy, {**history.read(artifact), **others})
+    provenance.write(copy, {**provenance.read(artifact), **others})
     return copy
 
 
-def test_the_history_decides(artifact: Path, test_set: str, tmp_path: Path) -> None:
-    tuned = history.read(artifact)["tuned"][0]
+def test_the_provenance_decides(artifact: Path, test_set: str, tmp_path: Path) -> None:
+    tuned = provenance.read(artifact)["tuned"][0]
     copy = changed(artifact, tmp_path, tuned=[tuned | {"split": "eval"}])
-    with pytest.raises(UserError, match=r"eval data in the tuning history: search on embedded \(eval\)"):
+    with pytest.raises(UserError, match=r"eval data among the tuning data: search on embedded \(eval\)"):
         submit.main(arguments(copy, test_set, tmp_path / "out"))
-    history.write(copy, {**history.read(artifact), "tuned": [tuned | {"origin": "other", "name": "web"}]})
+    provenance.write(copy, {**provenance.read(artifact), "tuned": [tuned | {"origin": "other", "name": "web"}]})
     with pytest.raises(UserError, match="search on web is refused, only ACL 60/60"):
         submit.main([*arguments(copy, test_set, tmp_path / "out"), "--condition", "constrained"])
     eval_set = open_data(test_set, "eval", "en-zh")
-    leaked = history.fingerprint("training", "web", eval_set) | {"split": "train", "sounds": []}
-    history.write(copy, {**history.read(artifact), "tuned": [leaked]})
+    leaked = provenance.fingerprint("training", "web", eval_set) | {"split": "train", "sounds": []}
+    provenance.write(copy, {**provenance.read(artifact), "tuned": [leaked]})
     with pytest.raises(UserError, match="shares 0 sounds and 3 sentences"):
         submit.main(arguments(copy, test_set, tmp_path / "out"))
-    history.write(copy, {**history.read(artifact), "policy": "0" * 32})
-    with pytest.raises(UserError, match="history of another artifact"):
+    provenance.write(copy, {**provenance.read(artifact), "policy": "0" * 32})
+    with pytest.raises(UserError, match="provenance of another artifact"):
         submit.main(arguments(copy, test_set, tmp_path / "out"))
-    history.path_for(copy).unlink()
+    provenance.path_for(copy).unlink()
     with pytest.raises(UserError, match="not known what it was tuned on"):
         submit.main(arguments(copy, test_set, tmp_path / "out"))
-    history.path_for(copy).write_text('{"format": "export-1", "tuned": [{}]}')
+    provenance.path_for(copy).write_text('{"format": "export-1", "tuned": [{}]}')
     with pytest.raises(UserError, match="is damaged"):
         submit.main(arguments(copy, test_set, tmp_path / "out"))
 
@@ -196,7 +196,7 @@ def test_lines_are_one_sentence_each() -> None:
     ],
 )
 def test_levels_in_words(level: str, words: str) -> None:
-    assert in_words(level, calibrated=True).startswith(words)
+    assert level_in_words(level, calibrated=True).startswith(words)
 
 
 def test_rates_of_one_codec_are_one_technique() -> None:

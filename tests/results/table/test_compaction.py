@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from compress.errors import UserError
 from results.table import compaction
-from results.table.parts import Part, all_parts, name_of, uncovered
+from results.table.parts import TablePart, all_parts, name_of, uncovered
 from results.table.storage import Table
 from tests.results.examples import candidate
 
@@ -49,13 +49,13 @@ def test_many_appends_become_few_parts_in_order(tmp_path: Path) -> None:
 def test_uncovered_parts_hold_every_append_once(spans: list[int], data: Any) -> None:
     parts, start = [], 1
     for span in spans:
-        parts.append(Part(start, start + span - 1, Path(name_of(start, start + span - 1))))
+        parts.append(TablePart(start, start + span - 1, Path(name_of(start, start + span - 1))))
         start += span
     for _ in range(data.draw(st.integers(0, 3)) if parts else 0):
         low = data.draw(st.integers(0, len(spans) - 1))
         high = data.draw(st.integers(low, len(spans) - 1))
         if low < high and all(p.last < parts[low].first or p.first > parts[high].last for p in parts[len(spans) :]):
-            parts.append(Part(parts[low].first, parts[high].last, Path("merged")))
+            parts.append(TablePart(parts[low].first, parts[high].last, Path("merged")))
     held = [n for part in uncovered(parts) for n in range(part.first, part.last + 1)]
     assert held == list(range(1, start))
 
@@ -126,5 +126,5 @@ def test_a_damaged_part_stops_a_merge_in_one_line(tmp_path: Path) -> None:
     table.append([candidate("c2")])
     table.parts()[0].write_bytes(b"PAR1 cut short")
     with pytest.raises(UserError, match="cannot be merged"):
-        compaction.merge(table.parts(), tmp_path / name_of(1, 2))
+        compaction.merge_parts(table.parts(), tmp_path / name_of(1, 2))
     assert len(os.listdir(tmp_path)) == 2, "and leaves the folder as it was"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from compress.errors import UserError
+from results.candidate import FAILED, HELD_OUT, PRUNED
 from results.table.storage import Table
 from tests.results.examples import candidate
 
@@ -66,14 +67,29 @@ def test_parts_of_version_1_are_read_with_defaults(tmp_path: Path) -> None:
     old = pq.ParquetFile(part).read().drop_columns(["rung", "parent", "kl", "attempts"])
     pq.write_table(old.replace_schema_metadata({"compression-search-table": "1"}), part)
     assert isinstance(old, pa.Table)
-    table.append([candidate("c00002", status="stopped", rung="part", kl=0.25, attempts=2, parent="c00001")])
+    table.append([candidate("c00002", status="stopped", rung="part", kl=0.25, attempts=2)])
     first, second = table.read()
     assert (first.rung, first.parent, first.attempts) == ("all", "", 1)
     assert math.isnan(first.kl)
-    assert (second.status, second.rung, second.parent, second.kl, second.attempts) == (
-        "stopped",
-        "part",
-        "c00001",
-        0.25,
-        2,
+    assert (second.status, second.rung, second.parent, second.kl, second.attempts) == ("stopped", "part", "", 0.25, 2)
+
+
+def test_held_out_rows_of_version_2_are_read_with_their_own_status(tmp_path: Path) -> None:
+    """Before version 3 they had the status of pruned candidates, and were told apart by their parent."""
+    import pyarrow.parquet as pq
+
+    table = Table(tmp_path / "t")
+    table.append(
+        [
+            candidate("pruned", status="stopped", rung="part"),
+            candidate("c1+cheap", status="stopped", rung="part", parent="c1"),
+            candidate("c2+cheap", status="failed", parent="c2"),
+        ]
     )
+    (part,) = table.parts()
+    pq.write_table(pq.read_table(part).replace_schema_metadata({"compression-search-table": "2"}), part)
+    before = part.read_bytes()
+    table = Table(tmp_path / "t")
+    table.append([candidate("c3+cheap", status=HELD_OUT, rung="part", parent="c3")])
+    assert [c.status for c in table.read()] == [PRUNED, HELD_OUT, FAILED, HELD_OUT]
+    assert part.read_bytes() == before, "a part that lacks no column is not rewritten"

@@ -11,8 +11,9 @@ import pytest
 
 import compress
 from compress.errors import UserError
+from compress.model.vocabulary import trimmed_vocabulary
 from compress.recovery.losses import IGNORE
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from search.recovery import data as lessons_
 from search.recovery import job as work
 from search.recovery.methods import METHODS, method, parse
@@ -82,7 +83,7 @@ def test_a_trimmed_model_learns_from_a_teacher_of_the_same_words(
     source: compress.Source, train: str, dev: str, tmp_path: Path, name: str
 ) -> None:
     trimmed = replace(policy_of(source), vocabulary="scripts:en")
-    kept = compress.model.vocabulary.trimmed_vocabulary(source, trimmed.vocabulary)
+    kept = trimmed_vocabulary(source, trimmed.vocabulary)
     assert kept is not None
     assert len(kept.ids) < source.structure.vocabulary
     outcome = work.recover(task_of(source, train, dev, tmp_path, name, policy=trimmed.to_json()), score, lambda _: None)

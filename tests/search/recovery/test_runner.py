@@ -14,12 +14,13 @@ from cluster.scorer import Scorer
 from compress import Policy
 from compress.errors import UserError
 from compress.sizes import parse_bins
-from results.candidate import FAILED, SCORED, STOPPED, Candidate
+from results.candidate import FAILED, HELD_OUT, SCORED, Candidate
 from results.table.storage import Table
 from search.config import Config
-from search.recorder import Recorder, Tried
+from search.recorder import EvaluatedPolicy, Recorder
 from search.recovery import runner as board
 from search.recovery.runner import PendingTrial, Where, recover_run
+from search.recovery.task import Task
 from search.run_dir import RunDir
 from tests.compress.tiny import save_tiny
 from tests.search.recovery.speech import manifest
@@ -97,7 +98,7 @@ class World:
 
     def put(self, name: str, policy: Policy) -> None:
         outcome = {"comet_segments": [0.1, 0.2, 0.3, 0.4], "hypotheses": ["a"] * 4}
-        self.recorder.record(Tried(name, "search", policy, 100_000, 1000, 0.0), outcome)
+        self.recorder.record(EvaluatedPolicy(name, "search", policy, 100_000, 1000, 0.0), outcome)
 
     def candidate(self, name: str = "c00001") -> Candidate:
         found = self.recorder.find(name)
@@ -235,10 +236,39 @@ def test_training_on_the_scored_data_is_scored_apart(session: Any, world: World)
     rows = recover_run(
         world.folder, world.recorder, world.where, [world.candidate()], ["cheap"], asked, 0.0, 1, said.append
     )
-    assert [(row.status, row.rung, row.segments) for row in rows] == [(STOPPED, "part", 2)]
+    assert [(row.status, row.rung, row.segments) for row in rows] == [(HELD_OUT, "part", 2)]
     assert "on the 2 segments of talks held out" in said[-1]
     assert world.recorder.front() == [world.recorder.whole.members[0]]
     assert world.recorder.front()[0].candidate == "c00001"
+
+
+def task_of(world: World) -> Task:
+    (task,) = board.tasks(world.folder, world.where, world.source, [world.candidate()], ["cheap"], world.asked())
+    return task
+
+
+def test_a_row_scored_on_held_out_talks_has_a_status_of_its_own(world: World) -> None:
+    outcome = {"comet_segments": [0.9, 0.9], "hypotheses": ["a"] * 2, "bytes": 90_000, "part": (1, 3)}
+    row = board.record(world.recorder, world.source, task_of(world), outcome)
+    assert (row.status, row.rung, row.segments, row.comet) == (HELD_OUT, "part", 2, 0.9)
+    assert [c.candidate for c in world.recorder.front()] == ["c00001"]
+    failed = board.record(world.recorder, world.source, task_of(world), {"error": "no memory", "part": (1, 3)})
+    assert failed.status == FAILED
+    assert [c.status for c in Table(world.folder.table).read()] == [SCORED, HELD_OUT, FAILED]
+
+
+@pytest.mark.parametrize("vocabulary", ["full", "scripts:en"])
+def test_parameters_are_those_of_the_artifact(world: World, tmp_path: Path, vocabulary: str) -> None:
+    policy = replace(policy_of(world.source), vocabulary=vocabulary)
+    world.put("c00001", policy)
+    recovered = compress.Recovered(world.source, compress.Recovery(policy))
+    nbytes = compress.pack(recovered, recovered.policy, None, tmp_path / "art")
+    outcome = {"comet_segments": [0.5] * 4, "hypotheses": ["a"] * 4, "bytes": nbytes}
+    outcome["policy"] = recovered.policy.to_json()
+    row = board.record(world.recorder, world.source, task_of(world), outcome)
+    stored = sum(tensor.numel() for _, tensor in compress.Artifact.open(tmp_path / "art").tensors())
+    assert (row.vocabulary, row.parameters) == (vocabulary, stored)
+    assert row.bits_per_weight == 8 * nbytes / stored
 
 
 def test_a_recovered_candidate_is_not_begun_with(world: World) -> None:
