@@ -81,8 +81,8 @@ class Bench:
         self.own: list[ReferenceLogits] = []
         self.taught: list[ReferenceLogits] = []
         for language in LANGUAGES:
-            self.own += self._teach(open_data("embedded", "dev", language))
-            self.taught += self._teach(open_data(judge, split, language).first(segments))
+            self.own += self.reference_logits(open_data("embedded", "dev", language))
+            self.taught += self.reference_logits(open_data(judge, split, language).first(segments))
             data = open_data("embedded", "eval", language)
             self.judged.append((data, prepare(data, self.resident.processor, 24)))
         begin = time.monotonic()

@@ -12,11 +12,10 @@ from typing import Any
 import compress
 from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, TRIM, Context, read_reference_outputs
 from compress.artifact.assemble import load_processor
-from compress.calibration.hessians import statistics
+from compress.calibration.relative_error import relative_error
 from compress.codecs.raw import FORMATS
-from compress.codecs.statistics import Statistics
 from compress.model.vocabulary import FULL, trimmed_vocabulary
-from compress.policy.variant import decode_unit, variant_key
+from compress.policy.variant import variant_key
 from evaluate.data.types import DataSet
 from evaluate.decoding.batches import FEATURES, Batch, prepare
 from evaluate.decoding.encoder_cache import EncoderCache, encoder_key
@@ -50,10 +49,10 @@ class Worker:
         self.forget()
 
     def forget(self) -> None:
-        """Lets go of the model and of what lies ready, so that the next job starts afresh: after an error."""
-        self._resident: Any = None
+        """After an error: frees the model and everything prepared, so that the next job starts afresh."""
+        self._resident: compress.Resident | None = None
         self._batches: dict[tuple[str, str], list[Batch]] = {}  # by vocabulary, and which segments
-        self._taught: dict[str, list[ReferenceLogits]] = {}  # by vocabulary
+        self._reference_logits: dict[str, list[ReferenceLogits]] = {}  # by vocabulary
         self.encoder_cache.clear()
 
     def run(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -69,12 +68,11 @@ class Worker:
 
     def calibrate(self, reference: str) -> dict[str, Any]:
         """Gathers the inputs of every matrix on the speech and the original's own translations of it."""
-        resident = self._load()
-        resident.restore()
+        self.resident.restore()
         texts = read_reference_outputs(self.store, reference)
-        taught = [append_translations(batch, resident.processor, texts) for batch in self._ready(FULL, ALL)]
-        batches, places = [inputs for inputs, _ in taught], [where for _, where in taught]
-        digest = compress.calibrate(self.source, batches, self.store, target_masks=places, resident=resident)
+        completed = [append_translations(b, self.resident.processor, texts) for b in self._batches_of(FULL, ALL)]
+        batches, masks = [inputs for inputs, _ in completed], [mask for _, mask in completed]
+        digest = compress.calibrate(self.source, batches, self.store, target_masks=masks, resident=self.resident)
         return {"calibration": digest}
 
     def build(self, actions: Sequence[Sequence[str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:
@@ -104,33 +102,33 @@ class Worker:
         }
 
     def relative_error(self, variant: compress.Variant, calibration: str) -> float:
-        """That of the function of this name, kept in the store beside the variant."""
+        """As the function of this name; kept in the store, since it takes longer than decoding."""
         key = hashlib.blake2b(f"relative error {variant.key} {calibration}".encode(), digest_size=20).hexdigest()
-        kept = self.store.get(key)
-        if kept is not None:
-            return float(kept)
+        known = self.store.get(key)
+        if known is not None:
+            return float(known)
         error = relative_error(self.source, self.store, variant, calibration)
         self.store.put(key, repr(error).encode())
         return error
 
-    def score(self, policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> Iterator[dict[str, Any]]:
-        """KL, translations and scores of one policy, as far as the rungs go and whoever iterates wants them."""
+    def score(self, policy: str | None, rungs: Sequence[str] = (ALL,), reference: str = "") -> Iterator[dict[str, Any]]:
+        """KL, translations and scores of one policy, rung by rung; each report holds all that is known so far."""
         chosen = self._original if policy is None else compress.Policy.from_json(policy)
-        resident = self._load()
+        resident = self.resident
         swapped = resident.apply(chosen) if policy is not None else resident.restore()
-        heard = encoder_key(chosen)
+        encoder = encoder_key(chosen)
         outcome: dict[str, Any] = {"swapped": len(swapped or ()), "translate_seconds": 0.0}
         evaluation: Evaluation | None = None
         for rung in rungs:
             if rung == KL:
-                taught = self._teach(said, chosen.vocabulary)
-                resident.apply(chosen)  # teaching, at the first such job, has brought the original back
-                outcome |= {"kl": divergence(resident.model, taught, self.encoder_cache, heard), "rung": rung}
+                logits = self.reference_logits(reference, chosen.vocabulary)
+                resident.apply(chosen)  # the first time, computing them has brought the original back
+                outcome |= {"kl": divergence(resident.model, logits, self.encoder_cache, encoder), "rung": rung}
                 if not math.isfinite(outcome["kl"]):
                     yield outcome | {"error": "the model's outputs under this policy are not numbers"}
                     return
             else:
-                batches = self._ready(chosen.vocabulary, PART if rung == PART else REST if evaluation else ALL)
+                batches = self._batches_of(chosen.vocabulary, PART if rung == PART else REST if evaluation else ALL)
                 evaluation = evaluate(
                     resident.model,
                     resident.processor,
@@ -139,7 +137,7 @@ class Worker:
                     self._score,
                     self.context.spec.max_new_tokens,
                     self.encoder_cache,
-                    heard,
+                    encoder,
                     evaluation,
                 )
                 outcome |= evaluation.to_dict()
@@ -150,10 +148,9 @@ class Worker:
             }
             yield dict(outcome)
 
-    def sense(self, actions: Sequence[Sequence[str]], calibration: str, said: str) -> dict[str, Any]:
+    def sense(self, actions: Sequence[Sequence[str]], calibration: str, reference: str) -> dict[str, Any]:
         """KL to the original of each action alone."""
-        resident = self._load()
-        found = []
+        measured = []
         for kind, name, level in actions:
             if kind == DROP:
                 policy = replace(self._original, dropped=(name,))
@@ -162,60 +159,60 @@ class Worker:
             else:
                 levels = {**self._original.levels, name: level}
                 policy = replace(self._original, levels=levels, calibration=calibration)
-            taught = self._teach(said, policy.vocabulary)
-            resident.apply(policy)
-            heard = encoder_key(policy)
-            found.append([kind, name, level, divergence(resident.model, taught, self.encoder_cache, heard)])
-        return {"sensed": found}
+            logits = self.reference_logits(reference, policy.vocabulary)
+            self.resident.apply(policy)
+            kl = divergence(self.resident.model, logits, self.encoder_cache, encoder_key(policy))
+            measured.append([kind, name, level, kl])
+        return {"sensed": measured}
 
-    def _teach(self, reference: str, vocabulary: str = FULL) -> list[ReferenceLogits]:
-        """What the original says on the first segments, at the first job of a vocabulary that needs it."""
-        if vocabulary not in self._taught:
-            resident = self._load()
+    def reference_logits(self, reference: str, vocabulary: str = FULL) -> list[ReferenceLogits]:
+        """The original's on the first segments, computed at the first job of a vocabulary that needs them."""
+        if vocabulary not in self._reference_logits:
+            resident, spec = self.resident, self.context.spec
             smaller = trimmed_vocabulary(self.source, vocabulary, self.store)
             resident.restore()
             part = self.data.first(self.context.sense_segments)
-            batches = prepare(part, resident.processor, self.context.spec.batch_size, self.context.spec.chat)
+            batches = prepare(part, resident.processor, spec.batch_size, spec.chat)
             texts = read_reference_outputs(self.store, reference)[: len(part.segments)]
-            self._taught[vocabulary] = reference_logits(
-                resident.model,
-                resident.processor,
-                batches,
-                texts,
-                token_map=None
-                if smaller is None
-                else TokenMap(smaller.ids.tolist(), load_processor(smaller.files), resident.processor),
+            token_map = None
+            if smaller is not None:
+                token_map = TokenMap(smaller.ids.tolist(), load_processor(smaller.files), resident.processor)
+            self._reference_logits[vocabulary] = reference_logits(
+                resident.model, resident.processor, batches, texts, token_map=token_map
             )
-        return self._taught[vocabulary]
+        return self._reference_logits[vocabulary]
 
-    def _load(self) -> Any:
-        """The resident model, at the first job that needs it."""
+    @property
+    def resident(self) -> compress.Resident:
+        """The model in memory, loaded at the first job that needs it."""
         if self._resident is None:
             self._resident = compress.Resident(self.source, self.store, device=self.context.device)
         return self._resident
 
-    def _ready(self, vocabulary: str, which: str) -> list[Batch]:
-        """Speech as the model takes it: all segments, those of the rung "part", or the rest. The resident model has
-        the vocabulary already: its processor numbers the prompt's tokens."""
+    def _batches_of(self, vocabulary: str, which: str) -> list[Batch]:
+        """Speech as the model takes it: all segments, those of the rung "part", or the rest.
+
+        The resident model must have the vocabulary already: its processor numbers the prompt's tokens.
+        """
         if (vocabulary, which) not in self._batches:
-            everything = range(len(self.data.segments))
-            part = set(self.context.part)
-            wanted = [i for i in everything if which == ALL or (i in part) == (which == PART)]
-            data = replace(self.data, segments=tuple(self.data.segments[i] for i in wanted))
-            batches = prepare(data, self._load().processor, self.context.spec.batch_size, self.context.spec.chat)
-            sounds = {
-                b.indices: b.inputs for (_, those), ready in self._batches.items() if those == which for b in ready
+            part, spec = set(self.context.part), self.context.spec
+            indices = [i for i in range(len(self.data.segments)) if which == ALL or (i in part) == (which == PART)]
+            data = replace(self.data, segments=tuple(self.data.segments[i] for i in indices))
+            prepared = [
+                replace(batch, indices=tuple(indices[index] for index in batch.indices))
+                for batch in prepare(data, self.resident.processor, spec.batch_size, spec.chat)
+            ]
+            features = {
+                b.indices: b.inputs for (_, same), known in self._batches.items() if same == which for b in known
             }
             self._batches[vocabulary, which] = [
-                with_sounds(replace(batch, indices=indices), sounds.get(indices, {}))
-                for batch in batches
-                for indices in [tuple(wanted[index] for index in batch.indices)]
+                share_features(batch, features.get(batch.indices, {})) for batch in prepared
             ]
         return self._batches[vocabulary, which]
 
 
-def with_sounds(batch: Batch, known: Mapping[str, Any]) -> Batch:
-    """The batch, its sounds not held twice where they are known from another vocabulary's."""
+def share_features(batch: Batch, known: Mapping[str, Any]) -> Batch:
+    """The batch with the audio features of another vocabulary's, where they are the same: held in memory once."""
     shared = {n: known[n] for n in FEATURES if n in known and known[n].equal(batch.inputs[n])}
     return replace(batch, inputs={**batch.inputs, **shared})
 
@@ -224,37 +221,3 @@ def original_policy(source: compress.Source) -> compress.Policy:
     """The model as it is: every unit as the checkpoint stores it."""
     level = f"raw:{FORMATS[source.dtype]}"
     return compress.Policy(model=source.digest, levels=dict.fromkeys(source.structure.units, level))
-
-
-def relative_error(
-    source: compress.Source, store: compress.Store, variant: compress.Variant, calibration: str
-) -> float:
-    """How much noise a level adds to a unit's outputs, relative to them: Σ g·(ΔW H ΔWᵀ) / Σ g·(W H Wᵀ) over outputs.
-
-    H is the calibration's second moment of the inputs and g the importance of an output, where they are known, else
-    1: then it is the relative error of the weights.
-    """
-    import torch
-
-    unit = source.structure.unit(variant.unit)
-    payload = store.get(variant.key)
-    assert payload is not None
-    known = statistics(store.root, calibration, unit) if calibration else [None] * len(unit.tensors)
-    noise = power = 0.0
-    decoded = decode_unit(payload, unit, variant.level, torch.float32)
-    for name, weight, known_of in zip(unit.tensors, decoded, known, strict=True):
-        stored = source.tensor(name)
-        original = stored.float().flatten(1)
-        # A pruned FFN has fewer rows or columns: there all of the weight counts as error.
-        error = weight.float().flatten(1) - original if weight.shape == stored.shape else original
-        noise += energy(error, known_of)
-        power += energy(original, known_of)
-    return max(noise, 0.0) / max(power, 1e-30)
-
-
-def energy(matrix: Any, known: Statistics | None) -> float:
-    """Σ g·(M H Mᵀ) over outputs."""
-    if known is None:
-        return float(matrix.square().sum())
-    outputs = ((matrix @ known.hessian) * matrix).sum(dim=1)
-    return float((outputs if known.importance is None else outputs * known.importance).sum())

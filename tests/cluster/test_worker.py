@@ -163,8 +163,8 @@ def test_calibration_lowers_the_noise_at_the_same_bytes(worker: Worker) -> None:
     assert digest == last(worker, jobs.calibrate(said(worker)))["calibration"]
     unit, level = "lm.4.mlp", "grid@2"
     worker.build([[unit, level]], "")
-    from cluster.worker import relative_error
     from compress import EncodeOptions, build
+    from compress.calibration.relative_error import relative_error
 
     plain = build(worker.source, unit, level, worker.store)
     fed_back = build(worker.source, unit, level, worker.store, options=EncodeOptions(calibration=digest))
