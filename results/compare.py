@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> None:
     comparison = compare(a.candidates, b.candidates, a.all_bins, top)
     test = paired_test(runs, options.candidates) if options.candidates else None
     if options.json:
-        result: dict[str, Any] = {"a": names[0], "b": names[1], **comparison.to_dict()}
+        result: dict[str, Any] = {"a": names[0], "b": names[1], **asdict(comparison)}
         print(json.dumps(result | ({"paired": test} if test else {}), indent=1, ensure_ascii=False))
         return
     print(comparison.to_text(names))

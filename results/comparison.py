@@ -44,9 +44,6 @@ class Comparison:
     of_a: int
     of_b: int
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     def to_text(self, names: Sequence[str]) -> str:
         """Tables of bins and of sizes, with the names of the runs."""
         a, b = names

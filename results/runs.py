@@ -33,7 +33,6 @@ MOST_JSON = 64 << 20  # bytes; no file of a run is larger
 class UnitSize:
     """A unit in model.json: its layer, its number of weights, and its bytes at each level."""
 
-    name: str
     layer: str | None
     weights: int
     sizes: dict[str, int]
@@ -45,7 +44,6 @@ class RunModel:
 
     digest: str = ""
     original_bytes: int = 0
-    layers: tuple[str, ...] = ()
     units: dict[str, UnitSize] = field(default_factory=dict)
 
 
@@ -98,15 +96,13 @@ class Run:
         try:
             units = {
                 str(u["name"]): UnitSize(
-                    str(u["name"]),
                     None if u["layer"] is None else str(u["layer"]),
                     int(u["weights"]),
                     {str(level): int(size) for level, size in u["sizes"].items()},
                 )
                 for u in content["units"]
             }
-            layers = tuple(str(layer) for layer in content["layers"])
-            return RunModel(str(content["digest"]), int(content["original_bytes"]), layers, units)
+            return RunModel(str(content["digest"]), int(content["original_bytes"]), units)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{self.path}/model.json is damaged ({type(error).__name__}: {error}): remove it") from None
 

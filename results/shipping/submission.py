@@ -9,7 +9,7 @@ import json
 import re
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import compress
@@ -140,7 +140,7 @@ def submit(
     paths = write_files(folder, submission, lines)
     form = folder / f"{submission.declaration}.txt"
     write_atomically(form, declaration.to_text())
-    write_atomically(form.with_suffix(".json"), json.dumps(declaration.to_dict(), indent=1, ensure_ascii=False) + "\n")
+    write_atomically(form.with_suffix(".json"), json.dumps(asdict(declaration), indent=1, ensure_ascii=False) + "\n")
     paths += [form, form.with_suffix(".json")]
     notes = [
         f"not checked for leaks: {each['purpose']} on {each['name']}, which was not on the machine of the export"

@@ -140,6 +140,12 @@ def test_twenty_thousand_candidates_are_downsampled(tmp_path: Path) -> None:
     assert f"Of 20,002 candidates {len(indices):,} are drawn" in path.read_text(encoding="utf-8")
 
 
+def test_a_failure_without_bytes_does_not_make_the_raster_coarser() -> None:
+    candidates = [candidate(f"c{n}", 10**9 + n * 50_000, (n * 7919) % 5_003 / 5_003) for n in range(5_000)]
+    failed = candidate("failed", 0, math.nan, status="failed")
+    assert len(downsample([*candidates, failed])) == len(downsample(candidates)) + 1
+
+
 def test_a_small_run_is_drawn_whole() -> None:
     candidates = [candidate(f"c{n}", 1000, 0.5) for n in range(30)]
     assert downsample(candidates) == list(range(30))
