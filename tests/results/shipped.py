@@ -42,18 +42,18 @@ def scored_run(folder: Path) -> tuple[Path, Candidate, dict[str, Any]]:
         "max_new_tokens": 64,
         "threads": 1,
     }
-    found = recheck(Settings.of(config, artifact, str(embedded.COMET), "cpu", None))
-    scores = found["comet_segments"]
+    result = recheck(Settings.of(config, artifact, str(embedded.COMET), "cpu", None))
+    scores = result["comet_segments"]
     low, high = interval(scores)
     row = replace(
         candidate("c00001", nbytes, sum(scores) / len(scores)),
         comet_low=low,
         comet_high=high,
         comet_segments=tuple(scores),
-        hypotheses=tuple(found["hypotheses"]),
+        hypotheses=tuple(result["hypotheses"]),
         segments=SEGMENTS,
         policy=f"policies/{policy.digest}.json",
-        signature=f"metric:comet|digest:{found['comet']['digest']}|comet:{found['comet']['version']}",
+        signature=f"metric:comet|digest:{result['comet']['digest']}|comet:{result['comet']['version']}",
         order=1,
     )
-    return run, row, found
+    return run, row, result

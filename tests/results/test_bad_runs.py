@@ -88,7 +88,7 @@ def look_at(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (gone, "there is no run at"),
         (no_config, "is not a run's folder: there is no config.json"),
@@ -104,11 +104,11 @@ def look_at(folder: Path) -> None:
         (odd_sensitivities, "sensitivities.json is damaged"),
     ],
 )
-def test_what_is_no_run(tmp_path: Path, damage: object, told: str) -> None:
+def test_what_is_no_run(tmp_path: Path, damage: object, message: str) -> None:
     folder = make_run(tmp_path / "run", [candidate()])
     assert callable(damage)
     damage(folder)
-    with pytest.raises(UserError, match=told) as refused:
+    with pytest.raises(UserError, match=message) as refused:
         look_at(folder)
     assert "\n" not in str(refused.value)
 

@@ -112,11 +112,11 @@ def test_a_missing_policy_is_left_out(tmp_path: Path) -> None:
     assert data["units"] == []
 
 
-def test_what_the_engine_holds_need_not_be_read_again(tmp_path: Path) -> None:
-    """As search.launch calls it: candidates with their translations, and the bins asked for."""
+def test_candidates_in_memory_need_not_be_read_again(tmp_path: Path) -> None:
+    """As a search calls it: candidates with their translations, and the bins of the search."""
     folder = some_run(tmp_path / "run")
     held = [candidate("c1", 900, 0.5), candidate("original", 2000, 0.9, recipe="original")]
-    data = data_of(write_report(folder, "told", held, [Bin("Bin2", 500, 1000)]).read_text(encoding="utf-8"))
+    data = data_of(write_report(folder, "title", held, [Bin("Bin2", 500, 1000)]).read_text(encoding="utf-8"))
     assert data["points"]["name"] == ["c1", "original"]
     assert data["texts"]["0"][0][2] == "你好"
     assert data["bins"][0] == {"name": "Bin2", "low": 500, "high": 1000, "target": True}
