@@ -1,15 +1,19 @@
 # Two commands for newcomers: `make search` and `make test`. Both install into .venv first, if need be.
+# `make quick` runs everything that starts no Ray, in two minutes.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DONE   := $(VENV)/.installed
 
-.PHONY: search test install lint types unit format doctor clean
+.PHONY: search test quick install lint types unit format doctor clean
 
 search: $(DONE)
 	$(BIN)/python -m search.run --bin Bin2 --lang en-zh
 
 test: lint types unit
+
+quick: lint types
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not engine and not slow"
 
 install: $(DONE)
 

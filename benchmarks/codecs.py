@@ -37,11 +37,12 @@ from compress.policy.recipes import HALF, recipe
 from compress.policy.store import Store
 from compress.policy.variant import EncodeOptions, variant_key
 from compress.resident import Resident
-from evaluate.data.dataset import DataSet, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.generate import translate
 from evaluate.metrics.comet import Comet
-from evaluate.metrics.divergence import ReferenceLogits, divergence, teach
+from evaluate.metrics.divergence import ReferenceLogits, divergence, reference_logits
 
 LANGUAGES = ("en-zh", "en-de")
 PUBLISHED = ("int8", "nf4", "digits:3", "digits:2", "rtn:8:g32", "rtn:4:g32", "rtn:3:g32", "rtn:2:g32")
@@ -80,13 +81,13 @@ class Bench:
         self.own: list[ReferenceLogits] = []
         self.taught: list[ReferenceLogits] = []
         for language in LANGUAGES:
-            self.own += self._teach(open_data("embedded", "dev", language))
-            self.taught += self._teach(open_data(judge, split, language).first(segments))
+            self.own += self.reference_logits(open_data("embedded", "dev", language))
+            self.taught += self.reference_logits(open_data(judge, split, language).first(segments))
             data = open_data("embedded", "eval", language)
             self.judged.append((data, prepare(data, self.resident.processor, 24)))
         begin = time.monotonic()
         inputs, places = [batch.inputs for batch in self.own], [batch.places for batch in self.own]
-        self.calibration = calibrate(self.source, inputs, self.store, places=places, resident=self.resident)
+        self.calibration = calibrate(self.source, inputs, self.store, target_masks=places, resident=self.resident)
         self.calibration_seconds = time.monotonic() - begin
         self._damage: dict[str, dict[float, float]] = {}
 
@@ -94,7 +95,7 @@ class Bench:
         """What the original says to it, and what the outputs of others are compared with."""
         batches = prepare(data, self.resident.processor, 24)
         said = translate(self.resident.model, self.resident.processor, batches, NEW_TOKENS)
-        return teach(self.resident.model, self.resident.processor, batches, said)
+        return reference_logits(self.resident.model, self.resident.processor, batches, said)
 
     def row(self, level: str, calibrated: bool) -> Row:
         plain = recipe(f"uniform:{level}", self.source.structure, self.source.digest)
@@ -112,7 +113,7 @@ class Bench:
     @property
     def tokens(self) -> list[int]:
         """Of each batch that KL is measured on."""
-        return [int(batch.places.sum()) for batch in self.taught]
+        return [int(batch.positions.sum()) for batch in self.taught]
 
     def damage(self) -> dict[str, dict[float, float]]:
         """KL on dev of each unit alone, at some rates."""
@@ -161,7 +162,7 @@ class Bench:
     def _entropy(self, policy: Policy) -> float | None:
         """Bits a weight of a grid's integers, unit by unit, all their places taken as draws from one distribution."""
         total, count = 0.0, 0
-        for unit in policy.kept_units(self.source.structure):
+        for unit in policy.remaining_units(self.source.structure):
             grid = codec(policy.levels[unit.name])
             if not isinstance(grid, Grid):
                 return None

@@ -5,7 +5,7 @@
     python -m benchmarks.engine --dry                # the driver's own work alone, without Ray; add --profile
     python -m benchmarks.engine --embedded           # 1 against 2 workers on the embedded model
 
-Everything is the real search (engine, sampler, space, ledger, searcher, Tune settings, table, front, journal), except
+Everything is the real search (sampler, space, ledger, trial manager, searcher, Tune, table, front, journal), except
 that a worker's jobs sleep and answer with made-up scores for 468 segments, as many as ACL 60/60's dev split has. The
 model is a Qwen2-Audio of 32 + 32 narrow layers: 132 units, as at full size.
 """
@@ -26,12 +26,12 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 SEGMENTS = 468
 SHARES = {"kl": 0.1, "part": 0.25, "all": 1.0}  # of an evaluation's seconds, for each rung
 LAYERS = 32  # in each of the two stacks
+THREADS = 8  # logical workers in a process
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -55,22 +55,10 @@ def loss(layer: str) -> float:
 
 def answer(job: dict[str, Any], rung: str = "all") -> dict[str, Any]:
     """A made-up outcome of the right shape and size. A KL is the damage with noise, a part every fourth segment."""
-    kind = job["kind"]
-    if kind == "build":
-        return {"built": [[unit, level, injury(unit, level)] for unit, level in job["actions"]], "unsupported": []}
-    if kind == "calibrate":
-        return {"calibration": ""}
-    if kind == "sense":
-        return {
-            "sensed": [
-                [kind, name, level, loss(name) if kind == "drop" else injury(name, level)]
-                for kind, name, level in job["actions"]
-            ]
-        }
-    policy = json.loads(job["policy"]) if job.get("policy") else {"levels": {}}
+    policy = json.loads(job["policy"])
     damage = sum(injury(unit, level) for unit, level in policy["levels"].items())
     damage += sum(loss(layer) for layer in policy.get("dropped", ()))
-    share, noise = math.exp(-damage), random.Random(job.get("policy"))
+    share, noise = math.exp(-damage), random.Random(job["policy"])
     scores = [min(1.0, max(0.0, 0.8 * share + noise.gauss(0, 0.1))) for _ in range(SEGMENTS)]
     known = {"rung": rung, "kl": 0.5 * damage * math.exp(noise.gauss(0, 0.3)), "translate_seconds": 1.0, "swapped": 10}
     if rung == "kl":
@@ -85,38 +73,42 @@ def answer(job: dict[str, Any], rung: str = "all") -> dict[str, Any]:
     }
 
 
-def sleeper(seconds: float) -> Any:
-    """A trainable that stands in for cluster.trainable.JobTrainable."""
-    from ray import tune
+class Sleepers:
+    """Stands in for several cluster.pool.WorkerActor in one process, a thread each."""
 
-    class Sleeper(tune.Trainable):
-        def setup(self, config: dict[str, Any], context: Any = None) -> None:  # noqa: ARG002
-            self.reset_config(config)
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.began: dict[str, float] = {}
 
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
-            self._job, self._done, self._began = json.loads(new_config["job"]), 0, time.time()
-            return True
+    def ready(self) -> int:
+        return 0
 
-        def step(self) -> dict[str, Any]:
-            began = time.time()
-            rungs = self._job.get("rungs", ["all"])
-            result = answer(self._job, rungs[self._done])
-            if self._job["kind"] == "score":
-                time.sleep(max(0.0, seconds * SHARES[rungs[self._done]] - (time.time() - began)))
-            self._done += 1
-            result |= {"job_seconds": time.time() - self._began, "began": self._began, "worker": str(os.getpid())}
-            return {"outcome": json.dumps(result), "done": self._done == len(rungs)}
-
-        def save_checkpoint(self, checkpoint_dir: str) -> None:
-            pass
-
-        def load_checkpoint(self, checkpoint: Any) -> None:
-            pass
-
-    return Sleeper
+    def report(self, job: str, number: int) -> tuple[str, bool]:
+        began, request = time.time(), json.loads(job)
+        first = began if number == 0 else self.began.pop(request["name"], began)
+        outcome = answer(request, request["rungs"][number])
+        time.sleep(max(0.0, self.seconds * SHARES[request["rungs"][number]] - (time.time() - began)))
+        ended = number + 1 == len(request["rungs"])
+        if not ended:
+            self.began[request["name"]] = first
+        return json.dumps(outcome | {"job_seconds": time.time() - first, "began": first, "worker": 0}), ended
 
 
-# The real engine round it.
+class IdlePool:
+    """Stands in for cluster.pool.WorkerPool where there is no Ray."""
+
+    def __init__(self, workers: int) -> None:
+        self.actors: list[Any] = list(range(workers))
+        self.free = list(self.actors)
+
+    def borrow(self) -> int | None:
+        return self.free.pop() if self.free else None
+
+    def give_back(self, number: int, died: bool = False) -> None:  # noqa: ARG002
+        self.free.append(number)
+
+
+# The real search round it.
 
 
 def make_world(folder: Path, levels: tuple[str, ...]) -> tuple[Any, Any]:
@@ -131,31 +123,62 @@ def make_world(folder: Path, levels: tuple[str, ...]) -> tuple[Any, Any]:
         for level in levels:
             try:
                 compress.build(source, unit, level, store)
-            except compress.errors.UserError as refusal:
-                raise SystemExit(f"error: {unit} at {level}: {refusal}") from None
+            except compress.errors.UserError as error:
+                raise SystemExit(f"error: {unit} at {level}: {error}") from None
     return source, store
 
 
-def make_engine(source: Any, store: Any, runs: Path, name: str, trials: int, workers: int, rungs: str) -> Any:
-    from compress.sizes import parse_bins
+def make_search(source: Any, store: Any, runs: Path, name: str, trials: int, pool: Any, rungs: str) -> Any:
+    """The searcher of a run whose preparation is done, with made-up sensitivities."""
+    import compress
     from search.config import Config
-    from search.engine import Engine
     from search.progress import Progress
+    from search.recorder import Recorder, parameters_left
     from search.run_dir import RunDir
+    from search.sampling.bayesian import BayesianSampler
+    from search.sampling.quality_model import QualityModel
+    from search.sampling.sensitivity import actions_to_measure, sensitivity_table
+    from search.space.constraint import SizeConstraint
+    from search.space.of_model import space_of_model
+    from search.space.space import DEFAULT_LEVELS
+    from search.status import RunStatus
+    from search.tuning.searcher import ParetoSearch
+    from search.tuning.trials import TrialManager
 
     config = Config(
         bins=("Bin1", "Bin2", "Bin3"),
         lang="en-zh",
         trials=trials,
-        workers=workers,
         rungs=tuple(rungs.split(",")),
         baselines=False,
         calibration=False,
         runs=str(runs),
         name=name,
     )
-    bins = parse_bins(config.bins, source.original_bytes)
-    return Engine(config, RunDir(config, False), source, store, bins, {}, workers, Progress())
+    bins = config.bins_in_bytes(source.original_bytes)
+    recorder = Recorder(RunDir(config, False), source.original_bytes, bins)
+    ledger = compress.Ledger(source, store, DEFAULT_LEVELS)
+    errors = {(unit, level): injury(unit, level) for unit in source.structure.units for level in DEFAULT_LEVELS}
+    space = space_of_model(source, ledger, errors, DEFAULT_LEVELS, {}, ("full",), True, "")
+    weights = {name: unit.weights for name, unit in source.structure.units.items()}
+    measured = [
+        [kind, name, level, loss(name) if kind == "drop" else injury(name, level)]
+        for kind, name, level in actions_to_measure(space, weights)
+    ]
+    constraint = SizeConstraint(space, ledger.predict)
+    model = QualityModel(space, sensitivity_table(space, errors, measured))
+    bayesian = BayesianSampler(constraint, bins, model, 0, 0.8)
+    manager = TrialManager(
+        config,
+        recorder,
+        constraint,
+        bayesian,
+        lambda policy: parameters_left(source, policy, store),
+        "",
+        SEGMENTS,
+    )
+    status = RunStatus(name, trials, recorder, lambda: len(pool.actors), Progress())
+    return ParetoSearch(manager, pool, bayesian, manager.distributions, None, status)
 
 
 @dataclass
@@ -168,6 +191,7 @@ class Probe:
     asks: list[float] = field(default_factory=list)  # milliseconds of CPU: others use the machine too
     tells: list[float] = field(default_factory=list)
     spans: list[tuple[float, float]] = field(default_factory=list)  # (began, ended) of each evaluation
+    processes: set[int] = field(default_factory=set)  # that Tune's trials ran in
     marks: list[tuple[int, float, float, float]] = field(default_factory=list)  # count, CPU s, wall s, MB
 
     def watch(self, searcher: Any) -> None:
@@ -176,23 +200,22 @@ class Probe:
         def timed_suggest(trial_id: str) -> Any:
             began = time.process_time()
             found = suggest(trial_id)
-            if isinstance(found, dict) and not searcher.phases:
+            if isinstance(found, dict):
                 self.asks.append((time.process_time() - began) * 1e3)
             return found
 
         def timed_complete(trial_id: str, result: Any = None, error: bool = False) -> None:
-            searching = not searcher.phases
+            self.processes.add((result or {}).get("pid", 0))
             began = time.process_time()
             complete(trial_id, result, error)
-            if searching:
-                self.tells.append((time.process_time() - began) * 1e3)
-                outcome = json.loads((result or {}).get("outcome", "{}"))
-                if "began" in outcome:
-                    self.spans.append((outcome["began"], outcome["began"] + outcome["job_seconds"]))
-                if len(self.tells) % self.every == 0:
-                    self.mark()
-                if len(self.tells) == self.profile_from:
-                    self.profile.enable()
+            self.tells.append((time.process_time() - began) * 1e3)
+            outcome = json.loads((result or {}).get("outcome", "{}"))
+            if "began" in outcome:
+                self.spans.append((outcome["began"], outcome["began"] + outcome["job_seconds"]))
+            if len(self.tells) % self.every == 0:
+                self.mark()
+            if len(self.tells) == self.profile_from:
+                self.profile.enable()
 
         searcher.suggest, searcher.on_trial_complete = timed_suggest, timed_complete
 
@@ -223,61 +246,62 @@ class Probe:
         return (after[1] - before[1]) / (after[0] - before[0]) * 1e3
 
 
-def dry(engine: Any, trials: int, parallel: int, every: int, profiled: int = 0) -> Probe:
-    """The driver's work without Ray: `parallel` candidates are always out. The last `profiled` are profiled."""
+def dry(searcher: Any, trials: int, every: int, profiled: int = 0) -> Probe:
+    """The driver's work without Ray: as many candidates as workers are always out. The last `profiled` are profiled."""
     from ray.tune.search import Searcher
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(1, "blas")  # as search.tuning.tuner
+    threadpool_limits(1, "blas")  # as search.tuning
     probe = Probe(every, trials - profiled if profiled else -1)
-    searcher = engine.searcher
     probe.watch(searcher)
     out: list[tuple[str, dict[str, Any]]] = []
     number = 0
     while True:
-        while len(out) < parallel:
-            found = searcher.suggest(f"t{number}")
-            if found is None or found == Searcher.FINISHED:
-                break
-            out.append((f"t{number}", json.loads(found["job"])))
+        while isinstance(config := searcher.suggest(f"t{number}"), dict):
+            out.append((f"t{number}", json.loads(config["job"])))
             number += 1
-        if not out:
-            assert engine.refusal is None, engine.refusal
+        if config == Searcher.FINISHED:
+            assert searcher.error is None, searcher.error
             assert len(probe.tells) >= trials
             return probe
         trial, job = out.pop(0)
-        for rung in job.get("rungs", ["all"]):
+        for rung in job["rungs"]:
             outcome = answer(job, rung) | {"job_seconds": 1.0}
-            if rung != "all" and not engine.should_continue(trial, outcome):
+            if rung != "all" and not searcher.manager.should_continue(searcher.trial(trial), outcome):
                 break
         searcher.on_trial_complete(trial, {"outcome": json.dumps(outcome)})
 
 
-def under_ray(engine: Any, workers: int, seconds: float, every: int, profile_from: int = -1) -> Probe:
-    """The whole of it, with one Ray actor for each logical worker."""
+def start_ray(workers: int, seconds: float) -> Any:
+    """A pool of logical workers, eight to a process."""
     import logging
 
     import ray
 
-    import cluster.trainable
-    from cluster.session import QUIET, hush
-    from search.tuning.tuner import run_tune
+    from cluster.pool import WorkerPool
+    from cluster.session import QUIET
 
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    hush()
+    actor = ray.remote(Sleepers).options(num_cpus=0, max_concurrency=THREADS)
+    actors = [actor.remote(seconds) for _ in range(-(-workers // THREADS))]
+    return WorkerPool([actors[number // THREADS] for number in range(workers)])
+
+
+def under_ray(searcher: Any, every: int, profile_from: int = -1) -> Probe:
+    """The whole of it under Tune."""
+    import ray
+
+    from search.tuning.tuner import run_search
+
     probe = Probe(every, profile_from)
-    probe.watch(engine.searcher)
-    known = cluster.trainable.JobTrainable
+    probe.watch(searcher)
     try:
-        cluster.trainable.JobTrainable = sleeper(seconds)  # type: ignore[misc]
-        # Not a Context: that would bring torch into every one of the workers.
-        run_tune(engine, SimpleNamespace(threads=1), 0.0)  # type: ignore[arg-type]
+        assert run_search(searcher, sys.stderr)
+        return probe
     finally:
-        cluster.trainable.JobTrainable = known  # type: ignore[misc]
         ray.shutdown()
-    return probe
 
 
 def table(rows: list[list[str]], head: list[str]) -> str:
@@ -285,7 +309,7 @@ def table(rows: list[list[str]], head: list[str]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def told(probe: Probe, trials: int) -> str:
+def along_the_way(probe: Probe, trials: int) -> str:
     """Milliseconds and memory along the way."""
     rows = []
     for count, _, _, used in probe.marks:
@@ -338,15 +362,15 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="where the driver's time of the last 200 goes")
     parser.add_argument("--embedded", action="store_true", help="1 against 2 workers on the embedded model")
     parser.add_argument("--world", type=Path, help="folder to keep the made-up model and its store in")
-    given = parser.parse_args()
-    if given.embedded:
-        print(embedded_workers(min(given.trials, 48)))
+    options = parser.parse_args()
+    if options.embedded:
+        print(embedded_workers(min(options.trials, 48)))
         return
     from search.space.space import DEFAULT_LEVELS
 
     scratch = Path(tempfile.mkdtemp(prefix="engine-"))
     try:
-        world = given.world or scratch / "world"
+        world = options.world or scratch / "world"
         if (world / "ready").exists():
             import compress
 
@@ -355,31 +379,41 @@ def main() -> None:
             source, store = make_world(world, DEFAULT_LEVELS)
             (world / "ready").touch()
         print(f"{len(source.structure.units)} units, {len(source.structure.layers)} layers", flush=True)
-        if given.dry:
-            engine = make_engine(source, store, scratch / "runs", "dry", given.trials, given.workers, given.rungs)
-            probe = dry(engine, given.trials, given.workers, 100, 200 if given.profile else 0)
-            if given.profile:
+        if options.dry:
+            search = make_search(
+                source, store, scratch / "runs", "dry", options.trials, IdlePool(options.workers), options.rungs
+            )
+            probe = dry(search, options.trials, 100, 200 if options.profile else 0)
+            if options.profile:
                 show(probe.profile)
-            print(told(probe, given.trials))
+            print(along_the_way(probe, options.trials))
             return
         rows = []
-        for index, seconds in enumerate(given.seconds):
-            trials = given.trials if index == 0 else min(given.trials, given.shorter)
-            engine = make_engine(source, store, scratch / "runs", f"s{seconds:g}", trials, given.workers, given.rungs)
-            probe = under_ray(engine, given.workers, seconds, 100, trials - 200 if given.profile else -1)
-            if given.profile:
+        for index, seconds in enumerate(options.seconds):
+            trials = options.trials if index == 0 else min(options.trials, options.shorter)
+            pool = start_ray(options.workers, seconds)
+            search = make_search(source, store, scratch / "runs", f"s{seconds:g}", trials, pool, options.rungs)
+            probe = under_ray(search, 100, trials - 200 if options.profile else -1)
+            if options.profile:
                 show(probe.profile)
             cpu = [probe.cpu(count) for count, *_ in probe.marks[1:]]
             rows.append(
                 [
                     f"{seconds:g}",
                     str(trials),
-                    f"{100 * probe.in_use(given.workers):.1f} %",
+                    f"{100 * probe.in_use(options.workers):.1f} %",
                     f"{sum(cpu) / len(cpu):.1f}" if cpu else "-",
+                    str(len(probe.processes)),
                 ]
             )
-            print(f"\n{seconds:g} s an evaluation\n\n{told(probe, trials)}", flush=True)
-        head = ["evaluation, s", "candidates", f"time of {given.workers} workers in use", "driver CPU, ms a candidate"]
+            print(f"\n{seconds:g} s an evaluation\n\n{along_the_way(probe, trials)}", flush=True)
+        head = [
+            "evaluation, s",
+            "candidates",
+            f"time of {options.workers} workers in use",
+            "driver CPU, ms a candidate",
+            "processes of Tune's",
+        ]
         print(f"\n{table(rows, head)}")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

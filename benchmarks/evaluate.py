@@ -30,14 +30,14 @@ from scipy.stats import spearmanr
 import compress
 import embedded
 from compress.policy.ledger import Ledger
-from evaluate.data.dataset import DataSet, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.cleanup import clean
-from evaluate.decoding.drafts import Drafts
 from evaluate.decoding.encoder_cache import EncoderCache, encoder_key
 from evaluate.decoding.generate import translate
 from evaluate.metrics.comet import Comet
-from evaluate.metrics.divergence import divergence, teach
+from evaluate.metrics.divergence import divergence, reference_logits
 
 LANG, LONGEST = "en-zh", 64
 SECTIONS = ("caches", "anywhere", "comet", "batches", "divergence")
@@ -83,9 +83,9 @@ class Stopwatch:
 
 
 def child_seconds(comet: Comet | None) -> float:
-    if comet is None or comet._process is None:
+    if comet is None or comet.pid is None:
         return 0.0
-    spent = psutil.Process(comet._process.pid).cpu_times()
+    spent = psutil.Process(comet.pid).cpu_times()
     return float(spent.user + spent.system)
 
 
@@ -95,7 +95,7 @@ def caches(bench: Bench, where: str) -> None:
     data, clock = bench.data, Stopwatch()
     predicting = Comet(str(embedded.COMET), threads=1, reuse=False)
     embedding, keeping = (Comet(str(embedded.COMET), threads=1) for _ in range(2))
-    heard, tower, drafts = EncoderCache(1 << 30), EncoderCache(1 << 30), Drafts()
+    cache = EncoderCache(1 << 30)
     batches = clock.measure("prepared", bench.prepare)
     worst, apart_most, same, exact = 0.0, 0.0, True, True
     for policy in policies:
@@ -103,9 +103,8 @@ def caches(bench: Bench, where: str) -> None:
         model, processor, key = bench.resident.model, bench.resident.processor, encoder_key(policy)
         fresh = clock.measure("prepare", bench.prepare)
         plain = clock.measure("plain", translate, model, processor, fresh, LONGEST)
-        listened = clock.measure("tower", translate, model, processor, batches, LONGEST, None, heard, key)
-        drafted = clock.measure("drafts", translate, model, processor, batches, LONGEST, None, tower, key, drafts)
-        same = same and plain == listened == drafted
+        cached = clock.measure("encoder", translate, model, processor, batches, LONGEST, None, cache, key)
+        same = same and plain == cached
         texts = [clean(text) for text in plain]
         ask = (data.sources, texts, data.references)
         slow = clock.measure("predict", predicting.score, *ask, comet=predicting)
@@ -122,10 +121,9 @@ def caches(bench: Bench, where: str) -> None:
     steps = [
         ("nothing kept", nothing),
         ("+ prepared speech", spent["prepared"] + spent["plain"] + spent["predict"]),
-        ("+ what the tower heard", spent["prepared"] + spent["tower"] + spent["predict"]),
-        ("+ drafts", spent["prepared"] + spent["drafts"] + spent["predict"]),
-        ("+ COMET embeddings", spent["prepared"] + spent["drafts"] + spent["embed"]),
-        ("+ scores known", spent["prepared"] + spent["drafts"] + spent["keep"]),
+        ("+ encoder outputs", spent["prepared"] + spent["encoder"] + spent["predict"]),
+        ("+ COMET embeddings", spent["prepared"] + spent["encoder"] + spent["embed"]),
+        ("+ scores known", spent["prepared"] + spent["encoder"] + spent["keep"]),
     ]
     print(f"{len(policies)} candidates that differ in three units ({where}), {len(data.segments)} segments.\n")
     print("| kept | seconds a candidate | times faster |\n|---|---|---|")
@@ -137,9 +135,8 @@ def caches(bench: Bench, where: str) -> None:
         f" a segment differs by at most {worst:.1e}, the mean by {apart_most:.1e}. COMET alone:"
         f" {spent['predict']:.3f} s with `predict`,"
         f" {spent['embed']:.3f} s with embeddings kept ({spent['predict'] / spent['embed']:.1f}×),"
-        f" {spent['keep']:.3f} s with known scores too ({spent['predict'] / spent['keep']:.1f}×). Tower:"
-        f" {tower.hits} hits, {tower.misses} misses, {tower.nbytes:,} bytes. Drafts: {drafts.confirmed} translations"
-        f" confirmed in whole, {drafts.written} written on, {drafts.ties} ties.\n"
+        f" {spent['keep']:.3f} s with known scores too ({spent['predict'] / spent['keep']:.1f}×). Encoder"
+        f" cache: {cache.hits} hits, {cache.misses} misses, {cache.nbytes:,} bytes.\n"
     )
 
 
@@ -213,21 +210,21 @@ def varied(bench: Bench) -> list[tuple[str, compress.Policy]]:
 
 def rank_correlation(bench: Bench) -> None:
     """KL against COMET, over all policies and inside bands of size."""
-    batches, tower = bench.prepare(), EncoderCache(1 << 28)
-    resident, drafts = bench.resident, Drafts()
+    batches, cache = bench.prepare(), EncoderCache(1 << 28)
+    resident = bench.resident
     resident.restore()
     original = translate(resident.model, resident.processor, batches, LONGEST)
     few = prepare(bench.data.first(16), resident.processor, 16)
-    taught = teach(resident.model, resident.processor, batches, original)
-    taught_few = teach(resident.model, resident.processor, few, original)
+    references = reference_logits(resident.model, resident.processor, batches, original)
+    references_few = reference_logits(resident.model, resident.processor, few, original)
     comet = Comet(str(embedded.COMET), threads=1)
     rows, clock = [], Stopwatch()
     for kind, policy in varied(bench):
         resident.apply(policy)
         model, key = resident.model, encoder_key(policy)
-        kl = clock.measure("kl", divergence, model, taught, tower, key)
-        kl_few = divergence(model, taught_few)
-        texts = clock.measure("comet", translate, model, resident.processor, batches, LONGEST, None, tower, key, drafts)
+        kl = clock.measure("kl", divergence, model, references, cache, key)
+        kl_few = divergence(model, references_few)
+        texts = clock.measure("comet", translate, model, resident.processor, batches, LONGEST, None, cache, key)
         score = mean(comet.score(bench.data.sources, [clean(text) for text in texts], bench.data.references))
         size = Ledger(bench.source, bench.store, sorted(set(policy.levels.values()))).predict(policy)
         rows.append((size, kl, kl_few, score, kind))

@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks.stand_in import make
 from compress.codecs import codec
 from compress.model.source import Source
-from compress.model.vocabulary import most_used
+from compress.model.vocabulary import make_top_vocabulary
 from compress.policy.policy import Policy
 from compress.policy.recipes import recipe
 from compress.policy.store import Store
@@ -93,13 +93,13 @@ def bin2(source: Source, store: Store) -> Policy:
     start = recipe("moslem-zh", source.structure, source.digest)
     levels = {
         unit.name: "grid@3" if (unit.layer or "").startswith("audio") else rates.get(unit.kind, "grid@4")
-        for unit in start.kept_units(source.structure)
+        for unit in start.remaining_units(source.structure)
     }
     from tokenizers import Tokenizer
 
-    known = Tokenizer.from_str(source.fixed["tokenizer.json"].decode())
+    known = Tokenizer.from_str(source.aux_files["tokenizer.json"].decode())
     texts = [known.id_to_token(i).replace("Ġ", " ") for i in range(300, 120000, 3)]
-    return Policy(source.digest, levels, start.dropped, most_used(source, texts, 40000, store))
+    return Policy(source.digest, levels, start.dropped, make_top_vocabulary(source, texts, 40000, store))
 
 
 def packed(name: str, policy: Policy, work: Path) -> Row:

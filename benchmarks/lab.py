@@ -21,7 +21,8 @@ from cluster.worker import Worker
 from compress.codecs import codec
 from compress.sizes import bins_of
 from evaluate.metrics.comet import Comet
-from search.sampling.quality_model import Sensitivities
+from evaluate.spec import EvalSpec
+from search.space.allocate import ActionCosts
 from search.space.constraint import SizeConstraint
 from search.space.space import DEFAULT_LEVELS, Choice, Space, make_space
 
@@ -69,14 +70,8 @@ class Lab:
             Context(
                 model=str(embedded.MODEL),
                 store=str(folder / "store"),
-                data="embedded",
-                split="dev",
-                lang=lang,
-                segments=segments,
+                spec=EvalSpec("embedded", "dev", lang, segments, batch_size=64, max_new_tokens=48),
                 sense_segments=near,
-                chat=False,
-                batch_size=64,
-                max_new_tokens=48,
                 part=(),
                 scorers=(),
                 device="cpu",
@@ -122,7 +117,7 @@ class Lab:
             layers=[layer.name for layer in structure.layers],
             levels=DEFAULT_LEVELS,
             sizes={pair: self.ledger.size(*pair) for pair in self.errors},
-            kept={layer.name: self.ledger.kept(layer.name) for layer in structure.layers},
+            unquantized={layer.name: self.ledger.unquantized_bytes(layer.name) for layer in structure.layers},
             droppable={layer.name: layer.index > 0 for layer in structure.layers},
             calibration=self.calibration,
         )
@@ -140,7 +135,7 @@ class Lab:
             if kind == LEVEL:
                 levels[self.space.unit_rows[name], self.space.level_columns[level]] = kl
         drops = np.array([known.get((DROP, layer, ""), 20.0) for layer in self.space.layers])
-        self.sensitivities = Sensitivities(np.maximum(levels, 1e-7), np.maximum(drops, 1e-7))
+        self.sensitivities = ActionCosts(np.maximum(levels, 1e-7), np.maximum(drops, 1e-7))
 
     def comet(self, choice: Choice) -> float:
         return self.comet_of(self.space.policy(choice))

@@ -32,7 +32,7 @@ import embedded
 from compress import Policy
 from compress.calibration.calibrate import calibrate
 from compress.policy.recipes import recipe
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from evaluate.decoding.batches import prepare
 from evaluate.metrics.comet import Comet
 from evaluate.metrics.divergence import append_translations
@@ -175,15 +175,15 @@ class Bench:
         kept: list[float] = json.loads(path.read_text(encoding="utf-8"))
         return kept
 
-    def finished(self, row: Row) -> tuple[Task, compress.Recovered]:
+    def finished(self, row: Row) -> tuple[Task, compress.RecoveredSource]:
         source = self.source(row.tuned)
         policy = self.policy(row.policy, source)
         task = self.task(row, source, policy)
-        read = compress.Recovery.read(task.out) if row.method else compress.Recovery(policy)
-        return task, compress.Recovered(source, read)
+        read = compress.RecoveryDelta.read(task.out) if row.method else compress.RecoveryDelta(policy)
+        return task, compress.RecoveredSource(source, read)
 
     def bytes(self, policy: Policy, source: compress.Source) -> int:
-        return size(compress.Recovered(source, compress.Recovery(policy)), self.store)
+        return size(compress.RecoveredSource(source, compress.RecoveryDelta(policy)), self.store)
 
     def policy(self, name: str, source: compress.Source) -> Policy:
         """`raw`, `drop:25`, `nf4:25`, `diet`, `grid@R`; `ours`: the largest `grid` under all others, `ours:nf4`: under
@@ -222,7 +222,7 @@ class Bench:
                 for batch in prepare(data, resident.processor, 24)
             ]
             batches, places = [inputs for inputs, _ in taught], [where for _, where in taught]
-            found = calibrate(source, batches, self.store, places=places, resident=resident)
+            found = calibrate(source, batches, self.store, target_masks=places, resident=resident)
             self._calibrations[source.digest] = found
         return self._calibrations[source.digest]
 

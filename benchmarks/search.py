@@ -4,8 +4,8 @@
 
 Every method gets the same number of full evaluations (COMET on all segments). Ours also measures KL, one forward pass,
 of four policies for each one it scores; so does `evolution-kl`, which is EvoPress as published (KL is its fitness, the
-best of each generation is scored): same KL passes, same scores. The others have nothing to do with a KL. Whatever was
-measured is kept in the folder, and a killed benchmark goes on where it stopped.
+best of each generation is scored): same KL passes, same scores. The others do not use KL. Measurements are kept in the
+folder, and a benchmark that was killed continues from them.
 """
 
 from __future__ import annotations
@@ -24,134 +24,137 @@ import optuna
 
 import compress
 from benchmarks.lab import Lab
+from benchmarks.search_table import draw, outside, table, verdict
 from compress.codecs import codec
 from compress.sizes import Bin
 from results.pareto import hypervolume
 from search.baselines import baselines
 from search.iterative_pruning import IterativePruning, lm_layers
+from search.sampling.base import distributions
 from search.sampling.bayesian import BayesianSampler
-from search.sampling.evolution import Evolution
-from search.sampling.optuna_samplers import make_sampler
+from search.sampling.evolution import EvolutionSampler
 from search.sampling.quality_model import QualityModel
+from search.sampling.registry import make_sampler
 from search.space.space import DEFAULT_LEVELS, Choice
 
 METHODS = ("ours", "evolution-kl", "evolution", "nsga2", "tpe", "random", "iterative-pruning")
-PROBES = 4  # KLs for each score
+KLS = 4  # KLs for each score
 Scored = tuple[int, float]  # bytes and COMET
 
 
-def ours(lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
+def ours(lab: Lab, size_bin: Bin, seed: int) -> Iterator[Scored]:
     """The bayesian sampler with the rungs KL → all, one at a time."""
-    bayesian = BayesianSampler(lab.constraint, [into], QualityModel(lab.space, lab.sensitivities), seed, lab.original)
-    asked = scored = 0
+    bayesian = BayesianSampler(
+        lab.constraint, [size_bin], QualityModel(lab.space, lab.sensitivities), seed, lab.original
+    )
+    kls = scored = 0
     while True:
-        entry = bayesian.best_unscored(into) if bayesian.warm and asked >= PROBES * scored else None
-        if entry is None:
-            choice = bayesian.suggest(into)
+        observation = bayesian.best_unscored(size_bin) if bayesian.warm and kls >= KLS * scored else None
+        if observation is None:
+            choice = bayesian.suggest(size_bin)
             bayesian.learn_kl(choice, lab.constraint.size(choice), lab.kl(choice))
-            asked += 1
+            kls += 1
             continue
-        comet = lab.comet(entry.choice)
-        bayesian.learn(entry.choice, entry.size, comet)
+        comet = lab.comet(observation.choice)
+        bayesian.learn(observation.choice, observation.size, comet)
         scored += 1
-        yield entry.size, comet
+        yield observation.size, comet
 
 
-def evolution_kl(lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
+def evolution_kl(lab: Lab, size_bin: Bin, seed: int) -> Iterator[Scored]:
     """EvoPress: a generation of children by KL, the best becomes the parent and is scored."""
-    sampler = Evolution(lab.constraint, [into], seed)
-    parent = sampler.uniform(into) or sampler.child(lab.constraint.smallest(), into)
+    sampler = EvolutionSampler(lab.constraint, [size_bin], seed)
+    parent = sampler.uniform(size_bin) or sampler.child(lab.constraint.smallest(), size_bin)
     best = lab.kl(parent)
     yield lab.constraint.size(parent), lab.comet(parent)
     while True:
-        for _ in range(PROBES):
-            child = sampler.child(parent, into)
-            if child is not None and (kl := lab.kl(child)) < best:
+        for _ in range(KLS):
+            child = sampler.child(parent, size_bin)
+            if (kl := lab.kl(child)) < best:
                 parent, best = child, kl
         yield lab.constraint.size(parent), lab.comet(parent)
 
 
-def by_study(name: str, lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
+def by_study(name: str, lab: Lab, size_bin: Bin, seed: int) -> Iterator[Scored]:
     """A sampler that learns from scores only, through Optuna's ask and tell."""
-    sampler = make_sampler(name, lab.constraint, (into,), seed)
+    sampler = make_sampler(name, lab.constraint, (size_bin,), seed)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    space = distributions(lab.space)
     while True:
-        trial = study.ask(lab.space.distributions)
+        trial = study.ask(space)
         choice = lab.space.from_parameters(trial.params)
         size, comet = lab.constraint.size(choice), lab.comet(choice)
         study.tell(trial, [comet, size])
         yield size, comet
 
 
-def iterative_pruning(lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:  # noqa: ARG001
-    """Moslem's greedy loop over the LM layers (COMET as its measure), then one level for what is left, as nf4 there.
+def iterative_pruning(lab: Lab, size_bin: Bin, seed: int) -> Iterator[Scored]:  # noqa: ARG001
+    """Moslem's greedy loop over the LM layers (COMET as its measure), then one level for the rest, where he uses nf4.
 
-    Each set is measured at the largest single level that brings it into the bin, or at the smallest where none does.
+    Each set is scored at the largest single level that brings it into the bin, or at the smallest where none does.
     """
     structure = lab.worker.source.structure
     layers = lm_layers(structure)
     pruning = IterativePruning(layers, rounds=min(6, len(layers) - 2))
-    whole = np.isfinite(lab.space.sizes).all(axis=0)
-    smallest = np.full(len(lab.space.units), np.where(whole, lab.space.sizes.sum(axis=0), np.inf).argmin())
+    everywhere = np.isfinite(lab.space.sizes).all(axis=0)  # levels that every unit supports
+    smallest = np.full(len(lab.space.units), np.where(everywhere, lab.space.sizes.sum(axis=0), np.inf).argmin())
     while not pruning.done:
         for dropped in pruning.ask():
-            gone = np.array([layer in dropped for layer in lab.space.layers])
-            fitting = []
-            for column in np.flatnonzero(whole):
-                choice = Choice(np.full(len(lab.space.units), column), gone)
-                if into.holds(lab.constraint.size(choice)):
-                    fitting.append(choice)
-            choice = max(fitting, key=lab.constraint.size) if fitting else Choice(smallest, gone)
+            mask = np.array([layer in dropped for layer in lab.space.layers])
+            inside = []
+            for column in np.flatnonzero(everywhere):
+                choice = Choice(np.full(len(lab.space.units), column), mask)
+                if size_bin.holds(lab.constraint.size(choice)):
+                    inside.append(choice)
+            choice = max(inside, key=lab.constraint.size) if inside else Choice(smallest, mask)
             comet = lab.comet(choice)
             pruning.tell(dropped, comet)
-            yield lab.constraint.size(choice), comet if fitting else 0.0  # outside the bin it counts for nothing
+            yield lab.constraint.size(choice), comet if inside else 0.0  # outside the bin it does not count
 
 
-def method(name: str, lab: Lab, into: Bin, seed: int) -> Iterator[Scored]:
-    made = {"ours": ours, "evolution-kl": evolution_kl, "iterative-pruning": iterative_pruning}
-    return made[name](lab, into, seed) if name in made else by_study(name, lab, into, seed)
+def method(name: str, lab: Lab, size_bin: Bin, seed: int) -> Iterator[Scored]:
+    methods = {"ours": ours, "evolution-kl": evolution_kl, "iterative-pruning": iterative_pruning}
+    return methods[name](lab, size_bin, seed) if name in methods else by_study(name, lab, size_bin, seed)
 
 
-def volumes(points: list[Scored], into: Bin, top: float) -> list[float]:
+def volumes(points: list[Scored], size_bin: Bin, top: float) -> list[float]:
     """Hypervolume after each evaluation, as a share of bin × the original's COMET."""
-    whole = (into.high - into.low) * top
-    return [hypervolume(points[: n + 1], (into.high, 0.0)) / whole for n in range(len(points))]
+    area = (size_bin.high - size_bin.low) * top
+    return [hypervolume(points[: n + 1], (size_bin.high, 0.0)) / area for n in range(len(points))]
 
 
 def recipes(lab: Lab) -> list[dict[str, Any]]:
-    """The published recipes and uniform levels as points, those outside every bin too."""
-    found = []
+    """The published recipes and uniform levels as points, also those outside every bin."""
+    points = []
     for name, policy in baselines(lab.worker.source, DEFAULT_LEVELS).items():
         calibrated = any(codec(level).uses_hessian for level in policy.levels.values())
         policy = replace(policy, calibration=lab.calibration if calibrated else "")
         comet = lab.comet_of(policy)
-        wanted = compress.EncodeOptions(policy.vocabulary, policy.calibration)
+        encoding = compress.EncodeOptions(policy.vocabulary, policy.calibration)
         for unit, level in policy.levels.items():
-            compress.build(lab.worker.source, unit, level, lab.worker.store, wanted=wanted)
+            compress.build(lab.worker.source, unit, level, lab.worker.store, options=encoding)
         size = lab.ledger.predict(policy)
-        inside = [each.name for each in lab.bins.values() if each.holds(size)]
-        found.append({"recipe": name, "bin": "".join(inside), "lang": lab.lang, "point": (size, comet)})
-    return found
+        names = [each.name for each in lab.bins.values() if each.holds(size)]
+        points.append({"recipe": name, "bin": "".join(names), "lang": lab.lang, "point": (size, comet)})
+    return points
 
 
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    p.add_argument("--folder", default="work/search", help="what is measured is kept here")
+    p.add_argument("--folder", default="work/search", help="where measurements are kept")
     p.add_argument("--langs", default="en-de,en-zh")
     p.add_argument("--bins", default="Bin1,Bin2,Bin3")
     p.add_argument("--methods", default=",".join(METHODS))
     p.add_argument("--seeds", type=int, default=5)
     p.add_argument("--trials", type=int, default=20, help="full evaluations of each method")
     p.add_argument("--segments", type=int, default=24)
-    p.add_argument("--table", action="store_true", help="only print what was measured")
+    p.add_argument("--table", action="store_true", help="only print the earlier measurements")
     p.add_argument("--picture", metavar="PNG")
     options = p.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = Path(options.folder)
     if not options.table:
         measure(folder, options)
-    from benchmarks.search_table import draw, outside, table, verdict
-
     runs = [json.loads(line) for path in sorted(folder.glob("runs-*.jsonl")) for line in path.read_text().splitlines()]
     points = [point for path in sorted(folder.glob("recipes-*.json")) for point in json.loads(path.read_text())]
     print(f"{table(runs, points)}\n\n{verdict(runs)}\n\n{outside(runs, points)}")
@@ -161,7 +164,7 @@ def main() -> int:
 
 
 def measure(folder: Path, options: argparse.Namespace) -> None:
-    """Every method, seed by seed, so that an interrupted benchmark has all methods at fewer seeds."""
+    """Runs seed by seed, so that an interrupted benchmark has all methods at fewer seeds."""
     for lang in options.langs.split(","):
         lab = Lab(folder, lang, options.segments, max(8, options.segments * 2 // 3))
         path = folder / f"runs-{lang}-{options.segments}-{options.trials}.jsonl"
@@ -169,26 +172,26 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
         known = {tuple(json.loads(line)["key"]) for line in path.read_text().splitlines()} if path.exists() else set()
         for seed in range(options.seeds):
             for name in options.bins.split(","):
-                for which in options.methods.split(","):
-                    fixed = which == "iterative-pruning"  # knows no chance: once is enough
-                    key = (lang, name, which, seed)
-                    if key in known or (fixed and seed):
+                for method_name in options.methods.split(","):
+                    deterministic = method_name == "iterative-pruning"  # once is enough
+                    key = (lang, name, method_name, seed)
+                    if key in known or (deterministic and seed):
                         continue
-                    run = run_once(lab, which, lab.bins[name], seed, options.trials)
+                    run = run_once(lab, method_name, lab.bins[name], seed, options.trials)
                     with path.open("a", encoding="utf-8") as stream:
                         stream.write(json.dumps({"key": key, "segments": options.segments, **run}) + "\n")
                     print(key, f"{run['volumes'][-1]:.4f}" if run["volumes"] else "-", file=sys.stderr, flush=True)
 
 
-def run_once(lab: Lab, which: str, into: Bin, seed: int, trials: int) -> dict[str, Any]:
+def run_once(lab: Lab, method_name: str, size_bin: Bin, seed: int, trials: int) -> dict[str, Any]:
     """One method, one seed."""
     started = time.perf_counter()
-    points = [point for point, _ in zip(method(which, lab, into, seed), range(trials), strict=False)]
+    points = [point for point, _ in zip(method(method_name, lab, size_bin, seed), range(trials), strict=False)]
     return {
         "points": points,
-        "bin": [into.name, into.low, into.high],
+        "bin": [size_bin.name, size_bin.low, size_bin.high],
         "original": lab.original,
-        "volumes": volumes(points, into, lab.original),
+        "volumes": volumes(points, size_bin, lab.original),
         "trials": trials,
         "seconds": time.perf_counter() - started,
     }

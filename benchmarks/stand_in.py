@@ -1,9 +1,8 @@
-"""A full-size Qwen2-Audio on disk that nobody trained: real shapes, and for each matrix the real one's scale.
+"""A full-size, untrained Qwen2-Audio on disk: real shapes, and for each matrix the scale of the real one.
 
-The scale comes from what the real matrix costs under the seed's `digits:2` (one absolute step of 2^-7 for
-all, so the cost tells the scale). Without the published table per layer (`--storage`), the mean of each
-kind of matrix stands in for it. Sizes of artifacts made from it are therefore near the real ones; what such
-a model says is noise.
+The scale comes from the bits a weight of the real matrix under the seed's `digits:2` (one absolute step of 2^-7 for
+all, so the bits depend on the scale). Without the published table per layer (`--storage`), the mean of each kind of
+matrix is used. Sizes of artifacts made from this model are therefore near the real ones; its outputs are noise.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from compress.artifact.unquantized import sinusoids
 from compress.codecs import encode
 from compress.model.meta_model import build_meta_model
 
@@ -40,9 +40,9 @@ MEAN_BITS = {
     "lm.down_proj": 4.049,
     "lm_head": 3.629,
 }
-OTHERS_BITS = 4.0  # embedding and convolutions, which the table does not hold
+OTHERS_BITS = 4.0  # embedding and convolutions, which are not in the table
 SHARD_BYTES = 2 << 30
-_POOL = 1 << 24
+_NOISE = 1 << 24  # normal values that weights are taken from
 END, AUDIO, BOS, EOS = "<|endoftext|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"
 
 
@@ -71,7 +71,7 @@ def config() -> Any:
 
 
 def make(folder: Path, storage: Path | None, say: Callable[[str], None]) -> None:
-    """Write the stand-in as a sharded checkpoint with a tokenizer of the real size."""
+    """Writes the model as a sharded checkpoint with a tokenizer of the real size."""
     folder.mkdir(parents=True)
     settings = config()
     settings.save_pretrained(folder)
@@ -79,27 +79,27 @@ def make(folder: Path, storage: Path | None, say: Callable[[str], None]) -> None
     bits = read_bits(storage)
     scale_of = scales()
     generator = np.random.default_rng(0)
-    pool = torch.from_numpy(generator.standard_normal(_POOL, dtype=np.float32))
+    noise = torch.from_numpy(generator.standard_normal(_NOISE, dtype=np.float32))
     shard: dict[str, torch.Tensor] = {}
     index: dict[str, str] = {}
-    held, number = 0, 0
+    shard_bytes, number = 0, 0
 
     def flush() -> None:
-        nonlocal shard, held, number
+        nonlocal shard, shard_bytes, number
         if shard:
             number += 1
             name = f"model-{number:05d}.safetensors"
             save_file(shard, folder / name, metadata={"format": "pt"})
             index.update(dict.fromkeys(shard, name))
-            say(f"wrote {name}, {held / 1e9:.2f} GB")
-            shard, held = {}, 0
+            say(f"wrote {name}, {shard_bytes / 1e9:.2f} GB")
+            shard, shard_bytes = {}, 0
 
     for name, shape in shapes(settings):
-        value = draw(name, shape, scale_of(bits_of(name, bits)), pool, generator)
-        if held + value.nbytes > SHARD_BYTES:
+        value = draw(name, shape, scale_of(bits_of(name, bits)), noise, generator)
+        if shard_bytes + value.nbytes > SHARD_BYTES:
             flush()
         shard[name] = value
-        held += value.nbytes
+        shard_bytes += value.nbytes
     flush()
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
 
@@ -110,21 +110,19 @@ def shapes(settings: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def draw(
-    name: str, shape: tuple[int, ...], scale: float, pool: torch.Tensor, generator: np.random.Generator
+    name: str, shape: tuple[int, ...], scale: float, noise: torch.Tensor, generator: np.random.Generator
 ) -> torch.Tensor:
     """Normal weights of one scale; norms near one and biases near zero, as in a trained model."""
     if len(shape) == 1:
-        around = 1.0 if "norm" in name and name.endswith("weight") else 0.0
-        return (around + 0.05 * torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))).to(torch.bfloat16)
+        mean = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+        return (mean + 0.05 * torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))).to(torch.bfloat16)
     if "embed_positions" in name:
-        from compress.artifact.unquantized import sinusoids
-
         return sinusoids(shape[0], shape[1], torch.bfloat16)
-    out = torch.empty(shape, dtype=torch.bfloat16).reshape(-1)
-    for begin in range(0, out.numel(), _POOL):
-        piece = out[begin : begin + _POOL]
-        piece.copy_(pool.roll(int(generator.integers(_POOL)))[: piece.numel()] * scale)
-    return out.reshape(shape)
+    weights = torch.empty(shape, dtype=torch.bfloat16).reshape(-1)
+    for begin in range(0, weights.numel(), _NOISE):
+        piece = weights[begin : begin + _NOISE]
+        piece.copy_(noise.roll(int(generator.integers(_NOISE)))[: piece.numel()] * scale)
+    return weights.reshape(shape)
 
 
 def read_bits(storage: Path | None) -> dict[str, float]:
@@ -145,12 +143,12 @@ def bits_of(name: str, bits: dict[str, float]) -> float:
 
 
 def scales() -> Callable[[float], float]:
-    """The standard deviation of normal weights that cost so many bits under digits:2."""
+    """Maps bits a weight under digits:2 to the standard deviation of normal weights that take them."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1 << 20, generator=generator).reshape(1024, 1024)
     candidates = np.geomspace(0.001, 0.2, 40)
     costs = [8 * encode((noise * s).to(torch.bfloat16), "digits:2").nbytes / noise.numel() for s in candidates]
-    return lambda wanted: float(np.interp(wanted, costs, candidates))
+    return lambda bits: float(np.interp(bits, costs, candidates))
 
 
 def write_processor(folder: Path) -> None:

@@ -25,7 +25,7 @@ import torch
 
 import compress
 import embedded
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from evaluate.metrics.comet import Comet
 from results.atomic_write import write_atomically
 from search import published
@@ -94,7 +94,7 @@ class Bench:
         if not path.is_file():
             source, store = compress.Source.open(self.model), compress.Store(self.work / "store")
             policy = original(source)
-            plain = compress.Recovered(source, compress.Recovery(policy))
+            plain = compress.RecoveredSource(source, compress.RecoveryDelta(policy))
             task = Build(SYSTEMS["wmt25"], self.given(3, "none"), {}).task(str(self.model), policy)
             found = scored(task, plain, store, open_data(self.specs["eval"], "eval", self.lang), self.score)
             scores = found["comet_segments"]

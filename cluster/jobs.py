@@ -11,7 +11,9 @@ from typing import Any
 from compress import Store
 from compress.errors import UserError
 from compress.model.vocabulary import FULL
+from evaluate.spec import EvalSpec
 
+Job = dict[str, Any]
 CALIBRATE, BUILD, SCORE, SENSE = "calibrate", "build", "score", "sense"
 KL, PART, ALL = "kl", "part", "all"  # rungs of a score
 LEVEL, DROP, TRIM = "level", "drop", "trim"
@@ -23,23 +25,17 @@ class Context:
 
     model: str  # folder of the original checkpoint
     store: str  # folder of the variants
-    data: str
-    split: str
-    lang: str
-    segments: int | None
+    spec: EvalSpec
     sense_segments: int  # segments that sensitivities are measured on
-    chat: bool  # the ChatML prompt of -Instruct models
-    batch_size: int
-    max_new_tokens: int
     part: tuple[int, ...]  # segments of the rung "part", in no other order than the data's
     scorers: tuple[str, ...]  # names of the scorer actors
     device: str  # "cuda" or "cpu"
     threads: int
 
 
-def calibrate(said: str) -> dict[str, Any]:
+def calibrate(reference: str) -> dict[str, Any]:
     """Gather the statistics that levels with error feedback are encoded with, on the original's translations."""
-    return {"kind": CALIBRATE, "said": said}
+    return {"kind": CALIBRATE, "reference": reference}
 
 
 def build(actions: Sequence[tuple[str, str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:
@@ -48,15 +44,20 @@ def build(actions: Sequence[tuple[str, str]], calibration: str, vocabulary: str 
     return job | {"calibration": calibration, "vocabulary": vocabulary}
 
 
-def score(policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> dict[str, Any]:
+def score(policy: str | None, rungs: Sequence[str] = (ALL,), reference: str = "") -> dict[str, Any]:
     """Translate and score under a policy (its JSON), the original for None; one report a rung."""
-    return {"kind": SCORE, "policy": policy, "rungs": list(rungs), "said": said}
+    return {"kind": SCORE, "policy": policy, "rungs": list(rungs), "reference": reference}
 
 
-def sense(actions: Sequence[tuple[str, str, str]], calibration: str, said: str) -> dict[str, Any]:
+def sense(actions: Sequence[tuple[str, str, str]], calibration: str, reference: str) -> dict[str, Any]:
     """KL of the original with one action at a time: (LEVEL, unit, level), (DROP, layer, "") or
     (TRIM, vocabulary, "")."""
-    return {"kind": SENSE, "actions": [list(t) for t in actions], "calibration": calibration, "said": said}
+    return {"kind": SENSE, "actions": [list(t) for t in actions], "calibration": calibration, "reference": reference}
+
+
+def reports_of(job: Job) -> int:
+    """How many reports a job gives: one a rung, or one."""
+    return len(job.get("rungs", "1"))
 
 
 def keep_reference_outputs(store: Store, texts: Sequence[str]) -> str:

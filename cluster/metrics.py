@@ -82,13 +82,13 @@ Tags = tuple[tuple[str, str], ...]
 
 def levels(snapshot: Snapshot) -> dict[tuple[str, Tags], float]:
     """What goes up and down: (metric, tags) → value."""
-    found: dict[tuple[str, Tags], float | None] = {
+    values: dict[tuple[str, Tags], float | None] = {
         ("candidates", (("state", state),)): getattr(snapshot, state)
         for state in ("done", "running", "stopped", "failed")
     }
-    found |= {("best_comet", (("bin", name),)): comet for name, comet in snapshot.best.items()}
-    found |= {("jobs_running", (("kind", kind),)): count for kind, count in snapshot.jobs_running.items()}
-    found |= {
+    values |= {("best_comet", (("bin", name),)): comet for name, comet in snapshot.best.items()}
+    values |= {("jobs_running", (("kind", kind),)): count for kind, count in snapshot.jobs_running.items()}
+    values |= {
         ("candidates_wanted", ()): snapshot.wanted,
         ("hypervolume", ()): snapshot.hypervolume,
         ("utterances_per_second", ()): snapshot.utterances_per_second,
@@ -96,26 +96,26 @@ def levels(snapshot: Snapshot) -> dict[tuple[str, Tags], float]:
         ("workers", ()): snapshot.workers,
         ("driver_milliseconds", ()): snapshot.driver_milliseconds,
     }
-    return {key: float(value) for key, value in found.items() if value is not None and math.isfinite(value)}
+    return {key: float(value) for key, value in values.items() if value is not None and math.isfinite(value)}
 
 
 def totals(snapshot: Snapshot) -> dict[tuple[str, Tags], float]:
     """What only grows: (metric, tags) → total so far."""
-    found = {("cache_hits", (("cache", name),)): count for name, count in snapshot.cache_hits.items()}
-    found |= {("cache_asked", (("cache", name),)): count for name, count in snapshot.cache_asked.items()}
-    return {key: float(value) for key, value in (found | {("utterances", ()): snapshot.utterances}).items()}
+    counts = {("cache_hits", (("cache", name),)): count for name, count in snapshot.cache_hits.items()}
+    counts |= {("cache_asked", (("cache", name),)): count for name, count in snapshot.cache_asked.items()}
+    return {key: float(value) for key, value in (counts | {("utterances", ()): snapshot.utterances}).items()}
 
 
 class Metrics:
     """Reports a run. Cheap enough for every result; silent where Ray is not up, so that tests need none.
 
-    Ray's agent forgets a gauge once it was scraped, so what was told last is told again until Ray or the run ends.
+    Ray's agent forgets a gauge once it was scraped, so the last values are reported again until Ray or the run ends.
     """
 
     def __init__(self, run: str, bins: tuple[str, ...] = ()) -> None:
         self.run, self.bins = run, bins
         self._made: dict[str, Any] = {}
-        self._told: dict[tuple[str, Tags], float] = {}  # totals reported so far
+        self._reported: dict[tuple[str, Tags], float] = {}  # totals reported so far
         self._kinds: set[str] = set()
         self._now: dict[tuple[str, Tags], float] = {}
         self._lock = threading.Lock()
@@ -133,15 +133,15 @@ class Metrics:
             now[("jobs_running", (("kind", kind),))] = 0.0
         with self._lock:
             self._now = now
-        self._tell()
+        self._report()
         if self._heart is None and not self._ended.is_set():
             self._heart = threading.Thread(target=self._beat, name="metrics", daemon=True)
             self._heart.start()
         for (name, tags), total in totals(snapshot).items():
-            more = total - self._told.get((name, tags), 0.0)
+            more = total - self._reported.get((name, tags), 0.0)
             if more > 0:
                 self._made[name].inc(more, self._tags(tags))
-                self._told[(name, tags)] = total
+                self._reported[(name, tags)] = total
 
     def job_ended(self, kind: str, seconds: float | None, ok: bool = True) -> None:
         """A job came back, or its worker died (then nobody knows the seconds)."""
@@ -157,9 +157,9 @@ class Metrics:
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT) and self._ready():
-            self._tell()
+            self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         with self._lock:
             for (name, tags), value in self._now.items():
                 self._made[name].set(value, self._tags(tags))
@@ -178,22 +178,22 @@ class Metrics:
             from ray.util import metrics
 
             for name, declared in METRICS.items():
-                told = {"description": declared.help, "tag_keys": ("run", *declared.tags)}
+                options = {"description": declared.help, "tag_keys": ("run", *declared.tags)}
                 if declared.kind == HISTOGRAM:
-                    self._made[name] = metrics.Histogram(PREFIX + name, boundaries=list(SECONDS), **told)
+                    self._made[name] = metrics.Histogram(PREFIX + name, boundaries=list(SECONDS), **options)
                 else:
                     made = metrics.Gauge if declared.kind == GAUGE else metrics.Counter
-                    self._made[name] = made(PREFIX + name, **told)
+                    self._made[name] = made(PREFIX + name, **options)
         return True
 
 
 def exported() -> set[str]:
     """The names under which Prometheus sees the metrics."""
-    found = set()
+    names = set()
     for name, declared in {**METRICS, **RECOVERY}.items():
         base = f"ray_{PREFIX}{name}"
         if declared.kind == HISTOGRAM:
-            found |= {f"{base}_bucket", f"{base}_sum", f"{base}_count"}
+            names |= {f"{base}_bucket", f"{base}_sum", f"{base}_count"}
         else:
-            found.add(f"{base}_total" if declared.kind == COUNTER else base)
-    return found
+            names.add(f"{base}_total" if declared.kind == COUNTER else base)
+    return names

@@ -9,8 +9,6 @@ from typing import Any
 from compress.errors import UserError
 from evaluate.metrics.comet import Comet, Identity
 
-WORKERS_PER_SCORER = 8
-
 
 class Scorer:
     """Holds one COMET process. Ray makes it an actor; without Ray it works the same."""
@@ -19,8 +17,8 @@ class Scorer:
         self.comet = Comet(name, gpus=gpus, threads=threads, cache=None if cache is None else Path(cache))
 
     def identity(self) -> tuple[str, str, str]:
-        found = self.comet.identity
-        return found.name, found.digest, found.version
+        identity = self.comet.identity
+        return identity.name, identity.digest, identity.version
 
     def score(
         self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
@@ -30,17 +28,16 @@ class Scorer:
 
 
 def start_scorers(
-    run: str, comet: str, workers: int, gpu_share: float, threads: int, cache: str | None = None
+    run: str, comet: str, count: int, gpu_share: float, threads: int, cache: str | None = None
 ) -> tuple[list[Any], tuple[str, ...]]:
     """Starts the actors; returns their handles (they live as long as these) and names."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    count = max(1, -(-workers // WORKERS_PER_SCORER))
     names = tuple(f"scorer-{run}-{index}" for index in range(count))
     actor = ray.remote(Scorer)
     # On the driver's node, which lives as long as the run; should a scorer die all the same, Ray starts it anew and
-    # asks it again what it was asked (scoring is a pure function, and a COMET process that dies is told, not retried).
+    # repeats the call (scoring is a pure function, and a COMET process that dies is reported, not retried).
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     handles = [
         actor.options(
@@ -63,8 +60,8 @@ def identify(handle: Any) -> Identity:
     try:
         return Identity(*ray.get(handle.identity.remote()))
     except ray.exceptions.RayError as error:
-        told = [line for line in str(error).splitlines() if "UserError: " in line]
-        if told:
-            raise UserError(told[-1].split("UserError: ", 1)[1]) from None
+        lines = [line for line in str(error).splitlines() if "UserError: " in line]
+        if lines:
+            raise UserError(lines[-1].split("UserError: ", 1)[1]) from None
         last = str(error).strip().splitlines()[-1][:200]
         raise UserError(f"the COMET process could not be started: {last}") from None

@@ -1,25 +1,25 @@
 """Starts Ray on this machine or joins a cluster, quietly, with the dashboard on loopback and a token for whoever asks.
 
 Ray runs what anyone sends it. A cluster of several machines is joined only if it asks for a token (Ray's own
-`RAY_AUTH_MODE=token`), or if the user has said `RAY_AUTH_MODE=disabled` in so many words.
+`RAY_AUTH_MODE=token`), or if the user has set `RAY_AUTH_MODE=disabled`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import os
 import platform
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.errors import UserError
+import ray
+from ray.exceptions import AuthenticationError, RayError
+
+from cluster import head
+from compress.errors import UserError, first_line
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("search", "cluster", "results", "evaluate", "compress", "embedded")
@@ -34,7 +34,6 @@ QUIET = {
 }
 AUTH_MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 SEE = "see docs/cluster.md"
-PATIENCE = 10  # seconds for an answer of a cluster that listens
 
 
 @dataclass(frozen=True)
@@ -75,10 +74,10 @@ def token_file(environment: Mapping[str, str]) -> Path | None:
     named = environment.get(TOKEN_PATH)
     path = Path(named) if named else Path.home() / ".ray" / "auth_token"
     try:
-        found = path.read_text(encoding="utf-8").strip()
+        token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
-        found = ""
-    if named and not found:
+        token = ""
+    if named and not token:
         raise UserError(f"{TOKEN_PATH}={named}: the file is not there, empty or not readable, {SEE}")
     return path
 
@@ -95,9 +94,9 @@ def use_token(environment: Mapping[str, str]) -> bool:
     return there
 
 
-def check_versions(told: Mapping[str, Any], address: str, ray: str, python: str) -> None:
+def check_versions(metadata: Mapping[str, Any], address: str, ray: str, python: str) -> None:
     """Refuses a cluster of other versions: Ray moves Python objects between machines, and they must agree."""
-    theirs = str(told.get("ray_version", ray)), str(told.get("python_version", python))
+    theirs = str(metadata.get("ray_version", ray)), str(metadata.get("python_version", python))
     if theirs != (ray, python):
         raise UserError(
             f"the cluster at {address} runs Ray {theirs[0]} on Python {theirs[1]}, here are Ray {ray} and Python"
@@ -118,53 +117,40 @@ def find(address: str) -> str:
     """HOST:PORT of the cluster meant by `auto`: RAY_ADDRESS, else the one that runs on this machine."""
     if address != "auto":
         return address
-    from ray._private.services import canonicalize_bootstrap_address
-
-    found = os.environ.get("RAY_ADDRESS") or canonicalize_bootstrap_address("auto")
-    if not found or found == "auto":
+    known = os.environ.get("RAY_ADDRESS") or head.started_here()
+    if not known or known == "auto":
         raise UserError(
             f"--address auto: no Ray cluster runs on this machine; start one with `ray start --head`, {SEE}"
         )
-    check_answers(found)
-    return str(found)
+    check_answers(known)
+    return known
 
 
 def examine(address: str) -> None:
     """Asks the cluster's head, within seconds, what `ray.init` would find out in minutes or not say."""
-    import importlib
-
-    import ray
-    from ray.exceptions import AuthenticationError, RayError
-
-    raylet: Any = importlib.import_module("ray._raylet")  # Ray has no public way to ask before joining
     if use_token(os.environ):
         os.environ[AUTH_MODE] = "token"
-        raylet.Config.initialize("")  # Ray has read its environment already
     try:
-        with silence():
-            head = raylet.GcsClient(address=address)
-            told = json.loads(head.internal_kv_get(b"CLUSTER_METADATA", b"cluster", timeout=PATIENCE) or b"{}")
+        metadata = head.metadata(address)
     except AuthenticationError:
         raise UserError(
             f"the cluster at {address} wants another token: put the one it was started with into ~/.ray/auth_token,"
             f" or name its file with {TOKEN_PATH}, {SEE}"
         ) from None
     except (RayError, RuntimeError, OSError, ValueError) as error:
-        raise UserError(f"what listens at {address} is no Ray cluster ({_first_line(error)})") from None
-    check_versions(told, address, ray.__version__, platform.python_version())
+        raise UserError(f"what listens at {address} is no Ray cluster ({first_line(error)})") from None
+    check_versions(metadata, address, ray.__version__, platform.python_version())
 
 
 def connect(address: str | None, threads: int) -> Session:
     """`ray.init`. Refuses an address where no cluster answers, or none that we may or should join."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    asked_mode = dict(os.environ)
+    environment_before = dict(os.environ)
     if address:
         check_answers(address)
     elif os.environ.get(AUTH_MODE, "token").lower() == "token":
         token_file(os.environ)
-    import ray
-
     environment: dict[str, Any] = {
         "env_vars": {
             "OMP_NUM_THREADS": str(threads),
@@ -188,13 +174,12 @@ def connect(address: str | None, threads: int) -> Session:
         context = ray.init(runtime_env=environment, **options)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         what = f"no Ray cluster at {address}" if address else "Ray could not be started"
-        raise UserError(f"{what} ({_first_line(error)})") from None
-    hush()
+        raise UserError(f"{what} ({first_line(error)})") from None
     alive = [node for node in ray.nodes() if node["Alive"]]
     machines = len({node["NodeManagerAddress"] for node in alive})
     if address and machines > 1:
         try:
-            check_guarded(machines, guarded(address), asked_mode, address)
+            check_guarded(machines, head.is_guarded(address, stranger(os.environ)), environment_before, address)
         except UserError:
             ray.shutdown()
             raise
@@ -208,48 +193,11 @@ def connect(address: str | None, threads: int) -> Session:
     )
 
 
-@contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """Nothing on standard error meanwhile: Ray's C++ side writes there, past Python's logging."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def hush() -> None:
-    """Of what Ray tells the driver about its nodes, the first line: of a node that died it prints forty of its log."""
-    import ray._private.worker as rays
-
-    def first_lines(data: Mapping[str, Any], *_: Any, **__: Any) -> None:
-        told = next((line.strip() for text in data.get("lines", ()) for line in str(text).splitlines() if line), "")
-        print(f"Ray: {told.split(' Possible reasons')[0][:160]}", file=sys.stderr, flush=True)
-
-    if hasattr(rays, "print_to_stdstream"):
-        rays.print_to_stdstream = first_lines
-
-
-def guarded(address: str) -> bool:
-    """Whether a cluster turns away who comes without a token. PendingTrial by another process: ours has the token."""
-    asks = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
-    stranger = {name: value for name, value in os.environ.items() if name not in (TOKEN, TOKEN_PATH)}
-    stranger[AUTH_MODE] = "disabled"
-    done = subprocess.run(
-        [sys.executable, "-c", asks, address], env=stranger, capture_output=True, text=True, timeout=120
-    )
-    return "AuthenticationError" in done.stderr
+def stranger(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of somebody who has no token."""
+    without = {name: value for name, value in environment.items() if name not in (TOKEN, TOKEN_PATH)}
+    return without | {AUTH_MODE: "disabled"}
 
 
 def disconnect() -> None:
-    import ray
-
     ray.shutdown()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

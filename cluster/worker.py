@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import compress
 from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, TRIM, Context, read_reference_outputs
-from compress.artifact.assemble import processor_of
-from compress.calibration.hessians import statistics
+from compress.artifact.assemble import load_processor
+from compress.calibration.relative_error import relative_error
 from compress.codecs.raw import FORMATS
-from compress.codecs.statistics import Statistics
-from compress.model.vocabulary import FULL, trim
-from compress.policy.variant import decode_unit
-from evaluate.data.dataset import DataSet, open_data
+from compress.model.vocabulary import FULL, trimmed_vocabulary
+from compress.policy.variant import variant_key
+from evaluate.data.types import DataSet
 from evaluate.decoding.batches import FEATURES, Batch, prepare
-from evaluate.decoding.cleanup import clean
-from evaluate.decoding.drafts import Drafts
 from evaluate.decoding.encoder_cache import EncoderCache, encoder_key
-from evaluate.decoding.generate import translate
-from evaluate.metrics.divergence import ReferenceLogits, Smaller, append_translations, divergence, teach
-from evaluate.metrics.mt import bleu, chrf
+from evaluate.evaluate import Evaluation, SegmentMetric, evaluate
+from evaluate.metrics.divergence import ReferenceLogits, TokenMap, append_translations, divergence, reference_logits
 
 REST = "rest"  # the segments that are not the rung "part"
-ENCODER_CACHE_BYTES = 2_000_000_000  # of main memory that a worker keeps of what the audio tower heard
-Score = Callable[[Sequence[str], Sequence[str], Sequence[str]], list[float]]
+ENCODER_CACHE_BYTES = 2_000_000_000  # of main memory, a worker
 
 
 class Worker:
@@ -38,7 +33,7 @@ class Worker:
     by their key in the store.
     """
 
-    def __init__(self, context: Context, score: Score) -> None:
+    def __init__(self, context: Context, score: SegmentMetric) -> None:
         import torch
 
         if context.threads:
@@ -46,118 +41,116 @@ class Worker:
         self.context = context
         self.source = compress.Source.open(context.model)
         self.store = compress.Store(context.store)
-        self.data: DataSet = open_data(context.data, context.split, context.lang).first(context.segments)
+        self.data: DataSet = context.spec.open_data()
         self._score = score
         self._original = original_policy(self.source)
-        self.tower = EncoderCache(ENCODER_CACHE_BYTES)
-        self.drafts: dict[str, Drafts] = {}  # by vocabulary: another one numbers its tokens otherwise
+        self.encoder_cache = EncoderCache(ENCODER_CACHE_BYTES)
+        self.variants = Counter({"variants": 0, "variants_asked": 0})  # those that the store had, of those asked for
         self.forget()
 
     def forget(self) -> None:
-        """Lets go of the model and of what lies ready, so that the next job starts afresh: after an error."""
-        self._resident: Any = None
+        """After an error: frees the model and everything prepared, so that the next job starts afresh."""
+        self._resident: compress.Resident | None = None
         self._batches: dict[tuple[str, str], list[Batch]] = {}  # by vocabulary, and which segments
-        self._taught: dict[str, list[ReferenceLogits]] = {}  # by vocabulary
-        self.tower.clear()
+        self._reference_logits: dict[str, list[ReferenceLogits]] = {}  # by vocabulary
+        self.encoder_cache.clear()
 
     def run(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Does a job; yields plain data, once for each rung of a score, each time with all that is known so far."""
         if job["kind"] == SCORE:
-            yield from self.score(job["policy"], job["rungs"], job["said"])
+            yield from self.score(job["policy"], job["rungs"], job["reference"])
         elif job["kind"] == BUILD:
             yield self.build(job["actions"], job["calibration"], job["vocabulary"])
         elif job["kind"] == CALIBRATE:
-            yield self.calibrate(job["said"])
+            yield self.calibrate(job["reference"])
         else:
-            yield self.sense(job["actions"], job["calibration"], job["said"])
+            yield self.sense(job["actions"], job["calibration"], job["reference"])
 
-    def calibrate(self, said: str) -> dict[str, Any]:
+    def calibrate(self, reference: str) -> dict[str, Any]:
         """Gathers the inputs of every matrix on the speech and the original's own translations of it."""
-        resident = self._load()
-        resident.restore()
-        texts = read_reference_outputs(self.store, said)
-        taught = [append_translations(batch, resident.processor, texts) for batch in self._ready(FULL, ALL)]
-        batches, places = [inputs for inputs, _ in taught], [where for _, where in taught]
-        digest = compress.calibrate(self.source, batches, self.store, places=places, resident=resident)
+        self.resident.restore()
+        texts = read_reference_outputs(self.store, reference)
+        completed = [append_translations(b, self.resident.processor, texts) for b in self._batches_of(FULL, ALL)]
+        batches, masks = [inputs for inputs, _ in completed], [mask for _, mask in completed]
+        digest = compress.calibrate(self.source, batches, self.store, target_masks=masks, resident=self.resident)
         return {"calibration": digest}
 
     def build(self, actions: Sequence[Sequence[str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:
-        """Encodes variants into the store; tells each one's relative error. What does not fit is told, not raised.
+        """Encodes variants into the store; reports the relative error of each, and what does not fit.
 
-        Under a smaller vocabulary nothing is told: the error is that of the whole unit, and a level that no longer
+        Under a smaller vocabulary nothing is reported: the error is that of the whole unit, and a level that no longer
         fits is missing from the store, and so from the space.
         """
         built, unsupported = [], []
-        wanted = compress.EncodeOptions(vocabulary, calibration)
+        options = compress.EncodeOptions(vocabulary, calibration)
         for unit, level in actions:
             try:
-                variant = compress.build(self.source, unit, level, self.store, wanted=wanted)
-            except compress.errors.UserError as refusal:
-                unsupported.append([unit, level, str(refusal)])
-            else:
-                if vocabulary == FULL:
-                    built.append([unit, level, relative_error(self.source, self.store, variant, calibration)])
-        return {"built": built, "unsupported": unsupported if vocabulary == FULL else []}
+                key = variant_key(self.source, self.source.structure.unit(unit), level, options, self.store)
+                known = self.store.size(key) is not None
+                variant = compress.build(self.source, unit, level, self.store, options=options)
+            except compress.errors.UserError as error:
+                unsupported.append([unit, level, str(error)])
+                continue
+            self.variants["variants_asked"] += 1
+            self.variants["variants"] += known
+            if vocabulary == FULL:
+                built.append([unit, level, self.relative_error(variant, calibration)])
+        return {
+            "built": built,
+            "unsupported": unsupported if vocabulary == FULL else [],
+            "hits": dict(self.variants),
+        }
 
-    def score(self, policy: str | None, rungs: Sequence[str] = (ALL,), said: str = "") -> Iterator[dict[str, Any]]:
-        """KL, translations and scores of one policy, as far as the rungs go and whoever iterates wants them."""
+    def relative_error(self, variant: compress.Variant, calibration: str) -> float:
+        """As the function of this name; kept in the store, since it takes longer than decoding."""
+        key = hashlib.blake2b(f"relative error {variant.key} {calibration}".encode(), digest_size=20).hexdigest()
+        known = self.store.get(key)
+        if known is not None:
+            return float(known)
+        error = relative_error(self.source, self.store, variant, calibration)
+        self.store.put(key, repr(error).encode())
+        return error
+
+    def score(self, policy: str | None, rungs: Sequence[str] = (ALL,), reference: str = "") -> Iterator[dict[str, Any]]:
+        """KL, translations and scores of one policy, rung by rung; each report holds all that is known so far."""
         chosen = self._original if policy is None else compress.Policy.from_json(policy)
-        resident = self._load()
+        resident = self.resident
         swapped = resident.apply(chosen) if policy is not None else resident.restore()
-        heard = encoder_key(chosen)
+        encoder = encoder_key(chosen)
         outcome: dict[str, Any] = {"swapped": len(swapped or ()), "translate_seconds": 0.0}
-        texts: dict[int, str] = {}
-        scores: dict[int, float] = {}
+        evaluation: Evaluation | None = None
         for rung in rungs:
             if rung == KL:
-                taught = self._teach(said, chosen.vocabulary)
-                resident.apply(chosen)  # teaching, at the first such job, has brought the original back
-                outcome |= {"kl": divergence(resident.model, taught, tower=self.tower, encoder_key=heard), "rung": rung}
+                logits = self.reference_logits(reference, chosen.vocabulary)
+                resident.apply(chosen)  # the first time, computing them has brought the original back
+                outcome |= {"kl": divergence(resident.model, logits, self.encoder_cache, encoder), "rung": rung}
                 if not math.isfinite(outcome["kl"]):
                     yield outcome | {"error": "the model's outputs under this policy are not numbers"}
                     return
             else:
-                batches = self._ready(chosen.vocabulary, PART if rung == PART else REST if texts else ALL)
-                started = time.perf_counter()
-                raw = translate(
+                batches = self._batches_of(chosen.vocabulary, PART if rung == PART else REST if evaluation else ALL)
+                evaluation = evaluate(
                     resident.model,
                     resident.processor,
                     batches,
-                    self.context.max_new_tokens,
-                    tower=self.tower,
-                    encoder_key=heard,
-                    drafts=self.drafts.setdefault(chosen.vocabulary, Drafts()),
+                    self.data,
+                    self._score,
+                    self.context.spec.max_new_tokens,
+                    self.encoder_cache,
+                    encoder,
+                    evaluation,
                 )
-                outcome["translate_seconds"] += time.perf_counter() - started
-                indices = sorted(index for batch in batches for index in batch.indices)
-                new = {index: clean(text) for index, text in zip(indices, raw, strict=True)}
-                sources, references = self.data.sources, self.data.references
-                found = self._score([sources[i] for i in new], list(new.values()), [references[i] for i in new])
-                texts |= new
-                scores |= dict(zip(new, found, strict=True))
-                outcome |= self._told(texts, scores)
+                outcome |= evaluation.to_dict()
+            cache = self.encoder_cache
             outcome |= {
                 "rung": rung,
-                "hits": {"tower": self.tower.hits, "tower_asked": self.tower.hits + self.tower.misses},
+                "hits": {"tower": cache.hits, "tower_asked": cache.hits + cache.misses},
             }
             yield dict(outcome)
 
-    def _told(self, texts: dict[int, str], scores: dict[int, float]) -> dict[str, Any]:
-        """Scores over what was translated so far, in the data's order."""
-        done = sorted(texts)
-        hypotheses = [texts[index] for index in done]
-        references = [self.data.references[index] for index in done]
-        return {
-            "comet_segments": [scores[index] for index in done],
-            "chrf": chrf(hypotheses, references),
-            "bleu": bleu(hypotheses, references, self.data.lang),
-            "hypotheses": hypotheses,
-        }
-
-    def sense(self, actions: Sequence[Sequence[str]], calibration: str, said: str) -> dict[str, Any]:
+    def sense(self, actions: Sequence[Sequence[str]], calibration: str, reference: str) -> dict[str, Any]:
         """KL to the original of each action alone."""
-        resident = self._load()
-        found = []
+        measured = []
         for kind, name, level in actions:
             if kind == DROP:
                 policy = replace(self._original, dropped=(name,))
@@ -166,60 +159,60 @@ class Worker:
             else:
                 levels = {**self._original.levels, name: level}
                 policy = replace(self._original, levels=levels, calibration=calibration)
-            taught = self._teach(said, policy.vocabulary)
-            resident.apply(policy)
-            heard = encoder_key(policy)
-            found.append([kind, name, level, divergence(resident.model, taught, tower=self.tower, encoder_key=heard)])
-        return {"sensed": found}
+            logits = self.reference_logits(reference, policy.vocabulary)
+            self.resident.apply(policy)
+            kl = divergence(self.resident.model, logits, self.encoder_cache, encoder_key(policy))
+            measured.append([kind, name, level, kl])
+        return {"sensed": measured}
 
-    def _teach(self, said: str, vocabulary: str = FULL) -> list[ReferenceLogits]:
-        """What the original says on the first segments, at the first job of a vocabulary that needs it."""
-        if vocabulary not in self._taught:
-            resident = self._load()
-            smaller = trim(self.source, vocabulary, self.store)
+    def reference_logits(self, reference: str, vocabulary: str = FULL) -> list[ReferenceLogits]:
+        """The original's on the first segments, computed at the first job of a vocabulary that needs them."""
+        if vocabulary not in self._reference_logits:
+            resident, spec = self.resident, self.context.spec
+            smaller = trimmed_vocabulary(self.source, vocabulary, self.store)
             resident.restore()
             part = self.data.first(self.context.sense_segments)
-            batches = prepare(part, resident.processor, self.context.batch_size, self.context.chat)
-            texts = read_reference_outputs(self.store, said)[: len(part.segments)]
-            self._taught[vocabulary] = teach(
-                resident.model,
-                resident.processor,
-                batches,
-                texts,
-                smaller=None
-                if smaller is None
-                else Smaller(smaller.ids.tolist(), processor_of(smaller.files), resident.processor),
+            batches = prepare(part, resident.processor, spec.batch_size, spec.chat)
+            texts = read_reference_outputs(self.store, reference)[: len(part.segments)]
+            token_map = None
+            if smaller is not None:
+                token_map = TokenMap(smaller.ids.tolist(), load_processor(smaller.files), resident.processor)
+            self._reference_logits[vocabulary] = reference_logits(
+                resident.model, resident.processor, batches, texts, token_map=token_map
             )
-        return self._taught[vocabulary]
+        return self._reference_logits[vocabulary]
 
-    def _load(self) -> Any:
-        """The resident model, at the first job that needs it."""
+    @property
+    def resident(self) -> compress.Resident:
+        """The model in memory, loaded at the first job that needs it."""
         if self._resident is None:
             self._resident = compress.Resident(self.source, self.store, device=self.context.device)
         return self._resident
 
-    def _ready(self, vocabulary: str, which: str) -> list[Batch]:
-        """Speech as the model takes it: all segments, those of the rung "part", or the rest. The resident model has
-        the vocabulary already: its processor numbers the prompt's tokens."""
+    def _batches_of(self, vocabulary: str, which: str) -> list[Batch]:
+        """Speech as the model takes it: all segments, those of the rung "part", or the rest.
+
+        The resident model must have the vocabulary already: its processor numbers the prompt's tokens.
+        """
         if (vocabulary, which) not in self._batches:
-            everything = range(len(self.data.segments))
-            part = set(self.context.part)
-            wanted = [i for i in everything if which == ALL or (i in part) == (which == PART)]
-            data = replace(self.data, segments=tuple(self.data.segments[i] for i in wanted))
-            batches = prepare(data, self._load().processor, self.context.batch_size, self.context.chat)
-            sounds = {
-                b.indices: b.inputs for (_, those), ready in self._batches.items() if those == which for b in ready
+            part, spec = set(self.context.part), self.context.spec
+            indices = [i for i in range(len(self.data.segments)) if which == ALL or (i in part) == (which == PART)]
+            data = replace(self.data, segments=tuple(self.data.segments[i] for i in indices))
+            prepared = [
+                replace(batch, indices=tuple(indices[index] for index in batch.indices))
+                for batch in prepare(data, self.resident.processor, spec.batch_size, spec.chat)
+            ]
+            features = {
+                b.indices: b.inputs for (_, same), known in self._batches.items() if same == which for b in known
             }
             self._batches[vocabulary, which] = [
-                with_sounds(replace(batch, indices=indices), sounds.get(indices, {}))
-                for batch in batches
-                for indices in [tuple(wanted[index] for index in batch.indices)]
+                share_features(batch, features.get(batch.indices, {})) for batch in prepared
             ]
         return self._batches[vocabulary, which]
 
 
-def with_sounds(batch: Batch, known: Mapping[str, Any]) -> Batch:
-    """The batch, its sounds not held twice where they are known from another vocabulary's."""
+def share_features(batch: Batch, known: Mapping[str, Any]) -> Batch:
+    """The batch with the audio features of another vocabulary's, where they are the same: held in memory once."""
     shared = {n: known[n] for n in FEATURES if n in known and known[n].equal(batch.inputs[n])}
     return replace(batch, inputs={**batch.inputs, **shared})
 
@@ -228,56 +221,3 @@ def original_policy(source: compress.Source) -> compress.Policy:
     """The model as it is: every unit as the checkpoint stores it."""
     level = f"raw:{FORMATS[source.dtype]}"
     return compress.Policy(model=source.digest, levels=dict.fromkeys(source.structure.units, level))
-
-
-def relative_error(
-    source: compress.Source, store: compress.Store, variant: compress.Variant, calibration: str
-) -> float:
-    """How much noise a level adds to a unit's outputs, relative to them: Σ g·(ΔW H ΔWᵀ) / Σ g·(W H Wᵀ) over outputs.
-
-    H is the calibration's second moment of the inputs and g the importance of an output, where they are known, else
-    1: then it is the relative error of the weights.
-    """
-    import torch
-
-    unit = source.structure.unit(variant.unit)
-    payload = store.get(variant.key)
-    assert payload is not None
-    known = statistics(store.root, calibration, unit) if calibration else [None] * len(unit.tensors)
-    noise = power = 0.0
-    decoded = decode_unit(payload, unit, variant.level, torch.float32)
-    for name, weight, known_of in zip(unit.tensors, decoded, known, strict=True):
-        stored = source.tensor(name)
-        original = stored.float().flatten(1)
-        # A pruned FFN has fewer rows or columns: there all of the weight counts as error.
-        error = weight.float().flatten(1) - original if weight.shape == stored.shape else original
-        noise += energy(error, known_of)
-        power += energy(original, known_of)
-    return max(noise, 0.0) / max(power, 1e-30)
-
-
-def energy(matrix: Any, known: Statistics | None) -> float:
-    """Σ g·(M H Mᵀ) over outputs."""
-    if known is None:
-        return float(matrix.square().sum())
-    outputs = ((matrix @ known.hessian) * matrix).sum(dim=1)
-    return float((outputs if known.importance is None else outputs * known.importance).sum())
-
-
-def model_folder(model: str) -> str:
-    """Where a model's files lie: a folder as it is, a hub name through the local cache or the hub."""
-    from huggingface_hub import snapshot_download
-
-    if Path(model).is_dir():
-        return str(Path(model).resolve())
-    if model.startswith((".", "/", "~")) or model.count("/") != 1:
-        raise compress.errors.UserError(
-            f"model '{model}' is not there: give a folder, a hub name (owner/name), or embedded"
-        )
-    try:
-        return str(snapshot_download(model, ignore_patterns=["*.bin", "*.pt", "*.gguf"]))
-    except Exception as error:
-        raise compress.errors.UserError(
-            f"model '{model}' is neither in the local cache nor to be had from the hub ({type(error).__name__}):"
-            " download it where there is a network and give its folder with --model"
-        ) from None

@@ -1,8 +1,8 @@
-"""Compressed models: every published codec, one better than all of them, and artifacts of the promised size.
+"""Compressed models: codecs, policies, and artifacts whose bytes are known before they are written.
 
-A library worth using alone: `Source` reads a checkpoint, `build` encodes units into a `Store`, a `Ledger`
-knows what any `Policy` weighs, `Resident` applies one in memory, `pack` writes it, `load` brings it back.
-Nothing heavy is imported before it is used.
+`Source` reads a checkpoint, `build` encodes a unit into a `Store`, a `Ledger` predicts the bytes of any `Policy`,
+`Resident` applies a policy in memory, `pack` writes it as an artifact, and `load` reads that.
+Modules are imported at the first use of a name, because torch takes seconds to import.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compress.artifact.artifact import Artifact, load
-    from compress.artifact.recovered import Recovered, Recovery
+    from compress.artifact.recovered import RecoveredSource, RecoveryDelta
     from compress.calibration.calibrate import calibrate
     from compress.errors import UserError
     from compress.inspect import inspect
@@ -33,8 +33,8 @@ _MODULE_OF = {
     "Layer": "model.structure",
     "Ledger": "policy.ledger",
     "Policy": "policy.policy",
-    "Recovered": "artifact.recovered",
-    "Recovery": "artifact.recovered",
+    "RecoveredSource": "artifact.recovered",
+    "RecoveryDelta": "artifact.recovered",
     "UserError": "errors",
     "Resident": "resident",
     "Source": "model.source",
@@ -57,8 +57,8 @@ __all__ = [
     "Layer",
     "Ledger",
     "Policy",
-    "Recovered",
-    "Recovery",
+    "RecoveredSource",
+    "RecoveryDelta",
     "Resident",
     "Source",
     "Store",

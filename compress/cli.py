@@ -1,4 +1,4 @@
-"""What every command line of this library does alike: arguments, one-line errors, exit code 2, no traceback."""
+"""What all command lines share: arguments, one-line errors with exit code 2 and no traceback, progress lines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,28 +15,29 @@ from compress.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with its own errors in our one-line form."""
+    """argparse with its errors in our one-line form."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         print(f"error: {message} (--help shows how)", file=sys.stderr)
         raise SystemExit(2)
 
 
-def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -> int:
+def run(main: Callable[[list[str]], int | None], arguments: list[str] | None = None) -> int:
     """Run a command; a UserError, or a place that cannot be written, becomes one line on stderr and exit code 2."""
     try:
-        main(sys.argv[1:] if arguments is None else arguments)
+        code = main(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
+        return code or 0
     except UserError as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as problem:  # of the file system; anything else is a defect and keeps its traceback
-        if problem.filename is None and problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except OSError as error:  # of the file system; any other is a defect and keeps its traceback
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        where = f"{problem.filename}: " if problem.filename is not None else ""
-        print(f"error: {where}{problem.strerror}; mend that or name another place, and give it again", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"error: {where}{error.strerror}; fix that or give another path, and run it again", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
@@ -48,8 +48,8 @@ def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -
     return 0
 
 
-def progress_line(what: str, every: float = 5.0) -> Callable[[int, int], None]:
-    """A line on stderr now and then, with the time left; nothing for work that is done at once."""
+def progress_line(items: str, every: float = 5.0) -> Callable[[int, int], None]:
+    """A callback (done, total) that prints a line with the time left on stderr, at most once in `every` seconds."""
     begin = last = time.monotonic()
 
     def show(done: int, total: int) -> None:
@@ -58,31 +58,20 @@ def progress_line(what: str, every: float = 5.0) -> Callable[[int, int], None]:
         if done and now - last >= every:
             last = now
             left = (now - begin) / done * (total - done)
-            print(f"{done} of {total} {what}, about {left:.0f} s left", file=sys.stderr, flush=True)
+            print(f"{done} of {total} {items}, about {left:.0f} s left", file=sys.stderr, flush=True)
 
     return show
 
 
-def model_folder(name: str) -> Path:
-    """A folder; or `embedded`, the small trained model of this repository."""
-    if name == "embedded" and not Path(name, "config.json").is_file():
-        try:
-            from embedded import MODEL
-        except ImportError:
-            raise UserError("the embedded model is not installed here; give the folder of a model") from None
-        return MODEL
-    return Path(name)
-
-
 def make_callable(name: str, function: Callable[..., Any]) -> None:
-    """Lets a module be called like its function of the same name.
+    """Make a module callable like its function of the same name.
 
-    `compress.pack` is a function of this library and a command, `python -m compress.pack`. Once anything imports the
-    command, Python binds its module to that name; a module that can be called makes the order of imports irrelevant.
+    `compress.pack` is a function of this library and a command, `python -m compress.pack`. Once the command is
+    imported, Python binds its module to that name; a callable module works in any order of imports.
     """
 
-    class Callable_(ModuleType):
+    class CallableModule(ModuleType):
         def __call__(self, *arguments: Any, **options: Any) -> Any:
             return function(*arguments, **options)
 
-    sys.modules[name].__class__ = Callable_
+    sys.modules[name].__class__ = CallableModule

@@ -1,4 +1,4 @@
-"""What is in an artifact, for people and for programs. `python -m compress.inspect ART [--json]`"""
+"""What is in an artifact: units, levels and bytes. `python -m compress.inspect ART [--json]`"""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from compress.sizes import bin_of
 
 
 @dataclass(frozen=True)
-class Line:
+class UnitReport:
     """One unit of an artifact."""
 
     unit: str
     level: str
     parameters: int
     nbytes: int
-    bits: float  # a weight, all side information of the unit included
+    bits: float  # a weight, side information included
 
 
 @dataclass(frozen=True)
-class Report:
-    """An artifact in figures. Sizes in bytes; `bin` as every command names it."""
+class ArtifactReport:
+    """An artifact in figures. Sizes in bytes."""
 
     artifact: str
     model: str
     policy: str
     dtype: str
-    units: tuple[Line, ...]
+    units: tuple[UnitReport, ...]
     dropped: tuple[str, ...]
     vocabulary: str
     calibration: str
     parameters: int
-    kept_bytes: int
+    unquantized_bytes: int
     unit_bytes: int
     adapter_bytes: int
     files_bytes: int
@@ -46,19 +46,22 @@ class Report:
     bin: str
 
     def to_dict(self) -> dict[str, object]:
-        return asdict(self)
+        """As JSON: `unquantized_bytes` has the key that earlier versions gave it."""
+        return {"kept_bytes" if key == "unquantized_bytes" else key: value for key, value in asdict(self).items()}
 
 
-def inspect(artifact: str | Path) -> Report:
-    """Sizes by unit and in all, without decoding anything."""
+def inspect(artifact: str | Path) -> ArtifactReport:
+    """Sizes by unit and in total; nothing is decoded."""
     opened = Artifact.open(artifact)
     manifest, policy, structure = opened.manifest, opened.policy, opened.structure
     lines = tuple(
-        Line(unit.name, policy.levels[unit.name], unit.parameters, part.nbytes, 8 * part.nbytes / unit.weights)
-        for unit, part in zip(opened.units, manifest.units, strict=True)
+        UnitReport(
+            unit.name, policy.levels[unit.name], unit.parameters, section.nbytes, 8 * section.nbytes / unit.weights
+        )
+        for unit, section in zip(opened.units, manifest.units, strict=True)
     )
-    gone = sum(structure.layer(name).parameters for name in policy.dropped)
-    return Report(
+    dropped = sum(structure.layer(name).parameters for name in policy.dropped)
+    return ArtifactReport(
         artifact=str(artifact),
         model=policy.model,
         policy=policy.digest,
@@ -67,10 +70,10 @@ def inspect(artifact: str | Path) -> Report:
         dropped=policy.dropped,
         vocabulary=policy.vocabulary,
         calibration=policy.calibration,
-        parameters=structure.parameters - gone,
-        kept_bytes=sum(part.nbytes for part in manifest.kept),
-        unit_bytes=sum(part.nbytes for part in manifest.units),
-        adapter_bytes=sum(told.part.nbytes for told in manifest.adapters),
+        parameters=structure.parameters - dropped,
+        unquantized_bytes=sum(section.nbytes for section in manifest.unquantized),
+        unit_bytes=sum(section.nbytes for section in manifest.units),
+        adapter_bytes=sum(adapter.section.nbytes for adapter in manifest.adapters),
         files_bytes=manifest.files.nbytes,
         manifest_bytes=opened.manifest_bytes,
         total_bytes=opened.nbytes,
@@ -79,14 +82,14 @@ def inspect(artifact: str | Path) -> Report:
     )
 
 
-def table(report: Report) -> str:
+def to_text(report: ArtifactReport) -> str:
     """The report as text."""
     width = max([len("unit"), *(len(line.unit) for line in report.units)])
-    deep = max([len("level"), *(len(line.level) for line in report.units)])
-    rows = [f"{'unit':<{width}}  {'level':<{deep}}  {'parameters':>13}  {'bytes':>13}  bits/weight"]
+    level_width = max([len("level"), *(len(line.level) for line in report.units)])
+    rows = [f"{'unit':<{width}}  {'level':<{level_width}}  {'parameters':>13}  {'bytes':>13}  bits/weight"]
     for line in report.units:
         rows.append(
-            f"{line.unit:<{width}}  {line.level:<{deep}}  {line.parameters:>13,}  {line.nbytes:>13,}  "
+            f"{line.unit:<{width}}  {line.level:<{level_width}}  {line.parameters:>13,}  {line.nbytes:>13,}  "
             f"{line.bits:>11.3f}"
         )
     size = report.total_bytes
@@ -100,7 +103,7 @@ def table(report: Report) -> str:
         f"parameters  {report.parameters:,}",
         f"units       {report.unit_bytes:,} bytes",
         *([f"adapters    {report.adapter_bytes:,} bytes (from training)"] if report.adapter_bytes else []),
-        f"kept        {report.kept_bytes:,} bytes (norms, biases, positions)",
+        f"unquantized {report.unquantized_bytes:,} bytes (norms, biases, positions)",
         f"files       {report.files_bytes:,} bytes (config, tokenizer, processor)",
         f"manifest    {report.manifest_bytes:,} bytes",
         f"total       {size:,} bytes = {size / 1e9:.6f} GB = {size / 2**30:.6f} GiB "
@@ -113,10 +116,10 @@ def table(report: Report) -> str:
 def main(arguments: list[str]) -> None:
     parser = Parser(prog="python -m compress.inspect", description="Units, levels and bytes of an artifact.")
     parser.add_argument("artifact", type=Path)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     report = inspect(options.artifact)
-    print(json.dumps(report.to_dict(), indent=1) if options.json else table(report))
+    print(json.dumps(report.to_dict(), indent=1) if options.json else to_text(report))
 
 
 make_callable(__name__, inspect)

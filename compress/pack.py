@@ -1,4 +1,4 @@
-"""Packing: a model and a policy become an artifact, one unit at a time, under its final name only when it is whole.
+"""Packing: write the artifact of a model and a policy, one unit at a time.
 
 python -m compress.pack --model DIR|embedded --policy P.json --out ART
 python -m compress.pack --model DIR|embedded --recipe NAME --out ART
@@ -8,9 +8,7 @@ python -m compress.pack --model DIR|embedded --level LEVEL --out ART
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,113 +21,93 @@ from compress.artifact.manifest import (
     MANIFEST,
     WEIGHTS,
     Manifest,
-    Part,
-    adapter_parts,
-    unit_order,
+    adapter_sections,
+    section_of,
     unquantized_order,
 )
-from compress.cli import Parser, make_callable, model_folder, progress_line, run
+from compress.atomic_folder import atomic_folder
+from compress.cli import Parser, make_callable, progress_line, run
 from compress.codecs.raw import FORMATS
 from compress.errors import UserError
 from compress.inspect import inspect
 from compress.model.aux_files import pack_files
 from compress.model.source import Source
-from compress.model.vocabulary import files_of, most_used, trim
+from compress.model.vocabulary import make_top_vocabulary, trimmed_vocabulary, vocabulary_files
+from compress.models import resolve_model
 from compress.policy.policy import Policy, read_policy
-from compress.policy.recipes import names, recipe
-from compress.policy.store import Store, checksum
-from compress.policy.variant import EncodeOptions, build, encode_unit, variant_key
+from compress.policy.recipes import recipe, recipe_names
+from compress.policy.store import Store
+from compress.policy.variant import EncodeOptions, encode_unit, variant_payload
 
-Progress = Callable[[int, int], None]  # units written, and in all
+Progress = Callable[[int, int], None]  # units written, and in total
 
 
 def pack(source: Source, policy: Policy, store: Store | None, out: str | Path, progress: Progress | None = None) -> int:
-    """Write the artifact of a policy and return its bytes: those that the ledger predicts.
+    """Write the artifact of a policy and return its bytes, which are those that the ledger predicts.
 
-    Variants come from the store, and are added to it where it lacks them; without a store nothing but the
-    artifact is written.
+    Variants come from the store, and are added to it where it lacks them; without a store they are only written to
+    the artifact.
     """
     policy.check(source.structure, source.digest)
-    out = Path(out)
-    if out.exists() or out.is_symlink():
-        raise UserError(f"{out} exists already; give another name or remove it")
-    partial: Path | None = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-        partial.chmod(0o755)
-        _write(source, policy, store, partial, progress)
-        os.rename(partial, out)
-        partial = None
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}; nothing was left behind") from None
-    finally:
-        if partial is not None:
-            with contextlib.suppress(OSError):
-                shutil.rmtree(partial)
+    with atomic_folder(Path(out)) as folder:
+        _write(source, policy, store, folder, progress)
     return Artifact.open(out).nbytes
 
 
 def _write(source: Source, policy: Policy, store: Store | None, folder: Path, progress: Progress | None) -> None:
-    wanted = EncodeOptions(policy.vocabulary, policy.calibration)
-    kept, units = [], []
+    options = EncodeOptions(policy.vocabulary, policy.calibration)
+    unquantized, units = [], []
     with open(folder / WEIGHTS, "wb") as weights:
         for group in unquantized_order(source.structure, policy):
             blob = source.unquantized_blob(group)
             weights.write(blob)
-            kept.append(Part(len(blob), checksum(blob)))
-        order = unit_order(source.structure, policy)
+            unquantized.append(section_of(blob))
+        order = policy.remaining_units(source.structure)
         for done, unit in enumerate(order):
             if progress is not None:
                 progress(done, len(order))
             level = policy.levels[unit.name]
             if store is None:
-                payload = encode_unit(source, unit, level, None, wanted)
+                payload = encode_unit(source, unit, level, None, options)
             else:
-                build(source, unit.name, level, store, wanted=wanted)
-                payload = store.get(variant_key(source, unit, level, wanted, store)) or b""
+                payload = variant_payload(source, unit, level, store, options)
             weights.write(payload)
-            units.append(Part(len(payload), checksum(payload)))
+            units.append(section_of(payload))
             del payload
-        adapters = adapter_parts(source.adapters, order)
-        for part in adapters:
-            weights.write(source.adapters[part.unit].payload)
-        _to_disk(weights.fileno())
-    files = pack_files(files_of(source, policy.vocabulary, store))
+        adapters = adapter_sections(source.adapters, order)
+        for adapter in adapters:
+            weights.write(source.adapters[adapter.unit].payload)
+        os.fsync(weights.fileno())  # a disk that fills up late reports it here
+    files = pack_files(vocabulary_files(source, policy.vocabulary, store))
     (folder / FILES).write_bytes(files)
     manifest = Manifest(
         policy=policy,
         dtype=FORMATS[source.dtype],
         original_bytes=source.original_bytes,
-        kept=tuple(kept),
+        unquantized=tuple(unquantized),
         units=tuple(units),
-        files=Part(len(files), checksum(files)),
+        files=section_of(files),
         adapters=adapters,
     )
     (folder / MANIFEST).write_bytes(manifest.to_bytes())
 
 
-def _to_disk(descriptor: int) -> None:
-    """A disk that fills up late says so now."""
-    os.fsync(descriptor)
-
-
 def main(arguments: list[str]) -> None:
     parser = Parser(prog="python -m compress.pack", description="Write the artifact of a policy.")
-    parser.add_argument("--model", required=True, help="folder of a transformers model, or 'embedded'")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--policy", type=Path, help="policy as JSON")
-    what.add_argument("--recipe", help=f"policy by name: {', '.join(names())}")
-    what.add_argument("--level", help="one level for every unit it fits, such as grid@3 (the others: raw:fp16)")
+    parser.add_argument("--model", required=True, help="folder of a transformers model, a hub name, or embedded")
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--policy", type=Path, help="policy as JSON")
+    choice.add_argument("--recipe", help=f"policy by name: {', '.join(recipe_names())}")
+    choice.add_argument("--level", help="one level for every unit it fits, such as grid@3 (the others: raw:fp16)")
     parser.add_argument("--out", required=True, type=Path, help="folder of the artifact; must not exist yet")
     parser.add_argument("--store", help="reuse and keep variants in this folder or fsspec URL")
-    parser.add_argument("--vocabulary", help="what stays: full, scripts:en,zh, or top:N with --texts")
+    parser.add_argument("--vocabulary", help="tokens that stay: full, scripts:en,zh, or top:N with --texts")
     parser.add_argument(
-        "--texts", type=Path, help="with --vocabulary top:N: text whose N most used tokens stay; put the prompt in"
+        "--texts", type=Path, help="with --vocabulary top:N: text whose N most used tokens stay; include the prompt"
     )
     options = parser.parse_args(arguments)
 
-    source = Source.open(model_folder(options.model))
+    source = Source.open(resolve_model(options.model))
     if options.policy is not None:
         policy = read_policy(options.policy)
     else:
@@ -146,7 +124,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _vocabulary(source: Source, name: str, texts: Path | None, store: Store | None) -> str:
-    """The name a policy knows a vocabulary by; `top:N` is counted in the texts, and kept in a store if there is one."""
+    """The name of a vocabulary in a policy; `top:N` is counted in the texts, and saved in the store if there is one."""
     if texts is None:
         return name
     count = name.removeprefix("top:")
@@ -156,11 +134,11 @@ def _vocabulary(source: Source, name: str, texts: Path | None, store: Store | No
         lines = texts.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {texts} as text: {error}") from None
-    with tempfile.TemporaryDirectory() as work:
-        kept = store if store is not None else Store(work)
-        counted = most_used(source, lines, int(count), kept)
-        trim(source, counted, kept)  # the source keeps it while this process packs
-    return counted
+    with tempfile.TemporaryDirectory() as temporary:
+        store = store if store is not None else Store(temporary)
+        vocabulary = make_top_vocabulary(source, lines, int(count), store)
+        trimmed_vocabulary(source, vocabulary, store)  # the source holds it while this process packs
+    return vocabulary
 
 
 make_callable(__name__, pack)

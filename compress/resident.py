@@ -1,7 +1,7 @@
-"""A model that stays in memory while policies come and go: only the units that differ are swapped.
+"""A model that stays in memory while policies change: only the units whose variant differs are swapped.
 
-What `apply` leaves is, bit for bit, what loading the artifact of that policy gives. Original weights are
-read again from the checkpoint when they come back, so the model is held once and not twice.
+After `apply` the model is bit for bit what loading the artifact of that policy gives. Original weights are read from
+the checkpoint again when they are needed, so that one copy of the model is held and not two.
 """
 
 from __future__ import annotations
@@ -11,27 +11,25 @@ from typing import Any
 
 import torch
 
-from compress.artifact.adapters import merged
-from compress.artifact.artifact import working_dtype
-from compress.artifact.assemble import finish, processor_of
-from compress.errors import UserError
-from compress.model.layers import Stacks, set_tensor
-from compress.model.meta_model import build_meta_model, config_from_dict
+from compress.artifact.adapters import merge_adapter
+from compress.artifact.assemble import load_processor, prepare_model, working_dtype
+from compress.model.layers import LayerDropper
+from compress.model.meta_model import build_meta_model, config_from_dict, set_tensor
 from compress.model.source import Source
 from compress.model.structure import Unit
-from compress.model.vocabulary import FULL, files_of
+from compress.model.vocabulary import FULL, vocabulary_files
 from compress.policy.policy import Policy
 from compress.policy.store import Store
-from compress.policy.variant import EncodeOptions, build, decode_unit, trimmed, variant_key
+from compress.policy.variant import EncodeOptions, decode_unit, unit_vocabulary, variant_key, variant_payload
 
-_ORIGINAL, _BETWEEN = "original", "in between"
+_ORIGINAL, _UNDEFINED = "original", "undefined"
 
 
 class Resident:
-    """One model on one device, and what is applied to it now.
+    """One model on one device, and the policy applied to it.
 
-    `model` and `processor` are new objects after a policy with another vocabulary, and the same ones
-    otherwise: take them from here each time.
+    `model` and `processor` are new objects after a policy with another vocabulary, and the same ones otherwise: read
+    these attributes each time.
     """
 
     def __init__(
@@ -46,34 +44,34 @@ class Resident:
         self.device = torch.device(device)
         self.dtype = working_dtype(source.dtype, dtype, device)
         self.model: Any = source.meta_model()
-        for name in (*source.structure.kept, *(t for u in source.structure.units.values() for t in u.tensors)):
-            self._set(name, source.tensor(name))
-        finish(self.model, self.device, source.fixed)
-        self.processor: Any = processor_of(source.fixed)
+        for name, value in source.tensors():
+            self._set(name, value)
+        prepare_model(self.model, self.device, source.aux_files)
+        self.processor: Any = load_processor(source.aux_files)
         self._vocabulary = FULL
-        self._stacks = Stacks(self.model, source.structure)
+        self._layers = LayerDropper(self.model, source.structure)
         self._applied = dict.fromkeys(source.structure.units, _ORIGINAL)  # unit -> key of its variant
 
     def apply(self, policy: Policy) -> tuple[str, ...]:
-        """Make the model what the policy says. Returns the units that had to be swapped."""
+        """Make the model that of a policy. Returns the units that were swapped."""
         policy.check(self.source.structure, self.source.digest)
-        wanted = EncodeOptions(policy.vocabulary, policy.calibration)
+        options = EncodeOptions(policy.vocabulary, policy.calibration)
         swapped = []
-        # Names of parameters are those of the whole model: put every layer in place before touching any.
-        self._stacks.drop(())
+        # Parameters have their names in the whole model: put every layer in place before touching any.
+        self._layers.set_dropped(())
         self._use_vocabulary(policy.vocabulary)
-        for unit in policy.kept_units(self.source.structure):
+        for unit in policy.remaining_units(self.source.structure):
             level = policy.levels[unit.name]
-            key = variant_key(self.source, unit, level, wanted, self.store)
+            key = variant_key(self.source, unit, level, options, self.store)
             if self._applied[unit.name] != key:
-                self._swap(unit, level, key, wanted)
+                self._swap(unit, level, key, options)
                 swapped.append(unit.name)
         self._finish(policy.dropped)
         return tuple(swapped)
 
     def restore(self) -> tuple[str, ...]:
-        """The original again. Returns the units that had to be read again."""
-        self._stacks.drop(())
+        """Make the model the original again. Returns the units that were read again."""
+        self._layers.set_dropped(())
         self._use_vocabulary(FULL)
         swapped = []
         for unit in self.source.structure.units.values():
@@ -85,53 +83,48 @@ class Resident:
         self._finish(())
         return tuple(swapped)
 
-    def disturb(self, noise: float, seed: int) -> None:
-        """Add normal noise to every matrix, of so many root mean squares of it; `restore` takes it away again."""
+    def add_noise(self, noise: float, seed: int) -> None:
+        """Add normal noise to every matrix, `noise` times its root mean square; `restore` removes it."""
         generator = torch.Generator(device=self.device).manual_seed(seed)
         parameters = dict(self.model.named_parameters())
         with torch.no_grad():
             for unit in self.source.structure.units.values():
-                self._applied[unit.name] = _BETWEEN
+                self._applied[unit.name] = _UNDEFINED
                 for name in unit.tensors:
                     value = parameters[name]
-                    size = noise * float(value.float().square().mean().sqrt())
+                    scale = noise * float(value.float().square().mean().sqrt())
                     drawn = torch.randn(value.shape, generator=generator, device=self.device)
-                    value.add_((size * drawn).to(value.dtype))
+                    value.add_((scale * drawn).to(value.dtype))
 
-    def _swap(self, unit: Unit, level: str, key: str, wanted: EncodeOptions) -> None:
-        payload = self.store.get(key)
-        if payload is None:
-            build(self.source, unit.name, level, self.store, wanted=wanted)
-            payload = self.store.get(key)
-        if payload is None:
-            raise UserError(f"the store {self.store.root} does not keep what is written to it")
-        self._applied[unit.name] = _BETWEEN  # should decoding fail, the unit is swapped again next time
-        rows = trimmed(self.source, unit, wanted.vocabulary, self.store)
-        now = unit if rows is None else rows.unit(unit)
-        values = merged(self.source.adapters, now, decode_unit(payload, now, level, self.source.dtype))
-        for name, value in zip(now.tensors, values, strict=True):
+    def _swap(self, unit: Unit, level: str, key: str, options: EncodeOptions) -> None:
+        payload = variant_payload(self.source, unit, level, self.store, options)
+        self._applied[unit.name] = _UNDEFINED  # if decoding fails, the unit is swapped again next time
+        vocabulary = unit_vocabulary(self.source, unit, options.vocabulary, self.store)
+        resized = unit if vocabulary is None else vocabulary.resize(unit)
+        values = decode_unit(payload, resized, level, self.source.dtype)
+        for name, value in zip(unit.tensors, merge_adapter(self.source.adapters, unit, values), strict=True):
             self._set(name, value)
         self._applied[unit.name] = key
 
     def _use_vocabulary(self, vocabulary: str) -> None:
-        """Another vocabulary is another config: build that model around the weights that are here."""
+        """Another vocabulary means another config: build a model of that config around the present weights."""
         if vocabulary == self._vocabulary:
             return
-        files = files_of(self.source, vocabulary, self.store)
-        processor = processor_of(files)
-        here = dict(self.model.named_parameters())
+        files = vocabulary_files(self.source, vocabulary, self.store)
+        processor = load_processor(files)
+        weights = dict(self.model.named_parameters())
         model: Any = build_meta_model(config_from_dict(json.loads(files["config.json"])))
         for unit in self.source.structure.units.values():
             if unit.kind in {"embedding", "head"}:
-                self._applied[unit.name] = _BETWEEN
+                self._applied[unit.name] = _UNDEFINED
                 for name in unit.tensors:
                     shape = model.get_parameter(name).shape
-                    here[name] = torch.nn.Parameter(torch.zeros(shape, dtype=self.dtype, device=self.device))
-        for name, value in here.items():
+                    weights[name] = torch.nn.Parameter(torch.zeros(shape, dtype=self.dtype, device=self.device))
+        for name, value in weights.items():
             set_tensor(model, name, value.data)
-        finish(model, self.device, files)
+        prepare_model(model, self.device, files)
         self.model, self.processor, self._vocabulary = model, processor, vocabulary
-        self._stacks = Stacks(model, self.source.structure)
+        self._layers = LayerDropper(model, self.source.structure)
 
     def _set(self, name: str, value: torch.Tensor) -> None:
         set_tensor(self.model, name, value.to(self.device, self.dtype))
@@ -139,4 +132,4 @@ class Resident:
     def _finish(self, dropped: tuple[str, ...]) -> None:
         if self.source.structure.tied:
             self.model.tie_weights()
-        self._stacks.drop(dropped)
+        self._layers.set_dropped(dropped)

@@ -1,12 +1,8 @@
-"""An artifact back into a plain transformers folder. `python -m compress.unpack ART --out DIR`"""
+"""Unpacking: an artifact becomes a plain transformers folder. `python -m compress.unpack ART --out DIR`"""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,60 +10,47 @@ import torch
 from torch import nn
 
 from compress.artifact.artifact import Artifact, load
+from compress.atomic_folder import atomic_folder
 from compress.cli import Parser, make_callable, run
 from compress.codecs.raw import DTYPES
-from compress.errors import UserError
-from compress.model.layers import Stacks, set_tensor
+from compress.model.layers import LayerDropper
+from compress.model.meta_model import set_tensor
 
 
 def unpack(artifact: str | Path, out: str | Path, dtype: torch.dtype | None = None) -> int:
-    """Write a folder that `from_pretrained` opens; returns its bytes. Weights as the original stored them."""
+    """Write a folder that `from_pretrained` opens and return its bytes. By default at the original's dtype."""
     opened = Artifact.open(artifact)
     out = Path(out)
-    if out.exists() or out.is_symlink():
-        raise UserError(f"{out} exists already; give another name or remove it")
-    model, _ = load(opened, dtype=dtype or opened.dtype)
-    even_out(model, opened)
-    partial: Path | None = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-        partial.chmod(0o755)
+    with atomic_folder(out) as folder:
+        model, _ = load(opened, dtype=dtype or opened.dtype)
+        expand_pruned(model, opened)
         for name, data in opened.files.items():
-            (partial / name).write_bytes(data)
-        model.save_pretrained(partial, safe_serialization=True)
-        os.rename(partial, out)
-        partial = None
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}; nothing was left behind") from None
-    finally:
-        if partial is not None:
-            with contextlib.suppress(OSError):
-                shutil.rmtree(partial)
+            (folder / name).write_bytes(data)
+        model.save_pretrained(folder, safe_serialization=True)
     return sum(file.stat().st_size for file in out.iterdir())
 
 
-def even_out(model: nn.Module, artifact: Artifact) -> None:
-    """Pruned MLPs as a plain config can say them: one width for all layers, or else neurons of zeros.
+def expand_pruned(model: nn.Module, artifact: Artifact) -> None:
+    """Make pruned MLPs fit a plain config: one smaller width where all layers of a stack agree, else zero neurons.
 
     A neuron whose weights are all zero adds exactly nothing.
     """
-    whole = artifact.meta_model()
-    Stacks(whole, artifact.structure).drop(artifact.policy.dropped)
-    full = {name: value.shape for name, value in whole.named_parameters()}
+    original = artifact.meta_model()
+    LayerDropper(original, artifact.structure).set_dropped(artifact.policy.dropped)
+    shapes = {name: value.shape for name, value in original.named_parameters()}
     for stack in artifact.structure.stacks:
         prefix = stack.path + "."
         pruned = {
             name: value
             for name, value in model.named_parameters()
-            if name.startswith(prefix) and value.shape != full[name]
+            if name.startswith(prefix) and value.shape != shapes[name]
         }
         config: Any = getattr(model.get_submodule(stack.path.rpartition(".")[0]), "config", None)
         widths = {
-            now
+            size
             for name, value in pruned.items()
-            for now, was in zip(value.shape, full[name], strict=True)
-            if now != was
+            for size, original_size in zip(value.shape, shapes[name], strict=True)
+            if size != original_size
         }
         layers = {name[len(prefix) :].partition(".")[0] for name in pruned}
         alike = len(widths) == 1 and len(layers) == len(list(model.get_submodule(stack.path).children()))
@@ -75,7 +58,7 @@ def even_out(model: nn.Module, artifact: Artifact) -> None:
             config.intermediate_size = widths.pop()
             continue
         for name, value in pruned.items():
-            padded = value.new_zeros(full[name])
+            padded = value.new_zeros(shapes[name])
             padded[: value.shape[0], : value.shape[1]] = value
             set_tensor(model, name, padded)
 

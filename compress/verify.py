@@ -1,4 +1,4 @@
-"""Whether an artifact is whole: every checksum compared, every tensor decoded. `python -m compress.verify ART`"""
+"""Verify an artifact: compare every checksum, decode every tensor. `python -m compress.verify ART`"""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from compress.artifact.artifact import Artifact
 from compress.cli import Parser, make_callable, run
-from compress.inspect import Report, inspect
+from compress.inspect import ArtifactReport, inspect
 
 
-def verify(artifact: str | Path) -> Report:
-    """Read all of an artifact, compare every checksum, decode every tensor. Refuses what is damaged."""
+def verify(artifact: str | Path) -> ArtifactReport:
+    """Compare every checksum and decode every tensor. Raises UserError if anything is damaged."""
     opened = Artifact.open(artifact)
     opened.check()
     for _ in opened.tensors():

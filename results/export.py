@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> None:
 
 def next_commands(artifact: Path, settings: Settings) -> str:
     """The commands that use the artifact."""
-    data = f"--data {settings.data} --lang {settings.lang}"
+    data = f"--data {settings.spec.data} --lang {settings.spec.lang}"
     lines = [
         "",
         "To use it:",

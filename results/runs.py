@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import compress
-from compress.cli import model_folder
 from compress.errors import UserError
+from compress.models import resolve_model, weight_bytes
 from compress.sizes import Bin, bins_of, custom_bin, find_bin
 from results.candidate import Candidate
 from results.pareto import front
@@ -118,9 +118,10 @@ class Run:
         """
         if self.model.original_bytes:
             return self.model.original_bytes
-        model = str(self.config.get("model", ""))
-        size = sum(path.stat().st_size for path in model_folder(model).glob("*.safetensors")) if model else 0
-        return size or (self.original.bytes if self.original else max(c.bytes for c in self.candidates))
+        try:
+            return weight_bytes(resolve_model(str(self.config.get("model", "")), download=False))
+        except UserError:
+            return self.original.bytes if self.original else max(c.bytes for c in self.candidates)
 
     @cached_property
     def all_bins(self) -> tuple[Bin, ...]:

@@ -9,6 +9,7 @@ import compress
 from compress import Policy
 from compress.errors import UserError
 from compress.model.structure import Structure
+from compress.policy.recipes import recipe, recipe_names
 from search.space.space import Space
 
 
@@ -20,11 +21,11 @@ def uniform(source: compress.Source, level: str) -> Policy:
 def baselines(source: compress.Source, levels: Sequence[str]) -> dict[str, Policy]:
     """Recipe name → policy. Recipes made for another shape of model (`moslem-de`: 32 layers) are left out."""
     found: dict[str, Policy] = {}
-    for name in compress.policy.recipes.names():
+    for name in recipe_names():
         if name != name.lower():
             continue  # `drop:LIST` and the like are forms, not recipes
         try:
-            found[name] = compress.policy.recipes.recipe(name, source.structure, source.digest)
+            found[name] = recipe(name, source.structure, source.digest)
         except UserError:
             continue
     for level in levels:

@@ -11,10 +11,10 @@ from pathlib import Path
 from compress.errors import UserError
 from compress.sizes import BINS
 from evaluate.data.conditions import CONDITIONS
-from evaluate.data.dataset import LANGUAGES, check_language
+from evaluate.data.languages import LANGUAGES, check_language
 from evaluate.decoding.batches import is_chat
-from search.config import Config, check_name
-from search.sampling.optuna_samplers import NAMES
+from search.config import TRIALS, Config, check_name
+from search.sampling.registry import BAYESIAN, NAMES, canonical
 from search.space import vocabularies
 
 EXAMPLES = """examples:
@@ -27,7 +27,6 @@ EXAMPLES = """examples:
 """
 
 
-TRIALS = 120
 RUNGS = ("kl", "part", "all")
 
 
@@ -60,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--trials", type=int, default=TRIALS, help=f"candidates asked of the sampler (default {TRIALS})")
     p.add_argument("--workers", type=int, default=0, help="workers at once (default: as many as there is room for)")
     p.add_argument("--gpus-per-worker", type=float, default=None, help="default 1 where there are GPUs, else 0")
-    p.add_argument("--sampler", default="house", help=f"{', '.join(NAMES)} (default bayesian)")
+    p.add_argument("--sampler", default=BAYESIAN, type=canonical, help=f"{', '.join(NAMES)} (default {BAYESIAN})")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument(
         "--rungs",
@@ -138,32 +137,32 @@ def check_bytes(options: argparse.Namespace) -> None:
         raise UserError(f"--max-bytes {options.max_bytes}: more than --min-bytes ({options.min_bytes or 0}) is needed")
 
 
-def check_rungs(told: str | None, sampler: str) -> tuple[str, ...]:
+def check_rungs(text: str | None, sampler: str) -> tuple[str, ...]:
     """The rungs in their order. Only the bayesian sampler makes something of a KL."""
-    if told is None:
-        return ("kl", "all") if sampler == "house" else ("all",)
-    rungs = tuple(told.split(","))
+    if text is None:
+        return ("kl", "all") if sampler == BAYESIAN else ("all",)
+    rungs = tuple(text.split(","))
     if (
         any(rung not in RUNGS for rung in rungs)
         or rungs[-1] != "all"
         or list(rungs) != [r for r in RUNGS if r in rungs]
     ):
-        raise UserError(f"--rungs {told}: give kl,all, kl,part,all, part,all or all")
-    if "kl" in rungs and sampler != "house":
-        raise UserError(f"--rungs {told}: sampler {sampler} learns from scores only, leave kl out")
+        raise UserError(f"--rungs {text}: give kl,all, kl,part,all, part,all or all")
+    if "kl" in rungs and sampler != BAYESIAN:
+        raise UserError(f"--rungs {text}: sampler {sampler} learns from scores only, leave kl out")
     return rungs
 
 
-def check_groups(told: str) -> None:
-    if told and told != "layer" and not (told.isdigit() and int(told) >= 1):
-        raise UserError(f"--groups {told}: give layer, or the number of neighbouring layers to treat alike")
+def check_groups(text: str) -> None:
+    if text and text != "layer" and not (text.isdigit() and int(text) >= 1):
+        raise UserError(f"--groups {text}: give layer, or the number of neighbouring layers to treat alike")
 
 
-def check_regex(told: str) -> None:
+def check_regex(text: str) -> None:
     try:
-        re.compile(told)
+        re.compile(text)
     except re.error as error:
-        raise UserError(f"--freeze {told}: not a regular expression ({error})") from None
+        raise UserError(f"--freeze {text}: not a regular expression ({error})") from None
 
 
 def ladder(options: argparse.Namespace) -> tuple[str, ...]:
@@ -172,18 +171,18 @@ def ladder(options: argparse.Namespace) -> tuple[str, ...]:
     begun = Path(options.runs) / (options.name or "") / "config.json"
     if options.trellis is None and options.resume and begun.is_file():
         return Config.read(begun).levels
-    return levels_of(None, not options.recover if options.trellis is None else options.trellis)
+    return parse_levels(None, not options.recover if options.trellis is None else options.trellis)
 
 
-def levels_of(told: str | None, trellis: bool | None) -> tuple[str, ...]:
+def parse_levels(text: str | None, trellis: bool | None) -> tuple[str, ...]:
     """Levels to choose from; none where the plain default is meant."""
-    given = tuple(filter(None, (told or "").split(",")))
+    levels = tuple(filter(None, (text or "").split(",")))
     if not trellis:
-        return given
+        return levels
     from compress.codecs import with_trellis
     from search.space.space import DEFAULT_LEVELS
 
-    return tuple(dict.fromkeys(with_trellis(level) for level in given or DEFAULT_LEVELS))
+    return tuple(dict.fromkeys(with_trellis(level) for level in levels or DEFAULT_LEVELS))
 
 
 def to_config(options: argparse.Namespace) -> Config:
@@ -199,8 +198,6 @@ def to_config(options: argparse.Namespace) -> Config:
     for name in bins:
         if name not in BINS and name != "all":
             raise UserError(f"unknown bin '{name}': known are {', '.join(BINS)} and all")
-    if options.sampler not in NAMES:
-        raise UserError(f"unknown sampler '{options.sampler}': known are {', '.join(NAMES)}")
     for flag, least in (("trials", 0), ("recover", 0), ("workers", 0), ("batch_size", 1), ("max_new_tokens", 1)):
         if getattr(options, flag) is not None and getattr(options, flag) < least:
             raise UserError(f"--{flag.replace('_', '-')} {getattr(options, flag)}: at least {least}")
@@ -208,7 +205,7 @@ def to_config(options: argparse.Namespace) -> Config:
         raise UserError("--resume needs the --name of the run to go on with")
     if options.gpus_per_worker is not None and options.gpus_per_worker < 0:
         raise UserError(f"--gpus-per-worker {options.gpus_per_worker}: at least 0")
-    levels = levels_of(options.levels, options.trellis) if options.levels else ladder(options)
+    levels = parse_levels(options.levels, options.trellis) if options.levels else ladder(options)
     embedded = options.model == "embedded"
     data = options.data or ("embedded" if embedded else "")
     if not data:

@@ -9,7 +9,11 @@ from typing import Any
 
 from compress.errors import UserError
 from compress.sizes import Bin, custom_bin, parse_bins
+from evaluate.spec import EvalSpec
+from search.pruning import choose_part
+from search.sampling.registry import BAYESIAN, canonical
 
+TRIALS = 120
 FREE_TO_CHANGE = (
     "trials",
     "workers",
@@ -35,8 +39,8 @@ class Config:
     model: str = "embedded"
     data: str = "embedded"
     comet: str = "embedded"
-    trials: int = 48
-    sampler: str = "house"
+    trials: int = TRIALS
+    sampler: str = BAYESIAN
     seed: int = 0
     baselines: bool = True
     score_drops: bool = False
@@ -48,7 +52,7 @@ class Config:
     max_bytes: int | None = None
     min_bytes: int | None = None
     levels: tuple[str, ...] = ()
-    vocabulary: tuple[str, ...] = ("full",)  # none: not said, settled from the model before the run begins
+    vocabulary: tuple[str, ...] = ("full",)  # empty: chosen from the model before the run begins
     vocabulary_texts: str = ""
     drop: bool = True
     calibration: bool = True
@@ -68,9 +72,11 @@ class Config:
 
     def parts(self, segments: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Segments of the rung "part" and the rest; none in the part where there is no such rung."""
-        from search.pruning import choose_part
-
         return choose_part(segments) if "part" in self.rungs else ((), tuple(range(segments)))
+
+    def eval_spec(self, split: str) -> EvalSpec:
+        """How candidates are translated and scored."""
+        return EvalSpec(self.data, split, self.lang, self.segments, self.chat, self.batch_size, self.max_new_tokens)
 
     def bins_in_bytes(self, original_bytes: int) -> tuple[Bin, ...]:
         """The bins that are searched: those named, or the one given in bytes."""
@@ -96,16 +102,17 @@ class Config:
     def from_json(text: str) -> Config:
         """Refuses what is not a configuration of this program."""
         try:
-            found: dict[str, Any] = json.loads(text)
+            settings: dict[str, Any] = dict(json.loads(text))
             known = {f.name for f in fields(Config)}
-            unknown = sorted(set(found) - known)
+            unknown = sorted(set(settings) - known)
             if unknown:
                 raise UserError(f"the run was made with settings unknown here ({', '.join(unknown)}): use its version")
             for name in ("bins", "levels", "rungs", "vocabulary"):
-                if name in found:  # a setting that the run's version did not know yet has its default
-                    found[name] = tuple(found[name])
-            return Config(**found)
-        except (json.JSONDecodeError, TypeError, KeyError) as error:
+                if name in settings:  # a setting that the run's version did not know yet has its default
+                    settings[name] = tuple(settings[name])
+            settings["sampler"] = canonical(settings.get("sampler", BAYESIAN))
+            return Config(**settings)
+        except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"config.json of the run is damaged ({error})") from None
 
     def check_same(self, earlier: Config) -> None:
@@ -113,9 +120,9 @@ class Config:
         names = [f.name for f in fields(Config) if f.name not in FREE_TO_CHANGE]
         differ = [name for name in names if getattr(self, name) != getattr(earlier, name)]
         if differ:
-            told = ", ".join(f"{name} was {getattr(earlier, name)}, now {getattr(self, name)}" for name in differ)
+            changes = ", ".join(f"{name} was {getattr(earlier, name)}, now {getattr(self, name)}" for name in differ)
             raise UserError(
-                f"--resume: the run '{self.name}' was made with other settings ({told}); give those, or a new --name"
+                f"--resume: the run '{self.name}' was made with other settings ({changes}); give those, or a new --name"
             )
 
 

@@ -1,4 +1,4 @@
-"""`python -m search.run --doctor`: is everything there that a search needs, and what to do where it is not."""
+"""`python -m search.run --doctor`: checks what a search needs, and says what to do about what is missing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from compress.errors import UserError
+import torch
 
-NEEDED = {
+import compress
+import embedded
+from compress.errors import UserError
+from compress.models import resolve_model
+from evaluate.metrics.comet import Comet
+
+LEAST_VERSIONS = {
     "ray": "2.60",
     "torch": "2.6",
     "transformers": "4.57",
@@ -29,10 +35,10 @@ LEAST_FREE_GB = 2.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the examination; `remedy` is empty where all is well."""
+    """One line of the output. `remedy` says what to do; empty where there is no problem."""
 
-    what: str
-    found: str
+    subject: str
+    state: str
     remedy: str = ""
 
 
@@ -43,20 +49,20 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def check_packages() -> list[Finding]:
     findings = []
-    for package, least in NEEDED.items():
+    for package, least in LEAST_VERSIONS.items():
         try:
-            found = version(package)
+            installed = version(package)
         except PackageNotFoundError:
             findings.append(Finding(package, "missing", "pip install -c constraints.txt -e ."))
             continue
-        old = numbers(found) < numbers(least)
-        findings.append(Finding(package, found, f"needs {least}: pip install -c constraints.txt -e ." if old else ""))
+        old = numbers(installed) < numbers(least)
+        findings.append(
+            Finding(package, installed, f"needs {least}: pip install -c constraints.txt -e ." if old else "")
+        )
     return findings
 
 
 def check_gpus() -> Finding:
-    import torch
-
     count = torch.cuda.device_count()
     if not count:
         return Finding("GPUs", "none: the search runs on the CPU (fine for the embedded model)")
@@ -65,27 +71,23 @@ def check_gpus() -> Finding:
 
 
 def check_ray(address: str | None) -> Finding:
-    from cluster import session
+    from cluster import session  # imports Ray, which may be missing: check_packages comes first
 
     try:
-        joined = session.connect(address, 1)
-    except UserError as refusal:
-        return Finding("Ray", str(refusal), "start the cluster first (ray start --head) or leave --address away")
+        cluster = session.connect(address, 1)
+    except UserError as error:
+        return Finding("Ray", str(error), "start the cluster first (ray start --head) or leave out --address")
     session.disconnect()
     return Finding(
-        "Ray", f"{joined.nodes} nodes, {joined.cpus} CPUs, {joined.gpus:g} GPUs, dashboard {joined.dashboard}"
+        "Ray", f"{cluster.nodes} nodes, {cluster.cpus} CPUs, {cluster.gpus:g} GPUs, dashboard {cluster.dashboard}"
     )
 
 
 def check_model(model: str) -> Finding:
-    import compress
-    import embedded
-    from cluster.worker import model_folder
-
     try:
-        source = compress.Source.open(str(embedded.MODEL) if model == "embedded" else model_folder(model))
-    except UserError as refusal:
-        return Finding("model", str(refusal), "give --model embedded, a folder, or a hub name that is in the cache")
+        source = compress.Source.open(resolve_model(model))
+    except UserError as error:
+        return Finding("model", str(error), "give --model embedded, a folder, or a hub name that is in the cache")
     return Finding(
         "model",
         f"{model}: {source.structure.parameters:,} parameters in {len(source.structure.units)} units,"
@@ -94,18 +96,15 @@ def check_model(model: str) -> Finding:
 
 
 def check_comet(comet: str) -> Finding:
-    import embedded
-    from evaluate.metrics.comet import Comet
-
     try:
         scorer = Comet(str(embedded.COMET) if comet == "embedded" else comet, threads=1)
-    except UserError as refusal:
-        return Finding("COMET", str(refusal), "give --comet embedded or the path of a checkpoint")
+    except UserError as error:
+        return Finding("COMET", str(error), "give --comet embedded or the path of a checkpoint")
     score = scorer.score(["We train the model."], ["Wir trainieren das Modell."], ["Wir trainieren das Modell."])[0]
     scorer.close()
     note = f" ({embedded.LABEL})" if comet == "embedded" else ""
     return Finding(
-        "COMET", f"{scorer.identity.name} {scorer.identity.digest}, a right translation scores {score:.3f}{note}"
+        "COMET", f"{scorer.identity.name} {scorer.identity.digest}, a correct translation scores {score:.3f}{note}"
     )
 
 
@@ -116,29 +115,30 @@ def check_disk(runs: str) -> Finding:
     free = shutil.disk_usage(folder).free / 1e9
     short = free < LEAST_FREE_GB
     return Finding(
-        "disk", f"{free:.1f} GB free for {runs}", "free some, or give --runs another folder" if short else ""
+        "disk", f"{free:.1f} GB free for {runs}", "delete something, or give --runs another folder" if short else ""
     )
 
 
+def show(finding: Finding) -> bool:
+    """Prints a finding; returns whether it is a problem."""
+    print(f"{'--' if finding.remedy else 'ok'}  {finding.subject:<14} {finding.state}", flush=True)
+    if finding.remedy:
+        print(f"    {'':<14} → {finding.remedy}", flush=True)
+    return bool(finding.remedy)
+
+
 def examine(options: argparse.Namespace) -> int:
-    """Prints a line a check; 0 if all is well, 2 otherwise."""
+    """Prints one line for each check; returns the exit code, 0 or 2 if there is a problem."""
     print(f"Python {sys.version.split()[0]}")
     comet = options.comet or ("embedded" if options.model == "embedded" else "Unbabel/wmt22-comet-da")
-    checks: list[Callable[[], list[Finding]]] = [
-        check_packages,
-        lambda: [check_gpus()],
-        lambda: [check_disk(options.runs)],
-        lambda: [check_model(options.model)],
-        lambda: [check_comet(comet)],
-        lambda: [check_ray(options.address)],
+    problems = sum(map(show, check_packages()))
+    checks: list[Callable[[], Finding]] = [
+        check_gpus,
+        lambda: check_disk(options.runs),
+        lambda: check_model(options.model),
+        lambda: check_comet(comet),
+        lambda: check_ray(options.address),
     ]
-    sick = 0
-    for check in checks:
-        for finding in check():
-            mark = "--" if finding.remedy else "ok"
-            print(f"{mark}  {finding.what:<14} {finding.found}", flush=True)
-            if finding.remedy:
-                sick += 1
-                print(f"    {'':<14} → {finding.remedy}", flush=True)
-    print("all is well" if not sick else f"{sick} to mend")
-    return 2 if sick else 0
+    problems += sum(show(check()) for check in checks)
+    print(f"problems: {problems}" if problems else "no problems")
+    return 2 if problems else 0

@@ -14,12 +14,15 @@ from typing import Any, cast
 
 import compress
 from compress.errors import UserError
-from compress.model.aux_files import aux_files
+from compress.model.aux_files import read_aux_files
+from compress.model.meta_model import build_meta_model, config_from_dict
+from compress.models import resolve_model, weight_bytes
+from compress.policy.recipes import recipe_names
 from compress.sizes import Bin, scale_for
 from search.config import Config
 from search.iterative_pruning import IterativePruning, lm_layers
 from search.space import vocabularies
-from search.space.constraint import out_of_reach
+from search.space.bounds import out_of_reach
 from search.space.space import DEFAULT_LEVELS
 
 NOMINAL = {"raw": 16.0, "int8": 8.1, "nf4": 4.13, "digits:2": 5.0, "digits:3": 8.3}  # bits a weight
@@ -38,7 +41,7 @@ class Outline:
     bins: tuple[Bin, ...]
     original_bytes: int
     tokens: tuple[int, ...] = ()  # how many each vocabulary keeps
-    vocabulary: str = "full"  # what is told of them
+    vocabulary: str = "full"  # a line on them
 
 
 def nominal_bits(level: str) -> float:
@@ -54,17 +57,12 @@ def nominal_bits(level: str) -> float:
     return 16.0
 
 
-def folder_of(model: str) -> Path:
-    import embedded
+def structure_of(folder: Path) -> tuple[compress.Structure, int]:
+    """The structure of a model from its config, and the bytes of its weight files.
 
-    return embedded.MODEL if model == "embedded" else Path(model)
-
-
-def structure_of(model: str) -> tuple[compress.Structure, int]:
-    """The map of a model from its config, on the meta device, and the bytes of its parameters as stored."""
-    from compress.model.meta_model import build_meta_model, config_from_dict
-
-    path = folder_of(model) / "config.json"
+    Where there is only the config, the bytes are those of its parameters at its dtype.
+    """
+    path = folder / "config.json"
     if not path.exists():
         raise UserError(f"--plan needs the model's config.json: {path} is missing; give a folder that holds it")
     try:
@@ -73,27 +71,31 @@ def structure_of(model: str) -> tuple[compress.Structure, int]:
     except (ValueError, KeyError) as error:
         raise UserError(f"{path} is no config of a model that can be compressed ({error})") from None
     structure = compress.read_structure(meta_model)
-    dtype = str(raw.get("torch_dtype") or raw.get("dtype") or "bfloat16")
-    return structure, structure.parameters * (4 if dtype == "float32" else 2)
+    try:
+        return structure, weight_bytes(folder)
+    except UserError:
+        dtype = str(raw.get("torch_dtype") or raw.get("dtype") or "bfloat16")
+        return structure, structure.parameters * (4 if dtype == "float32" else 2)
 
 
 class Paper:
     """Of a source what is known without its weights: as much as trimming a vocabulary asks for."""
 
     def __init__(self, folder: Path, structure: compress.Structure) -> None:
-        self.folder, self.structure, self.trims = folder, structure, dict[str, Any]()
-        self.fixed = aux_files(folder)
+        self.folder, self.structure, self.vocabularies = folder, structure, dict[str, Any]()
+        self.aux_files = read_aux_files(folder)
 
 
 def outline(config: Config) -> Outline:
-    structure, size = structure_of(config.model)
+    folder = resolve_model(config.model, download=False)
+    structure, size = structure_of(folder)
     frozen = frozenset(unit for unit in structure.units if config.freeze and re.search(config.freeze, unit))
     if config.freeze and not frozen:
         raise UserError(f"--freeze {config.freeze}: no unit's name matches")
-    paper = Paper(folder_of(config.model), structure)
-    _, tokens, told = vocabularies.settle(config, cast(compress.Source, paper), tuple(frozen))
+    paper = Paper(folder, structure)
+    _, tokens, description = vocabularies.resolve(config, cast(compress.Source, paper), tuple(frozen))
     levels, bins = config.levels or DEFAULT_LEVELS, config.bins_in_bytes(size)
-    return Outline(structure, levels, frozen, bins, size, tokens, told)
+    return Outline(structure, levels, frozen, bins, size, tokens, description)
 
 
 def weights_of(plan: Outline) -> tuple[int, int]:
@@ -159,8 +161,8 @@ def describe(config: Config, plan: Outline) -> list[str]:
         lines.append(
             f"frozen    {len(plan.frozen)} units: {', '.join(sorted(plan.frozen)[:6])}{' …' * (len(plan.frozen) > 6)}"
         )
-    told = ", ".join(f"{level} ({nominal_bits(level):g})" for level in plan.levels)
-    lines.append(f"levels    {len(plan.levels)}, nominal bits a weight: {told}")
+    bits = ", ".join(f"{level} ({nominal_bits(level):g})" for level in plan.levels)
+    lines.append(f"levels    {len(plan.levels)}, nominal bits a weight: {bits}")
     droppable = sum(layer.index > 0 for layer in structure.layers) if config.drop else 0
     choices = (len(structure.units) - len(plan.frozen), droppable)
     lines.append(f"space     {choices[0]} units at {len(plan.levels)} levels, {choices[1]} layers that may be dropped")
@@ -182,7 +184,7 @@ def describe(config: Config, plan: Outline) -> list[str]:
 def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]:
     per_unit = len(plan.levels) if config.sensitivities == "full" else 2
     sensed = choices[0] * per_unit + choices[1] + max(len(plan.tokens) - 1, 0)
-    recipes = (len(compress.policy.recipes.names()) + len(plan.levels)) if config.baselines else 0
+    recipes = (len(recipe_names()) + len(plan.levels)) if config.baselines else 0
     layers = lm_layers(plan.structure) if any(layer.stack == "lm" for layer in plan.structure.layers) else ()
     rounds = len(layers) // 4 if config.baselines and config.drop else 0
     pruning = IterativePruning(layers, rounds=rounds).evaluations if rounds and len(layers) - 2 >= rounds else 0

@@ -1,42 +1,44 @@
-"""Rungs: fidelity grows only for those who deserve it. Pure decisions.
+"""Which candidates are pruned, and when: a candidate advances only if it may beat the front. Pure decisions.
 
-KL to the original (one forward pass, no generation) → COMET on a part of the segments → COMET on all. At the first
-rung a candidate's COMET is forecast from its KL, by what KL and COMET were of those that were scored; at the second
-its segments are paired with those of the front's candidate at its size. It goes on while that leaves it a chance. A
-few that would be stopped are let through: an audit of how often that is a mistake.
+The rungs are KL to the original (one forward pass, no generation) → COMET on a part of the segments → COMET on all. At
+the first a candidate's COMET is forecast from its KL, from KL and COMET of the candidates that were scored; at the
+second its segments are compared in pairs with those of the front's candidate at its size. A few candidates that would
+be pruned are scored anyway: an audit of how often pruning is a mistake.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from search.sampling.quality_model import FLOOR, observed
+from search.sampling.quality_model import FLOOR, observed_damage
 
-CHANCE = 0.25  # of beating the front at its size, below which a candidate stops at its KL
-PART_CHANCE = 0.05  # the same at the second rung, where a wrong stop loses more
-SHARE = 0.25  # of the candidates asked that may be scored in full for the sake of their KL, and so many more:
-HEAD_START = 2
-AUDIT = 0.05  # share of the stopped that are let through
-# Before anything is scored: log damage = mean − 5 + 0.9 (log KL − log .001), and loosely
+CHANCE = 0.25  # of beating the front at its size, below which a candidate is pruned at its KL
+PART_CHANCE = 0.05  # the same at the second rung, where a mistake loses more
+SHARE = 0.25  # of the suggested candidates, how many may be scored on all segments for the sake of their KL,
+HEAD_START = 2  # and so many more
+AUDIT = 0.05  # share of the pruned that are scored anyway
+# Before anything is scored: log damage = mean − 5 + 0.9 (log KL − log .001), with a wide spread
 PRIOR_MEAN, PRIOR_SPREAD = np.array([-5.0, 0.9]), np.array([1.5, 0.4])
 PIVOT = math.log(1e-3)
-LEAST_SPREAD = 0.25  # of a log damage round the line
+LEAST_SPREAD = 0.25  # of a log damage around the line
 
 
 @dataclass
 class Forecast:
     """COMET from KL: a Bayesian line of log damage over log KL through the scored candidates."""
 
-    original: float
-    points: list[tuple[float, float]] = field(default_factory=list)
+    original: float  # COMET of the original
+    points: list[tuple[float, float]] = field(default_factory=list)  # (log KL − PIVOT, log damage)
 
     def learn(self, kl: float, comet: float) -> None:
+        """A scored candidate; ignored where KL or COMET is no usable number."""
         if math.isfinite(kl) and kl > 0 and math.isfinite(comet):
-            damage = max(observed(comet, self.original), 0.0)
+            damage = max(observed_damage(comet, self.original), 0.0)
             self.points.append((math.log(kl) - PIVOT, math.log(damage + FLOOR)))
 
     def log_damage(self, kl: float) -> tuple[float, float]:
@@ -46,29 +48,29 @@ class Forecast:
         precision, pull = np.diag(PRIOR_SPREAD**-2.0), PRIOR_MEAN * PRIOR_SPREAD**-2.0
         spread = LEAST_SPREAD
         if self.points:
-            # nearby points tell about this KL: a line over five decades is only straight in pieces
+            # points near this KL weigh more: over five decades the relation is a line only locally
             xs, ys = np.array(self.points).T
             weights = np.exp(-0.5 * ((xs - x) / 1.0) ** 2)
             matrix = np.stack([np.ones_like(xs), xs], axis=1)
             precision = precision + (matrix.T * weights / LEAST_SPREAD**2) @ matrix
             pull = pull + (matrix.T * weights / LEAST_SPREAD**2) @ ys
             fitted = np.linalg.solve(precision, pull)
-            rest = ys - matrix @ fitted
-            spread = max(LEAST_SPREAD, float(np.sqrt((weights * rest**2).sum() / max(weights.sum(), 1.0))))
+            residuals = ys - matrix @ fitted
+            spread = max(LEAST_SPREAD, float(np.sqrt((weights * residuals**2).sum() / max(weights.sum(), 1.0))))
         mean = float(row @ np.linalg.solve(precision, pull))
         return mean, float(np.sqrt(row @ np.linalg.solve(precision, row) + spread**2))
 
-    def chance(self, kl: float, best: float) -> float:
-        """Of a COMET above `best`."""
+    def chance(self, kl: float, comet: float) -> float:
+        """Probability that a candidate of this KL has a higher COMET than `comet`."""
         mean, spread = self.log_damage(kl)
-        aim = math.log(max(observed(best, self.original), 0.0) + FLOOR)
-        return normal((aim - mean) / spread)
+        limit = math.log(max(observed_damage(comet, self.original), 0.0) + FLOOR)
+        return _normal_cdf((limit - mean) / spread)
 
 
 def paired_chance(part: Sequence[float], rival: Sequence[float], total: int) -> float:
-    """Of a higher mean over all `total` segments than the rival's, from both scores on the same part of them.
+    """Probability of a higher mean over all `total` segments than the rival's, from both scores on the same part.
 
-    The mean difference over all varies round that over the part as drawing without replacement has it.
+    The mean difference over all segments varies around that over the part as in drawing without replacement.
     """
     difference = np.asarray(part, dtype=float) - np.asarray(rival, dtype=float)
     count = len(difference)
@@ -76,37 +78,47 @@ def paired_chance(part: Sequence[float], rival: Sequence[float], total: int) -> 
         return 1.0 if float(difference.sum()) > 0 else 0.5 if count < 2 else 0.0
     mean, spread = float(difference.mean()), float(difference.std(ddof=1))
     error = spread * math.sqrt((1 - count / total) / count)
-    return normal(mean / error) if error > 0 else float(mean > 0)
+    return _normal_cdf(mean / error) if error > 0 else float(mean > 0)
 
 
-def normal(z: float) -> float:
+def _normal_cdf(z: float) -> float:
     return 0.5 * math.erfc(-z / math.sqrt(2.0))
 
 
 @dataclass
 class RungStats:
-    """How the rungs did: for the record, and for the audit."""
+    """How many candidates came how far. In a run's rungs.json `suggested` is called `asked`."""
 
-    asked: int = 0
-    at_kl: int = 0  # stopped there
+    suggested: int = 0
+    at_kl: int = 0  # pruned there
     at_part: int = 0
     full: int = 0  # scored on all segments
-    audited: int = 0  # would have been stopped, were scored all the same
-    mistaken: int = 0  # of those, how many came to stand on the front
+    audited: int = 0  # would have been pruned, were scored anyway
+    mistaken: int = 0  # of those, how many are on the front
 
     def may_score(self) -> bool:
-        """Whether the share of candidates scored in full leaves room for one more."""
-        return self.full < HEAD_START + SHARE * self.asked
+        """Whether the share of candidates scored in full has room for one more."""
+        return self.full < HEAD_START + SHARE * self.suggested
 
-    def told(self) -> str:
-        stopped = self.at_kl + self.at_part
-        if not stopped and not self.audited:
+    def to_json(self) -> str:
+        counts = asdict(self)
+        return json.dumps({"asked": counts.pop("suggested"), **counts}, indent=2) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> RungStats:
+        """ValueError or TypeError where the text is not from `to_json`."""
+        counts = dict(json.loads(text))
+        return RungStats(counts.pop("asked", 0), **counts)
+
+    def summary(self) -> str:
+        """One line; empty where nothing was pruned or audited."""
+        pruned = self.at_kl + self.at_part
+        if not pruned and not self.audited:
             return ""
-        share = stopped / max(stopped + self.full, 1)
-        where = f"{self.at_kl} at KL, {self.at_part} at part"
-        text = f"stopped early {stopped} of {stopped + self.full} ({share:.0%}): {where}"
+        ended = pruned + self.full
+        text = f"pruned {pruned} of {ended} ({pruned / max(ended, 1):.0%}): {self.at_kl} at KL, {self.at_part} at part"
         if self.audited:
-            text += f"; audit: {self.mistaken} of {self.audited} let through came to stand on the front"
+            text += f"; audit: {self.mistaken} of {self.audited} that were scored anyway are on the front"
         return text
 
 

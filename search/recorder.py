@@ -1,4 +1,4 @@
-"""Outcomes of jobs → rows of the table, the front, the journal. What was scored is on disk before the next is asked.
+"""Outcomes of jobs become rows of the table and members of the front. A score is on disk before the next is asked for.
 
 Thousands of candidates must not slow the driver down nor fill its memory: rows that are kept here carry no
 translations, and the fronts grow by one candidate at a time.
@@ -14,9 +14,9 @@ from typing import Any
 
 import compress
 from compress import Policy
-from compress.model.vocabulary import trim
+from compress.model.vocabulary import trimmed_vocabulary
 from compress.sizes import Bin, bin_of
-from evaluate.metrics.mt import interval
+from evaluate.metrics.significance import interval
 from results.candidate import FAILED, HELD_OUT, PRUNED, SCORED, Candidate
 from results.formats import write_front
 from results.pareto import Front, hypervolume
@@ -24,11 +24,12 @@ from results.table.storage import Table
 from search.run_dir import RunDir
 
 NAN = math.nan
+SEARCH = "search"  # the recipe of candidates that the sampler suggested
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A policy that was tried: its name in the table, where it comes from, and what is known of it beforehand."""
+class EvaluatedPolicy:
+    """A policy that was evaluated: its name in the table, where it comes from, and what is known of it beforehand."""
 
     name: str
     recipe: str
@@ -43,23 +44,23 @@ class Tried:
 def parameters_left(source: compress.Source, policy: Policy, store: compress.Store) -> int:
     """Parameters that remain under a policy: dropped layers and tokens that go take theirs with them."""
     gone = sum(layer.parameters for layer in source.structure.layers if layer.name in policy.dropped)
-    smaller = trim(source, policy.vocabulary, store)
+    smaller = trimmed_vocabulary(source, policy.vocabulary, store)
     if smaller is not None:
         rows = [unit for unit in source.structure.units.values() if unit.kind in ("embedding", "head")]
-        gone += sum(unit.parameters - smaller.unit(unit).parameters for unit in rows)
+        gone += sum(unit.parameters - smaller.resize(unit).parameters for unit in rows)
     return int(source.structure.parameters - gone)
 
 
 class Recorder:
     """The memory of a run: every candidate so far, on disk and here."""
 
-    def __init__(self, folder: RunDir, original_bytes: int, bins: tuple[Bin, ...]) -> None:
-        self.folder = folder
+    def __init__(self, run_dir: RunDir, original_bytes: int, bins: tuple[Bin, ...]) -> None:
+        self.run_dir = run_dir
         self.original_bytes = original_bytes
         self.bins = bins
         self.signature: Callable[[], str] = str  # set by the launcher; the scorers may still be starting
         self._signature = ""
-        self.table = Table(folder.table)
+        self.table = Table(run_dir.table)
         self.candidates: list[Candidate] = []
         self._names: dict[str, int] = {}
         self.counts: dict[tuple[str, str], int] = {}  # (recipe, status) → how many
@@ -88,56 +89,56 @@ class Recorder:
         return None if at is None else self.candidates[at]
 
     def searched(self) -> list[Candidate]:
-        return [c for c in self.candidates if c.recipe == "search"]
+        return [c for c in self.candidates if c.recipe == SEARCH]
 
-    def count(self, status: str, recipe: str = "search") -> int:
+    def count(self, status: str, recipe: str = SEARCH) -> int:
         return self.counts.get((recipe, status), 0)
 
-    def record(self, tried: Tried, outcome: dict[str, Any]) -> Candidate:
+    def record(self, evaluated: EvaluatedPolicy, outcome: dict[str, Any]) -> Candidate:
         """Adds a candidate to the table and renews the front."""
-        candidate = self._candidate(tried, outcome)
+        candidate = self._candidate(evaluated, outcome)
         self.table.append([candidate])
         if self._keep(candidate):
-            write_front(self.whole.members, self.folder.pareto)
+            write_front(self.whole.members, self.run_dir.pareto)
         return candidate
 
-    def _candidate(self, tried: Tried, outcome: dict[str, Any]) -> Candidate:
+    def _candidate(self, evaluated: EvaluatedPolicy, outcome: dict[str, Any]) -> Candidate:
         scores = outcome.get("comet_segments") or []
         error = str(outcome.get("error", ""))
         if not error and any(not math.isfinite(score) for score in scores):
             error = "COMET gave no number for some of its translations"
-        stopped = bool(outcome.get("stopped")) and not error
-        if not error and not stopped and not scores:
+        pruned = bool(outcome.get("pruned")) and not error
+        if not error and not pruned and not scores:
             error = "no scores came back"
-        mean = sum(scores) / len(scores) if scores else NAN if stopped else 0.0
+        mean = sum(scores) / len(scores) if scores else NAN if pruned else 0.0
         low, high = interval(scores) if scores and not error else (mean, mean)
         return Candidate(
-            candidate=tried.name,
-            recipe=tried.recipe,
-            bin=bin_of(tried.bytes, self.original_bytes),
-            bytes=tried.bytes,
+            candidate=evaluated.name,
+            recipe=evaluated.recipe,
+            bin=bin_of(evaluated.bytes, self.original_bytes),
+            bytes=evaluated.bytes,
             comet=mean,
             comet_low=low,
             comet_high=high,
             chrf=float(outcome.get("chrf", 0.0)),
             bleu=float(outcome.get("bleu", 0.0)),
             segments=len(scores),
-            parameters=tried.parameters,
-            bits_per_weight=8 * tried.bytes / max(tried.parameters, 1),
-            layers_dropped=len(tried.policy.dropped),
-            vocabulary=tried.policy.vocabulary,
+            parameters=evaluated.parameters,
+            bits_per_weight=8 * evaluated.bytes / max(evaluated.parameters, 1),
+            layers_dropped=len(evaluated.policy.dropped),
+            vocabulary=evaluated.policy.vocabulary,
             seconds_per_segment=float(outcome.get("translate_seconds", 0.0)) / max(len(scores), 1),
-            policy=self.folder.save_policy(tried.policy),
+            policy=self.run_dir.save_policy(evaluated.policy),
             signature=self._signed(),
-            status=FAILED if error else PRUNED if stopped else HELD_OUT if outcome.get("held_out") else SCORED,
+            status=FAILED if error else PRUNED if pruned else HELD_OUT if outcome.get("held_out") else SCORED,
             error=error[:500],
             rung=str(outcome.get("rung", "all")),
-            parent=tried.parent,
+            parent=evaluated.parent,
             kl=float(outcome.get("kl", NAN)),
-            attempts=tried.attempts,
+            attempts=evaluated.attempts,
             order=len(self.candidates) + 1,
             seconds=time.time() - self.started,
-            predicted=tried.predicted,
+            predicted=evaluated.predicted,
             comet_segments=tuple(scores),
             hypotheses=tuple(outcome.get("hypotheses", ())),
         )
@@ -154,12 +155,12 @@ class Recorder:
 
     def rival(self, size: int) -> Candidate | None:
         """Who stands on the front at a size: the best of at most these bytes, with its scores of segments."""
-        found = None
+        best = None
         for member in self.whole.members:
             if member.bytes > size:
                 break
-            found = member
-        return found
+            best = member
+        return best
 
     def front(self) -> list[Candidate]:
         return list(self.whole.members)

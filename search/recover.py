@@ -13,6 +13,7 @@ from typing import Any
 
 from compress.cli import Parser, run
 from compress.errors import UserError
+from compress.models import resolve_model
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -161,31 +162,23 @@ def launch(
     """Ray, scorers, and the board; then the front."""
     import compress
     import embedded
-    from cluster import session
-    from cluster.scorer import identify, start_scorers
-    from cluster.worker import model_folder
-    from evaluate.data.dataset import open_data
-    from evaluate.metrics.mt import data_signature, signature_of
     from results.formats import to_text
     from results.html.write import write_report
-    from search.launch import SCORES, STORE, room, store_of
     from search.recorder import Recorder
     from search.recovery.runner import PendingTrial, Where, recover_run
+    from search.resources import resources, store_of
 
     if config.data == "embedded" and config.comet == "embedded":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    model = str(embedded.MODEL) if config.model == "embedded" else model_folder(config.model)
+    model = str(resolve_model(config.model))
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     source = compress.Source.open(model)
     recorder = Recorder(folder, source.original_bytes, config.bins_in_bytes(source.original_bytes))
-    data = open_data(config.data, "dev", config.lang).first(config.segments)
-    joined = session.connect(config.address, config.threads)
-    try:
-        workers, gpus = room(config, joined.cpus, joined.gpus)
-        share = 0.1 if joined.gpus and config.comet != "embedded" else 0.0
-        cache = str((Path(config.runs) / STORE / SCORES).resolve())  # what the search scored is known
-        handles, names = start_scorers(f"recover-{config.name}", comet, workers, share, config.threads, cache)
-        signature = signature_of(identify(handles[0]), data_signature(data, cleaned=True), config.max_new_tokens)
+    spec = config.eval_spec("dev")
+    data = spec.open_data()
+    with resources(config, f"recover-{config.name}", comet, _say) as reserved:
+        workers, gpus = reserved.room.workers, reserved.room.worker_gpus
+        signature = spec.signature(reserved.comet(), data)
         recorder.signature = lambda: signature
         context = Where(
             model=model,
@@ -197,15 +190,13 @@ def launch(
             chat=config.chat,
             batch_size=config.batch_size,
             max_new_tokens=config.max_new_tokens,
-            scorers=names,
-            device="cuda" if gpus else "cpu",
+            scorers=reserved.scorers,
+            device=reserved.device,
             threads=config.threads,
         )
         batch = given.train_batch or (16 if config.model == "embedded" else 4)
         asked = PendingTrial(train[0], train[1], train[2], given.held_out, given.teacher, batch, dict(told))
         rows = recover_run(folder, recorder, context, picked, methods, asked, gpus, workers, _say)
-    finally:
-        session.disconnect()
     print(f"\nThe front of {folder.path} ({len(rows)} rows more):")
     print(to_text(recorder.front()))
     write_report(folder.path, f"{config.name}: {config.model}, {config.lang}", bins=recorder.bins)

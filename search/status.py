@@ -1,96 +1,110 @@
-"""Where a run stands: the live line, and the same as metrics for Prometheus."""
+"""Where a run stands: the line that a person watches, and the same as metrics for Prometheus."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
+from cluster.jobs import Job
 from cluster.metrics import Metrics, Snapshot
 from results.candidate import FAILED, PRUNED, SCORED
-from search.config import Config
-from search.progress import clock
-from search.recorder import Recorder
-from search.tuning.searcher import EngineSearch, Job
-from search.tuning.trials import SEARCH
+from search.progress import Progress, clock
+from search.recorder import SEARCH, Recorder
 
 METRICS_EVERY = 2.0  # seconds
 RECENT = 200  # candidates that the pace is taken from
+CACHES = ("comet", "tower", "variants")
 
 
 class RunStatus:
-    """Numbers of a run that is under way."""
+    """Numbers of a run that is under way. `alive` tells how many workers are there now."""
 
-    def __init__(self, config: Config, recorder: Recorder, searcher: EngineSearch, workers: int) -> None:
-        self.config, self.recorder, self.searcher, self.workers = config, recorder, searcher, workers
-        self.metrics = Metrics(config.name, tuple(each.name for each in recorder.bins))
+    def __init__(
+        self, name: str, trials: int, recorder: Recorder, alive: Callable[[], int], progress: Progress
+    ) -> None:
+        self.trials, self.recorder, self.alive, self.progress = trials, recorder, alive, progress
+        self.metrics = Metrics(name, tuple(each.name for each in recorder.bins))
         self.busy = 0.0  # seconds the driver spent on candidates
-        self._hits: dict[str, dict[Any, int]] = {"comet": {}, "tower": {}, "tower_asked": {}}
-        self._told = 0.0
+        self.step, self.total, self.ended = "", 0, 0  # of the preparation: its name, its jobs, those that ended
+        self.running: Counter[str] = Counter()  # jobs that workers do now, by kind
+        self._totals: dict[str, dict[Any, int]] = {}  # cache → who reports → the total so far
+        self._reported = 0.0
 
-    def report(self, job: Job, outcome: dict[str, Any]) -> None:
-        """A job ended: to the metrics, and now and then everything else."""
+    def begin(self, step: str, total: int) -> None:
+        """A step of the preparation begins; '' for the search itself."""
+        self.step, self.total, self.ended = step, total, 0
+        self.update()
+
+    def job_ended(self, job: Job, outcome: dict[str, Any]) -> None:
+        self.ended += 1
+        self._count_hits(outcome)
         self.metrics.job_ended(job["kind"], outcome.get("job_seconds"), ok="error" not in outcome)
-        if time.time() - self._told > METRICS_EVERY:
-            self._told = time.time()
+        self.update()
+
+    def update(self) -> None:
+        """Cheap enough for every result: the line and the metrics are renewed now and then."""
+        if time.time() - self._reported > METRICS_EVERY:
+            self._reported = time.time()
             self.metrics.update(self.snapshot())
+        self.progress.update(self.line)
 
-    def count_hits(self, outcome: dict[str, Any]) -> None:
-        """Workers tell totals; the latest of each is summed."""
-        worker = outcome.get("worker", "")
+    def close(self) -> None:
+        self.metrics.update(self.snapshot())
+        self.metrics.close()
+
+    def _count_hits(self, outcome: dict[str, Any]) -> None:
+        """Workers report totals; the latest of each is summed."""
         for cache, total in (outcome.get("hits") or {}).items():
-            self._hits[cache][worker] = total
+            self._totals.setdefault(cache, {})[outcome.get("worker")] = total
         if "comet_hits" in outcome:
-            self._hits["comet"][outcome.get("scorer", "")] = outcome["comet_hits"]
+            self._totals.setdefault("comet", {})[outcome.get("scorer")] = outcome["comet_hits"]
 
-    def hits(self) -> dict[str, int]:
-        return {cache: sum(told.values()) for cache, told in self._hits.items()}
+    def hits(self, cache: str) -> int:
+        return sum(self._totals.get(cache, {}).values())
 
-    def left(self) -> float | None:
-        """Seconds to the end, from the pace of the search so far."""
+    def seconds_left(self) -> float | None:
+        """To the end, from the pace of the search so far."""
         seconds = [c.seconds for c in self.recorder.candidates if c.recipe == SEARCH][-RECENT:]
         if len(seconds) < 2 or seconds[-1] <= seconds[0]:
             return None
-        return (seconds[-1] - seconds[0]) / (len(seconds) - 1) * max(self._to_come(), 0)
-
-    def _to_come(self) -> int:
-        return self.config.trials - sum(self.recorder.count(status) for status in (SCORED, PRUNED, FAILED))
+        to_come = self.trials - sum(self.recorder.count(status) for status in (SCORED, PRUNED, FAILED))
+        return (seconds[-1] - seconds[0]) / (len(seconds) - 1) * max(to_come, 0)
 
     def snapshot(self) -> Snapshot:
-        hits = self.hits()
         count = self.recorder.count
-        done = [c for c in self.recorder.candidates[-50:] if c.segments]
-        span = done[-1].seconds - done[0].seconds if len(done) > 1 else 0.0
+        recent = [c for c in self.recorder.candidates[-50:] if c.segments]
+        span = recent[-1].seconds - recent[0].seconds if len(recent) > 1 else 0.0
         return Snapshot(
             done=count(SCORED),
-            running=self.searcher.running,
+            running=self.running.total(),
             stopped=count(PRUNED),
             failed=count(FAILED),
-            wanted=self.config.trials,
+            wanted=self.trials,
             best={name: front.members[-1].comet for name, front in self.recorder.inside.items() if front.members},
             hypervolume=self.recorder.hypervolume(),
-            cache_hits={"comet": hits["comet"], "tower": hits["tower"]},
-            cache_asked={"tower": hits["tower_asked"]},
+            cache_hits={cache: self.hits(cache) for cache in CACHES},
+            cache_asked={cache: self.hits(f"{cache}_asked") for cache in CACHES if self.hits(f"{cache}_asked")},
             utterances=self.recorder.utterances,
-            utterances_per_second=sum(c.segments for c in done[1:]) / span if span > 0 else None,
-            jobs_running=self.searcher.running_kinds(),
-            seconds_left=self.left(),
-            workers=self.workers,
+            utterances_per_second=sum(c.segments for c in recent[1:]) / span if span > 0 else None,
+            jobs_running={kind: number for kind, number in self.running.items() if number},
+            seconds_left=self.seconds_left(),
+            workers=self.alive(),
             driver_milliseconds=1000 * self.busy / max(len(self.recorder.candidates), 1),
         )
 
     def line(self) -> str:
         """Where the run stands, in one line."""
-        phase = self.searcher.phases[0] if self.searcher.phases else None
-        if phase is not None:
-            finished = phase.total - len(phase.waiting) - phase.running
-            return f"{phase.name} {finished}/{phase.total}, {self.searcher.running} running"
-        best, now, left = self.recorder.best(), self.snapshot(), self.left()
+        if self.step:
+            return f"{self.step} {self.ended}/{self.total}, {self.running.total()} running"
+        best, now, left = self.recorder.best(), self.snapshot(), self.seconds_left()
         speed = f" | {now.utterances_per_second:.1f} utterances/s" if now.utterances_per_second else ""
         return (
-            f"candidates {now.done + now.stopped + now.failed}/{now.wanted}: {now.done} scored, {now.stopped} stopped,"
+            f"candidates {now.done + now.stopped + now.failed}/{now.wanted}: {now.done} scored, {now.stopped} pruned,"
             f" {now.failed} failed, {now.running} running"
             f" | best COMET {f'{best.comet:.4f} at {best.bytes:,} bytes' if best else '-'}"
             f" | hypervolume {now.hypervolume:.4f}"
-            f" | cache hits {now.cache_hits['comet']} COMET, {now.cache_hits['tower']} tower{speed}"
+            f" | cache hits {now.cache_hits['comet']} COMET, {now.cache_hits['tower']} encoder{speed}"
             f" | {clock(left) if left is not None else '?'} left"
         )

@@ -16,6 +16,7 @@ from typing import Any
 
 from compress.cli import Parser, run
 from compress.errors import UserError
+from compress.models import resolve_model
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 HALF_FROM = 3_000_000_000  # parameters from which a GPU holds trained values in bfloat16
@@ -79,8 +80,6 @@ def teach(
     import torch
 
     import compress
-    import embedded
-    from cluster.worker import model_folder
     from compress.recovery.loop import Training
     from compress.recovery.settings import Settings
     from evaluate.decoding.batches import is_chat
@@ -88,7 +87,7 @@ def teach(
 
     settings = Settings().but(**(told or {}))
     lessons = open_lessons(data, split, lang, condition, held_out)
-    source = compress.Source.open(str(embedded.MODEL) if model == "embedded" else model_folder(model))
+    source = compress.Source.open(resolve_model(model))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     half = hold == "bfloat16" or (hold is None and device == "cuda" and source.structure.parameters >= HALF_FROM)
     with tempfile.TemporaryDirectory() as empty:
@@ -103,9 +102,9 @@ def teach(
     training = Training(
         net,
         parameters,
-        prepared(lessons.train, source.fixed, processor, batch, chat),
+        prepared(lessons.train, source.aux_files, processor, batch, chat),
         settings,
-        prepared(lessons.held_out, source.fixed, processor, batch, chat),
+        prepared(lessons.held_out, source.aux_files, processor, batch, chat),
         work,
         say=_tell,
     )
@@ -119,7 +118,7 @@ def teach(
 
 def trains(name: str, value: Any, source: Any) -> bool:
     """Everything but tables of positions: kept tensors of more than one dimension."""
-    return value.dim() == 1 or name not in source.structure.kept
+    return value.dim() == 1 or name not in source.structure.unquantized
 
 
 def write(net: Any, source: Any, out: Path) -> None:
@@ -129,7 +128,7 @@ def write(net: Any, source: Any, out: Path) -> None:
     try:
         partial.chmod(0o755)
         net.to(source.dtype).save_pretrained(partial, safe_serialization=True)
-        for name, content in source.fixed.items():
+        for name, content in source.aux_files.items():
             (partial / name).write_bytes(content)
         os.rename(partial, out)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""An artifact on disk, read with distrust: three plain files whose every size and checksum must agree."""
+"""An artifact on disk: three plain files whose every size and checksum is verified before use."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.artifact.adapters import Adapter, merged
-from compress.artifact.assemble import as_model, processor_of
-from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Part, unit_order, unquantized_order
+from compress.artifact.adapters import Adapter, merge_adapter
+from compress.artifact.assemble import assemble_model, load_processor, working_dtype
+from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Section, unquantized_order
 from compress.artifact.unquantized import decode_unquantized
 from compress.codecs.lossless import check_ratio
 from compress.codecs.raw import DTYPES
@@ -29,7 +29,7 @@ _MOST_MANIFEST = 16 << 20
 
 
 class Artifact:
-    """A compressed model on disk. Open one with `Artifact.open(folder)`; nothing is decoded until asked for."""
+    """A compressed model on disk. Open one with `Artifact.open(folder)`; tensors are decoded by `tensors()` alone."""
 
     def __init__(self, folder: Path, manifest: Manifest, manifest_bytes: int) -> None:
         self.folder = folder
@@ -42,16 +42,16 @@ class Artifact:
         self.structure: Structure = read_structure(model)
         check_ratio(self.structure.parameters, manifest.weight_bytes)
         self.policy.check(self.structure)
-        self.units: list[Unit] = unit_order(self.structure, self.policy)
+        self.units: list[Unit] = self.policy.remaining_units(self.structure)
         self.groups = unquantized_order(self.structure, self.policy)
-        if len(self.units) != len(manifest.units) or len(self.groups) != len(manifest.kept):
+        if len(self.units) != len(manifest.units) or len(self.groups) != len(manifest.unquantized):
             raise UserError(
                 f"damaged artifact {folder}: its manifest holds {len(manifest.units)} units, "
                 f"its policy {len(self.units)}"
             )
         order = [unit.name for unit in self.units]
-        places = [order.index(a.unit) if a.unit in order else -1 for a in manifest.adapters]
-        if places != sorted(set(places)) or -1 in places:
+        positions = [order.index(a.unit) if a.unit in order else -1 for a in manifest.adapters]
+        if positions != sorted(set(positions)) or -1 in positions:
             raise UserError(f"damaged artifact {folder}: its adapters are not in the order of its units")
         self._shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
 
@@ -64,10 +64,10 @@ class Artifact:
         if sizes[MANIFEST] > _MOST_MANIFEST:
             raise UserError(f"damaged artifact {folder}: a manifest of {sizes[MANIFEST]} bytes")
         manifest = Manifest.from_bytes((folder / MANIFEST).read_bytes())
-        for name, wanted in ((WEIGHTS, manifest.weight_bytes), (FILES, manifest.files.nbytes)):
-            if sizes[name] != wanted:
+        for name, expected in ((WEIGHTS, manifest.weight_bytes), (FILES, manifest.files.nbytes)):
+            if sizes[name] != expected:
                 raise UserError(
-                    f"damaged artifact {folder}: {name} has {sizes[name]} bytes, its manifest says {wanted}"
+                    f"damaged artifact {folder}: {name} has {sizes[name]} bytes, its manifest says {expected}"
                 )
         return cls(folder, manifest, sizes[MANIFEST])
 
@@ -78,50 +78,53 @@ class Artifact:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the original was stored in."""
+        """The dtype of the original's weights."""
         return DTYPES[self.manifest.dtype]
 
     def meta_model(self) -> nn.Module:
+        """The original's model without weights."""
         return build_meta_model(config_from_dict(self.config))
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor of every layer that stays, by its name in the original, one unit at a time."""
-        at = 0
+        """Every tensor of every remaining layer, by its name in the original; one unit is decoded at a time."""
+        offset = 0
         adapters = self._adapters()
-        for group, part in zip(self.groups, self.manifest.kept, strict=True):
+        for group, section in zip(self.groups, self.manifest.unquantized, strict=True):
             names = self.structure.groups[group]
-            values = decode_unquantized(self._read(WEIGHTS, at, part), [self._shapes[name] for name in names])
-            at += part.nbytes
+            values = decode_unquantized(self._read(WEIGHTS, offset, section), [self._shapes[name] for name in names])
+            offset += section.nbytes
             yield from zip(names, values, strict=True)
-        for unit, part in zip(self.units, self.manifest.units, strict=True):
-            payload = self._read(WEIGHTS, at, part)
-            at += part.nbytes
+        for unit, section in zip(self.units, self.manifest.units, strict=True):
+            payload = self._read(WEIGHTS, offset, section)
+            offset += section.nbytes
             values = decode_unit(payload, unit, self.policy.levels[unit.name], self.dtype)
             del payload
-            yield from zip(unit.tensors, merged(adapters, unit, values), strict=True)
+            yield from zip(unit.tensors, merge_adapter(adapters, unit, values), strict=True)
 
     def _adapters(self) -> dict[str, Adapter]:
-        """What training added, by unit."""
-        at = self.manifest.weight_bytes - sum(told.part.nbytes for told in self.manifest.adapters)
-        found = {}
-        for told in self.manifest.adapters:
-            found[told.unit] = Adapter(told.unit, told.level, told.rank, self._read(WEIGHTS, at, told.part))
-            at += told.part.nbytes
-        return found
+        """The adapters by unit; they are the last sections of the weights."""
+        offset = self.manifest.weight_bytes - sum(entry.section.nbytes for entry in self.manifest.adapters)
+        adapters = {}
+        for entry in self.manifest.adapters:
+            payload = self._read(WEIGHTS, offset, entry.section)
+            adapters[entry.unit] = Adapter(entry.unit, entry.level, entry.rank, payload)
+            offset += entry.section.nbytes
+        return adapters
 
     def check(self) -> None:
         """Read everything and compare checksums; decode nothing."""
-        at = 0
-        for part in self.manifest.weight_parts:
-            self._read(WEIGHTS, at, part)
-            at += part.nbytes
+        offset = 0
+        for section in self.manifest.weight_sections:
+            self._read(WEIGHTS, offset, section)
+            offset += section.nbytes
 
-    def _read(self, name: str, at: int, part: Part) -> bytes:
+    def _read(self, name: str, offset: int, section: Section) -> bytes:
         with open(self.folder / name, "rb") as file:
-            file.seek(at)
-            data = file.read(part.nbytes)
-        if len(data) != part.nbytes or checksum(data) != part.sum:
-            raise UserError(f"damaged artifact {self.folder}: bytes {at} to {at + part.nbytes} of {name} have changed")
+            file.seek(offset)
+            data = file.read(section.nbytes)
+        if len(data) != section.nbytes or checksum(data) != section.checksum:
+            end = offset + section.nbytes
+            raise UserError(f"damaged artifact {self.folder}: bytes {offset} to {end} of {name} have changed")
         return data
 
     def _config(self) -> dict[str, Any]:
@@ -130,7 +133,7 @@ class Artifact:
         except (KeyError, ValueError, RecursionError):
             raise UserError(f"damaged artifact {self.folder}: it holds no config.json") from None
         if not isinstance(config, dict):
-            raise UserError(f"damaged artifact {self.folder}: its config.json is not a table")
+            raise UserError(f"damaged artifact {self.folder}: its config.json is not a JSON object")
         return config
 
 
@@ -139,10 +142,10 @@ def load(
 ) -> tuple[Any, Any]:
     """The model of an artifact, ready for `generate`, and its processor (or tokenizer).
 
-    By default weights are held as the original stored them on a GPU, and in float32 on a CPU.
+    The default dtype is float32 on a CPU and the original's elsewhere.
     """
     opened = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
-    model = as_model(
+    model = assemble_model(
         opened.meta_model(),
         opened.structure,
         opened.tensors(),
@@ -151,22 +154,15 @@ def load(
         device,
         opened.files,
     )
-    return model, processor_of(opened.files)
-
-
-def working_dtype(stored: torch.dtype, asked: torch.dtype | None, device: str | torch.device) -> torch.dtype:
-    """What a model is held in: as asked; else float32 on a CPU and the checkpoint's dtype elsewhere."""
-    if asked is not None:
-        return asked
-    return torch.float32 if torch.device(device).type == "cpu" else stored
+    return model, load_processor(opened.files)
 
 
 def _regular_files(folder: Path) -> dict[str, int]:
-    """Sizes by name; anything that is not one of the three plain files is refused."""
+    """Sizes by name. Refuses anything that is not one of the three plain files."""
     sizes = {}
     for entry in os.scandir(folder):
         if entry.name not in (MANIFEST, WEIGHTS, FILES):
-            raise UserError(f"{folder} holds {entry.name[:60]!r}, which is no part of an artifact; remove it")
+            raise UserError(f"{folder} holds {entry.name[:60]!r}, which does not belong to an artifact; remove it")
         status = entry.stat(follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{folder}: {entry.name} is not a plain file")

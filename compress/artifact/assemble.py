@@ -1,4 +1,4 @@
-"""From tensors and fixed files to a model and a processor that work: what loading and residents share."""
+"""A working model and processor from tensors and auxiliary files: what loading and residents share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from compress.errors import UserError, first_line
-from compress.model.layers import Stacks, set_tensor
+from compress.model.layers import LayerDropper
+from compress.model.meta_model import set_tensor
 from compress.model.structure import Structure
 
 
-def as_model(
+def working_dtype(stored: torch.dtype, requested: torch.dtype | None, device: str | torch.device) -> torch.dtype:
+    """The dtype to hold a model in: the requested one, else float32 on a CPU and the checkpoint's elsewhere."""
+    if requested is not None:
+        return requested
+    return torch.float32 if torch.device(device).type == "cpu" else stored
+
+
+def assemble_model(
     meta_model: nn.Module,
     structure: Structure,
     tensors: Iterable[tuple[str, Tensor]],
@@ -25,16 +33,16 @@ def as_model(
     device: str | torch.device,
     files: Mapping[str, bytes],
 ) -> nn.Module:
-    """Fill a meta_model with tensors, take out the dropped layers, and make it ready to generate."""
+    """Fill a meta model with tensors, drop layers, and make it ready to generate."""
     for name, value in tensors:
         set_tensor(meta_model, name, value.to(device, dtype))
-    Stacks(meta_model, structure).drop(dropped)
-    finish(meta_model, device, files)
+    LayerDropper(meta_model, structure).set_dropped(dropped)
+    prepare_model(meta_model, device, files)
     return meta_model
 
 
-def finish(model: nn.Module, device: str | torch.device, files: Mapping[str, bytes]) -> None:
-    """Tie what is tied, move buffers, read the generation settings."""
+def prepare_model(model: nn.Module, device: str | torch.device, files: Mapping[str, bytes]) -> None:
+    """Tie weights, move buffers, read the generation config, set eval mode. Refuses missing weights."""
     from transformers import GenerationConfig
 
     model.tie_weights()  # type: ignore[operator]
@@ -44,27 +52,27 @@ def finish(model: nn.Module, device: str | torch.device, files: Mapping[str, byt
                 module._buffers[name] = buffer.to(device)
     missing = [name for name, value in model.named_parameters() if value.is_meta]
     if missing:
-        raise UserError(f"no weights for {missing[0]} ({len(missing)} tensors missing in all)")
+        raise UserError(f"no weights for {missing[0]} ({len(missing)} tensors missing in total)")
     if "generation_config.json" in files:
-        _table(files, "generation_config.json")
-        with tempfile.TemporaryDirectory() as folder:  # only from_pretrained makes one that generate takes
+        _json_object(files, "generation_config.json")
+        with tempfile.TemporaryDirectory() as folder:  # generate accepts only what from_pretrained makes
             (Path(folder) / "generation_config.json").write_bytes(files["generation_config.json"])
             try:
                 model.generation_config = GenerationConfig.from_pretrained(folder)
-            except Exception as error:  # transformers checks its values in many ways
-                raise UserError(f"generation_config.json of this model is not one: {first_line(error)}") from None
+            except Exception as error:  # transformers raises many kinds
+                raise UserError(f"generation_config.json of this model is not valid: {first_line(error)}") from None
     model.eval()
 
 
-def processor_of(files: Mapping[str, bytes]) -> Any:
+def load_processor(files: Mapping[str, bytes]) -> Any:
     """The processor of a model with audio or images, the tokenizer of a text model; None without either."""
     from transformers import AutoProcessor, AutoTokenizer
 
     names = set(files)
     if "preprocessor_config.json" in names:
-        _check_features(_table(files, "preprocessor_config.json"))
+        _check_features(_json_object(files, "preprocessor_config.json"))
     if "tokenizer.json" in names:
-        _check_merges(_table(files, "tokenizer.json"))
+        _check_merges(_json_object(files, "tokenizer.json"))
     with tempfile.TemporaryDirectory() as folder:
         for name, data in files.items():
             (Path(folder) / name).write_bytes(data)
@@ -75,13 +83,13 @@ def processor_of(files: Mapping[str, bytes]) -> Any:
                 return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
-        except BaseException as error:  # transformers raises anything; a panic of tokenizers is no Exception
+        except BaseException as error:  # a panic of tokenizers is not an Exception
             raise UserError(f"the processor of this model does not load: {first_line(error)}") from None
     return None
 
 
 def _check_features(table: dict[str, Any]) -> None:
-    """Filter banks are computed from these numbers; refuse those that would take gigabytes."""
+    """Refuse sizes of filter banks that would take gigabytes of memory."""
     sizes = {key: table.get(key, 1) for key in ("feature_size", "n_fft", "chunk_length", "sampling_rate", "n_samples")}
     for key, size in sizes.items():
         if not isinstance(size, (int, float)) or not 0 < size < 1 << 24:
@@ -91,7 +99,7 @@ def _check_features(table: dict[str, Any]) -> None:
 
 
 def _check_merges(table: dict[str, Any]) -> None:
-    """Of each second half of a merge the prefix is cut off unseen; where there is none, `tokenizers` panics."""
+    """`tokenizers` cuts the prefix off the second half of each merge unchecked, and panics where it is missing."""
     model = table.get("model")
     prefix = model.get("continuing_subword_prefix") if isinstance(model, dict) else None
     merges = model.get("merges") if isinstance(model, dict) else None
@@ -104,11 +112,11 @@ def _check_merges(table: dict[str, Any]) -> None:
             raise UserError("tokenizer.json has a continuing_subword_prefix that its merges do not begin with")
 
 
-def _table(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+def _json_object(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     try:
         table = json.loads(files[name])
     except (ValueError, RecursionError):
         table = None
     if not isinstance(table, dict):
-        raise UserError(f"{name} of this model is not a table")
+        raise UserError(f"{name} of this model is not a JSON object")
     return table

@@ -1,7 +1,7 @@
-"""The manifest of an artifact: its policy, and the size and checksum of everything in it.
+"""The manifest of an artifact: its policy, and the size and checksum of every section.
 
-Written without a space and compressed, because it counts. Its length depends on the policy alone once the
-variants are known, so the ledger writes it to know its size, and the packer writes the same bytes.
+It counts, so it is JSON without spaces, compressed. Once the variants are built its length depends on the policy alone:
+the ledger makes it to know its size, and the packer writes the same bytes.
 """
 
 from __future__ import annotations
@@ -18,68 +18,73 @@ from compress.codecs.raw import DTYPES
 from compress.errors import UserError
 from compress.model.structure import REST, Structure, Unit
 from compress.policy.policy import Policy
-from compress.policy.store import SUM_BYTES, checksum
+from compress.policy.store import CHECKSUM_BYTES, checksum
 
 FORMAT = "compress-1"
-WITH_ADAPTERS = "compress-2"  # the same, with adapters behind the units
+WITH_ADAPTERS = "compress-2"  # the same, with adapters after the units
 MANIFEST, WEIGHTS, FILES = "manifest.json.zst", "weights.bin", "files.json.zst"
 _MOST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
-class Part:
-    """A stretch of an artifact: so many bytes with such a checksum."""
+class Section:
+    """A range of bytes in an artifact."""
 
     nbytes: int
-    sum: bytes
+    checksum: bytes
 
 
 @dataclass(frozen=True)
-class AdapterPart:
-    """Where the adapter of a unit lies, and how to read it."""
+class AdapterSection:
+    """The section of one unit's adapter, and how to decode it."""
 
     unit: str
     level: str
     rank: int
-    part: Part
+    section: Section
+
+
+def section_of(data: bytes) -> Section:
+    """The size and checksum of some bytes."""
+    return Section(len(data), checksum(data))
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Parts in the order of weights.bin: `kept` as `unquantized_order`, `units` as `unit_order`, then adapters."""
+    """Sections in the order of weights.bin: unquantized groups, units, then adapters."""
 
     policy: Policy
-    dtype: str  # what the weights were stored in: bf16, fp16 or fp32
+    dtype: str  # of the original's weights: bf16, fp16 or fp32
     original_bytes: int
-    kept: tuple[Part, ...]
-    units: tuple[Part, ...]
-    files: Part
-    adapters: tuple[AdapterPart, ...] = ()
+    unquantized: tuple[Section, ...]
+    units: tuple[Section, ...]
+    files: Section
+    adapters: tuple[AdapterSection, ...] = ()
 
     def to_bytes(self) -> bytes:
-        parts = [*self.weight_parts, self.files]
+        sections = [*self.weight_sections, self.files]
         table: dict[str, object] = {
             "format": WITH_ADAPTERS if self.adapters else FORMAT,
             "policy": self.policy.to_dict(),
             "dtype": self.dtype,
             "original": self.original_bytes,
-            "kept": [part.nbytes for part in self.kept],
-            "units": [part.nbytes for part in self.units],
+            "kept": [section.nbytes for section in self.unquantized],
+            "units": [section.nbytes for section in self.units],
             "files": self.files.nbytes,
-            "sums": base64.b64encode(b"".join(part.sum for part in parts)).decode(),
+            "sums": base64.b64encode(b"".join(section.checksum for section in sections)).decode(),
         }
         if self.adapters:
-            table["adapters"] = [[a.unit, a.level, a.rank, a.part.nbytes] for a in self.adapters]
+            table["adapters"] = [[a.unit, a.level, a.rank, a.section.nbytes] for a in self.adapters]
         return zstd_encode(json.dumps(table, separators=(",", ":")).encode(), 19)
 
     @property
-    def weight_parts(self) -> tuple[Part, ...]:
-        """What lies in weights.bin, in order."""
-        return (*self.kept, *self.units, *(adapter.part for adapter in self.adapters))
+    def weight_sections(self) -> tuple[Section, ...]:
+        """The sections of weights.bin, in order."""
+        return (*self.unquantized, *self.units, *(adapter.section for adapter in self.adapters))
 
     @property
     def weight_bytes(self) -> int:
-        return sum(part.nbytes for part in self.weight_parts)
+        return sum(section.nbytes for section in self.weight_sections)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
@@ -89,39 +94,38 @@ class Manifest:
             raise UserError("damaged artifact: its manifest is not JSON") from None
         if not isinstance(table, dict) or table.get("format") not in (FORMAT, WITH_ADAPTERS):
             raise UserError(f"this is not an artifact of format {FORMAT} or {WITH_ADAPTERS}")
-        kept, units = _sizes(table.get("kept")), _sizes(table.get("units"))
-        files = _sizes([table.get("files"), table.get("original")])
-        told = _adapters(table.get("adapters")) if table["format"] == WITH_ADAPTERS else []
-        sums = _sums(table.get("sums"), len(kept) + len(units) + len(told) + 1)
-        sizes = [*kept, *units, *(entry[3] for entry in told), files[0]]
-        parts = [Part(n, s) for n, s in zip(sizes, sums, strict=True)]
-        behind = len(kept) + len(units)
+        unquantized, units = _sizes(table.get("kept")), _sizes(table.get("units"))
+        files, original_bytes = _sizes([table.get("files"), table.get("original")])
+        adapters = _adapters(table.get("adapters")) if table["format"] == WITH_ADAPTERS else []
+        sizes = [*unquantized, *units, *(entry[3] for entry in adapters), files]
+        checksums = _checksums(table.get("sums"), len(sizes))
+        sections = [Section(size, value) for size, value in zip(sizes, checksums, strict=True)]
+        first_unit, first_adapter = len(unquantized), len(unquantized) + len(units)
         if table.get("dtype") not in tuple(DTYPES):
             raise UserError("damaged artifact: its manifest names no dtype")
         return cls(
             dtype=table["dtype"],
             policy=Policy.from_dict(table.get("policy")),
-            original_bytes=files[1],
-            kept=tuple(parts[: len(kept)]),
-            units=tuple(parts[len(kept) : behind]),
-            files=parts[-1],
-            adapters=tuple(AdapterPart(*entry[:3], part) for entry, part in zip(told, parts[behind:-1], strict=True)),
+            original_bytes=original_bytes,
+            unquantized=tuple(sections[:first_unit]),
+            units=tuple(sections[first_unit:first_adapter]),
+            files=sections[-1],
+            adapters=tuple(
+                AdapterSection(*entry[:3], section)
+                for entry, section in zip(adapters, sections[first_adapter:-1], strict=True)
+            ),
         )
 
 
 def unquantized_order(structure: Structure, policy: Policy) -> list[str]:
-    """The groups of kept tensors that an artifact holds."""
+    """The groups of unquantized tensors in the artifact of a policy, in order."""
     return [REST, *(layer.name for layer in structure.layers if layer.name not in policy.dropped)]
 
 
-def unit_order(structure: Structure, policy: Policy) -> list[Unit]:
-    return policy.kept_units(structure)
-
-
-def adapter_parts(adapters: Mapping[str, Adapter], order: Sequence[Unit]) -> tuple[AdapterPart, ...]:
-    """The adapters that an artifact of these units holds."""
-    found = [adapters[unit.name] for unit in order if unit.name in adapters]
-    return tuple(AdapterPart(a.unit, a.level, a.rank, Part(len(a.payload), checksum(a.payload))) for a in found)
+def adapter_sections(adapters: Mapping[str, Adapter], order: Sequence[Unit]) -> tuple[AdapterSection, ...]:
+    """The adapters in the artifact of these units, in order."""
+    present = [adapters[unit.name] for unit in order if unit.name in adapters]
+    return tuple(AdapterSection(a.unit, a.level, a.rank, section_of(a.payload)) for a in present)
 
 
 def _adapters(value: object) -> list[tuple[str, str, int, int]]:
@@ -138,15 +142,15 @@ def _adapters(value: object) -> list[tuple[str, str, int, int]]:
 
 def _sizes(value: object) -> list[int]:
     if not isinstance(value, Sequence) or not all(type(n) is int and 0 <= n < 1 << 50 for n in value):
-        raise UserError("damaged artifact: its manifest gives sizes that are none")
+        raise UserError("damaged artifact: its manifest gives sizes that are not valid")
     return list(value)
 
 
-def _sums(value: object, count: int) -> list[bytes]:
+def _checksums(value: object, count: int) -> list[bytes]:
     try:
         data = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
     except (binascii.Error, ValueError):
         data = b""
-    if len(data) != SUM_BYTES * count:
+    if len(data) != CHECKSUM_BYTES * count:
         raise UserError(f"damaged artifact: its manifest does not hold {count} checksums")
-    return [data[i : i + SUM_BYTES] for i in range(0, len(data), SUM_BYTES)]
+    return [data[i : i + CHECKSUM_BYTES] for i in range(0, len(data), CHECKSUM_BYTES)]

@@ -1,29 +1,27 @@
-"""A recovered model: an original with what training changed laid over it, so that what is trained is what is shipped.
+"""A recovered model: an original with the changes that training made to it.
 
-To everything else it is a source like any other. Three things may differ from the original's: tensors that are kept as
-they are (norms, biases), units whose payload at one level was written anew (merged and encoded again, or with other
-scales), and adapters beside units. All of it lies in one folder, `recovery.json` and `recovery.safetensors`; the big
-original stays where it is. Ledger, packing and residents then count, write and use the very same bytes.
+It is a source like any other, so that ledger, packing and residents count, write and use the same bytes. Training may
+change unquantized tensors (norms, biases), the payload of units at one level (merged and encoded again, or with other
+scales), and may add adapters. The changes are saved as `recovery.json` and `recovery.safetensors` in one folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from compress.artifact.adapters import Adapter
+from compress.atomic_folder import atomic_folder
 from compress.errors import UserError, first_line
-from compress.model.source import Source
+from compress.model.source import Source, tensor_hash
 from compress.policy.policy import Policy
 
 FORMAT = "recovery-1"
@@ -32,14 +30,15 @@ _MOST_JSON = 16 << 20
 
 
 @dataclass(frozen=True)
-class Replaced:
-    """A unit's payload at the one level it was trained for."""
+class TrainedPayload:
+    """A unit's payload, trained at one level and vocabulary."""
 
     level: str
     vocabulary: str
     payload: bytes
 
     def at(self, unit: str, level: str, vocabulary: str) -> bytes:
+        """The payload. Refuses a level or vocabulary that it was not trained for."""
         if (level, vocabulary) != (self.level, self.vocabulary):
             raise UserError(
                 f"unit {unit} of this recovered model was trained at level {self.level}, vocabulary {self.vocabulary};"
@@ -49,20 +48,18 @@ class Replaced:
 
 
 @dataclass(frozen=True)
-class Recovery:
-    """What training changed. `policy` is that of the candidate it began with, so for the original's digest."""
+class RecoveryDelta:
+    """What training changed. `policy` is that of the candidate it began with, for the original's digest."""
 
     policy: Policy
-    kept: Mapping[str, Tensor] = field(default_factory=dict)
+    unquantized: Mapping[str, Tensor] = field(default_factory=dict)
     units: Mapping[str, bytes] = field(default_factory=dict)  # payloads at the policy's levels
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
-    about: Mapping[str, Any] = field(default_factory=dict)  # how it was made; for people
+    about: Mapping[str, Any] = field(default_factory=dict)  # provenance, for people
 
     def save(self, folder: Path) -> None:
-        """Writes the folder; it appears whole or not at all."""
-        from safetensors.torch import save_file
-
-        tensors = {f"kept/{name}": value.detach().cpu().contiguous() for name, value in self.kept.items()}
+        """Write the folder, which appears whole or not at all."""
+        tensors = {f"kept/{name}": value.detach().cpu().contiguous() for name, value in self.unquantized.items()}
         tensors |= {f"unit/{name}": _bytes(payload) for name, payload in self.units.items()}
         tensors |= {f"adapter/{name}": _bytes(adapter.payload) for name, adapter in self.adapters.items()}
         table = {
@@ -71,28 +68,17 @@ class Recovery:
             "adapters": {name: [adapter.level, adapter.rank] for name, adapter in self.adapters.items()},
             "about": dict(self.about),
         }
-        if folder.exists():
-            raise UserError(f"{folder} exists already; give another name or remove it")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-        try:
-            partial.chmod(0o755)
+        with atomic_folder(folder) as partial:
             save_file(tensors, str(partial / TENSORS))
             (partial / JSON).write_text(json.dumps(table, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-            os.rename(partial, folder)
-        except OSError as error:
-            raise UserError(f"cannot write {folder}: {error.strerror or error}; nothing was left behind") from None
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
     @classmethod
-    def read(cls, folder: str | Path) -> Recovery:
-        from safetensors.torch import load_file
-
+    def read(cls, folder: str | Path) -> RecoveryDelta:
+        """Read a folder that `save` wrote. Refuses damaged ones."""
         folder = Path(folder)
         try:
             if (folder / JSON).stat().st_size > _MOST_JSON:
-                raise UserError(f"{folder / JSON} is larger than any recovery's")
+                raise UserError(f"{folder / JSON} is too large for a recovery")
             table = json.loads((folder / JSON).read_text(encoding="utf-8"))
             tensors = load_file(str(folder / TENSORS))
         except OSError:
@@ -104,50 +90,52 @@ class Recovery:
         if not isinstance(table, dict) or table.get("format") != FORMAT:
             raise UserError(f"{folder} is not a recovery of format {FORMAT}")
         policy = Policy.from_dict(table.get("policy"))
-        told = table.get("adapters")
-        parts: dict[str, dict[str, Tensor]] = {"kept": {}, "unit": {}, "adapter": {}}
+        levels = table.get("adapters")
+        by_kind: dict[str, dict[str, Tensor]] = {"kept": {}, "unit": {}, "adapter": {}}
         for name, value in tensors.items():
             kind, _, rest = name.partition("/")
-            if kind not in parts or not rest:
+            if kind not in by_kind or not rest:
                 raise UserError(f"damaged recovery {folder}: a tensor {name[:60]!r}")
-            parts[kind][rest] = value
-        if not isinstance(told, dict) or set(told) != set(parts["adapter"]):
-            raise UserError(f"damaged recovery {folder}: its adapters are not those of its table")
+            by_kind[kind][rest] = value
+        if not isinstance(levels, dict) or set(levels) != set(by_kind["adapter"]):
+            raise UserError(f"damaged recovery {folder}: {JSON} and {TENSORS} name different adapters")
         try:
             adapters = {
-                name: Adapter(name, str(level), int(rank), _payload(parts["adapter"][name]))
-                for name, (level, rank) in told.items()
+                name: Adapter(name, str(level), int(rank), _payload(by_kind["adapter"][name]))
+                for name, (level, rank) in levels.items()
             }
         except (TypeError, ValueError):
             raise UserError(f"damaged recovery {folder}: its adapters give no level and rank") from None
-        units = {name: _payload(value) for name, value in parts["unit"].items()}
+        units = {name: _payload(value) for name, value in by_kind["unit"].items()}
         about = table.get("about")
-        return cls(policy, parts["kept"], units, adapters, about if isinstance(about, dict) else {})
+        return cls(policy, by_kind["kept"], units, adapters, about if isinstance(about, dict) else {})
 
 
-class Recovered(Source):
-    """A source whose kept tensors, payloads and adapters are those of a recovery."""
+class RecoveredSource(Source):
+    """An original with a recovery delta applied: a source with its own tensors, payloads, adapters and digest."""
 
-    def __init__(self, base: Source, recovery: Recovery) -> None:
+    def __init__(self, base: Source, recovery: RecoveryDelta) -> None:
         vars(self).update(vars(base))
         vars(self).pop("digest", None)
         self.base, self.recovery = base, recovery
-        self._kept, self._digests = {}, {}
+        self._unquantized, self._digests = {}, {}
         if recovery.policy.model != base.digest:
             raise UserError(
                 f"this recovery is for model {recovery.policy.model}, not for {base.digest}:"
                 " give the model it was made of"
             )
         recovery.policy.check(base.structure)
-        for name, value in recovery.kept.items():
-            if name not in base.structure.kept or value.shape != base.tensor(name).shape:
-                raise UserError(f"damaged recovery: {name} is no kept tensor of this model, or has another shape")
+        for name, value in recovery.unquantized.items():
+            if name not in base.structure.unquantized or value.shape != base.tensor(name).shape:
+                raise UserError(
+                    f"damaged recovery: {name} is not an unquantized tensor of this model, or has another shape"
+                )
         levels = recovery.policy.levels
         stray = [name for name in (*recovery.units, *recovery.adapters) if name not in levels]
         if stray:
             raise UserError(f"damaged recovery: it changes unit {stray[0]}, which its policy does not have")
         vocabulary = recovery.policy.vocabulary
-        self.replaced = {n: Replaced(levels[n], vocabulary, p) for n, p in recovery.units.items()}
+        self.replaced = {n: TrainedPayload(levels[n], vocabulary, p) for n, p in recovery.units.items()}
         self.adapters = dict(recovery.adapters)
         self._changed = {
             tensor: hashlib.blake2b(payload, digest_size=16).hexdigest()
@@ -156,37 +144,34 @@ class Recovered(Source):
         }
 
     @classmethod
-    def open_at(cls, base: Source, folder: str | Path) -> Recovered:
-        return cls(base, Recovery.read(folder))
+    def open_at(cls, base: Source, folder: str | Path) -> RecoveredSource:
+        return cls(base, RecoveryDelta.read(folder))
 
     @property
     def policy(self) -> Policy:
-        """The policy of the recovered candidate."""
+        """The candidate's policy, for this model."""
         return replace(self.recovery.policy, model=self.digest)
 
     def tensor(self, name: str) -> Tensor:
-        return self.recovery.kept[name] if name in self.recovery.kept else self.base.tensor(name)
+        return self.recovery.unquantized[name] if name in self.recovery.unquantized else self.base.tensor(name)
 
     def tensor_digest(self, name: str) -> str:
         if name in self._changed:
             return self._changed[name]
-        if name in self.recovery.kept:
-            value = self.recovery.kept[name].contiguous()
-            state = hashlib.blake2b(f"{value.dtype}{tuple(value.shape)}".encode(), digest_size=16)
-            state.update(value.view(-1).view(torch.uint8).numpy().data)
-            return state.hexdigest()
+        if name in self.recovery.unquantized:
+            return tensor_hash(self.recovery.unquantized[name])
         return self.base.tensor_digest(name)
 
     @property
     def digest(self) -> str:
-        """The original's digest and all that was laid over it."""
+        """A hash of the original's digest and of all changes."""
         if "_digest" not in vars(self):
             state = hashlib.blake2b(self.base.digest.encode(), digest_size=16)
-            for name in sorted((*self.recovery.kept, *self._changed)):
+            for name in sorted((*self.recovery.unquantized, *self._changed)):
                 state.update(f"{name}={self.tensor_digest(name)};".encode())
             for name, adapter in sorted(self.adapters.items()):
-                told = hashlib.blake2b(adapter.payload).hexdigest()
-                state.update(f"{name}+{adapter.level}:{adapter.rank}={told};".encode())
+                payload = hashlib.blake2b(adapter.payload).hexdigest()
+                state.update(f"{name}+{adapter.level}:{adapter.rank}={payload};".encode())
             self._digest = state.hexdigest()
         return self._digest
 

@@ -1,8 +1,7 @@
-"""Tensors that are kept as they are (norms, biases, positions), without loss and as small as that goes.
+"""Unquantized tensors (norms, biases, positions), losslessly compressed.
 
-Tensors of one group are written together: bit patterns through PCodec or Zstandard, whichever is smaller.
-Sinusoidal positions are recognised and only named, since every machine can compute them again; tensors of
-one repeated value likewise.
+The tensors of one group are written together: bit patterns through PCodec or Zstandard, whichever is smaller. Of
+sinusoidal positions only a flag is written, since every machine can compute them; of a repeated value, one copy.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ _RAW, _PCODEC, _ZSTD = 0, 1, 2
 
 
 def encode_unquantized(tensors: Sequence[Tensor]) -> bytes:
-    """One byte a tensor says how it lies here; then, for each dtype, one stream of bit patterns."""
+    """One byte a tensor for its dtype and kind, then one stream of bit patterns for each dtype."""
     heads, streams = bytearray(), dict.fromkeys(_DTYPES, b"")
     for tensor in tensors:
         if tensor.dtype not in streams:
-            raise UserError(f"a tensor of dtype {tensor.dtype} cannot be kept; give a floating-point checkpoint")
+            raise UserError(f"a tensor of dtype {tensor.dtype} cannot be stored; give a floating-point checkpoint")
         code = _DTYPES.index(tensor.dtype)
         data = to_bytes(tensor)
         first = data[: tensor.dtype.itemsize]
@@ -43,69 +42,65 @@ def encode_unquantized(tensors: Sequence[Tensor]) -> bytes:
         else:
             heads.append(code | _PLAIN)
             streams[tensor.dtype] += data
-    return bytes(heads) + join([_squeeze(data, dtype.itemsize) for dtype, data in streams.items()])
+    return bytes(heads) + join([_compress(data, dtype.itemsize) for dtype, data in streams.items()])
 
 
 def decode_unquantized(blob: bytes, shapes: Sequence[Shape]) -> list[Tensor]:
-    """The tensors again, bit for bit."""
+    """The tensors, bit for bit."""
     heads, body = blob[: len(shapes)], blob[len(shapes) :]
     if len(heads) < len(shapes) or any(head & 15 >= len(_DTYPES) for head in heads):
-        raise UserError("damaged kept tensors: unknown kind")
+        raise UserError("damaged unquantized tensors: unknown kind")
     needed = dict.fromkeys(_DTYPES, 0)
     for head, shape in zip(heads, shapes, strict=True):
         kind, dtype = head & ~15, _DTYPES[head & 15]
         if kind not in (_PLAIN, _REPEATED, _SINUSOIDS) or (kind == _SINUSOIDS and len(shape) != 2):
-            raise UserError("damaged kept tensors: unknown kind")
+            raise UserError("damaged unquantized tensors: unknown kind")
         needed[dtype] += {_PLAIN: prod(shape), _REPEATED: 1, _SINUSOIDS: 0}[kind]
     parts = split(body, len(_DTYPES))
-    streams = {d: _expand(part, needed[d], d.itemsize) for d, part in zip(_DTYPES, parts, strict=True)}
-    out, at = [], dict.fromkeys(_DTYPES, 0)
+    streams = {d: _decompress(part, needed[d], d.itemsize) for d, part in zip(_DTYPES, parts, strict=True)}
+    tensors, offsets = [], dict.fromkeys(_DTYPES, 0)
     for head, shape in zip(heads, shapes, strict=True):
         kind, dtype = head & ~15, _DTYPES[head & 15]
         if kind == _SINUSOIDS:
-            out.append(sinusoids(shape[0], shape[1], dtype))
+            tensors.append(sinusoids(shape[0], shape[1], dtype))
             continue
         nbytes = dtype.itemsize * (1 if kind == _REPEATED else prod(shape))
-        data = streams[dtype][at[dtype] : at[dtype] + nbytes]
-        at[dtype] += nbytes
+        data = streams[dtype][offsets[dtype] : offsets[dtype] + nbytes]
+        offsets[dtype] += nbytes
         value = from_bytes(data, (1,) if kind == _REPEATED else shape, dtype)
-        out.append(value.expand(prod(shape)).clone().reshape(shape) if kind == _REPEATED else value)
-    return out
+        tensors.append(value.expand(prod(shape)).clone().reshape(shape) if kind == _REPEATED else value)
+    return tensors
 
 
-def _squeeze(data: bytes, width: int) -> bytes:
-    """Bit patterns by the shortest of three ways."""
+def _compress(data: bytes, width: int) -> bytes:
+    """Bit patterns by the shortest of three codings, whose number comes first."""
     if not data:
         return b""
     patterns = np.frombuffer(data, dtype=f"<u{width}")
     planes = np.frombuffer(data, dtype=np.uint8).reshape(-1, width).T.tobytes()
-    ways = {
-        _RAW: data,
-        _PCODEC: integers_encode(patterns),
-        _ZSTD: zstd_encode(planes, 19),
-    }
-    best = min(ways, key=lambda way: (len(ways[way]), way))
-    return bytes((best,)) + ways[best]
+    codings = {_RAW: data, _PCODEC: integers_encode(patterns), _ZSTD: zstd_encode(planes, 19)}
+    best = min(codings, key=lambda coding: (len(codings[coding]), coding))
+    return bytes((best,)) + codings[best]
 
 
-def _expand(part: bytes, count: int, width: int) -> bytes:
+def _decompress(part: bytes, count: int, width: int) -> bytes:
     if count == 0 and not part:
         return b""
-    way, data, nbytes = part[:1], part[1:], count * width
-    if way == bytes((_PCODEC,)):
+    coding, data, nbytes = part[:1], part[1:], count * width
+    if coding == bytes((_PCODEC,)):
         return integers_decode(data, count, f"<u{width}").tobytes()
-    if way == bytes((_ZSTD,)):
+    if coding == bytes((_ZSTD,)):
         planes = np.frombuffer(zstd_decode(data, nbytes, exact=nbytes), dtype=np.uint8)
         return planes.reshape(width, -1).T.tobytes()
-    if way != bytes((_RAW,)) or len(data) != nbytes:
-        raise UserError("damaged kept tensors: their stream has another length")
+    if coding != bytes((_RAW,)) or len(data) != nbytes:
+        raise UserError("damaged unquantized tensors: their stream has the wrong length")
     return data
 
 
 def sinusoids(length: int, channels: int, dtype: torch.dtype) -> Tensor:
-    """Whisper's positions: sines of log-spaced frequencies, then cosines."""
+    """Whisper's position embeddings: sines of log-spaced frequencies, then cosines."""
     if channels % 2 or channels < 4 or length * channels > 1 << 26:
-        raise UserError(f"damaged kept tensors: no sinusoids of shape ({length}, {channels})")
+        raise UserError(f"damaged unquantized tensors: no sinusoids of shape ({length}, {channels})")
     step = math.log(10000) / (channels // 2 - 1)
     frequencies = torch.exp(-step * torch.arange(channels // 2))
     angles = torch.arange(length)[:, None] * frequencies[None, :]
@@ -113,7 +108,7 @@ def sinusoids(length: int, channels: int, dtype: torch.dtype) -> Tensor:
 
 
 def _is_sinusoids(tensor: Tensor) -> bool:
-    """Only in half precision: in float32 the last bit of a sine may differ between machines."""
+    """In half precision only: in float32 the last bit of a sine may differ between machines."""
     if tensor.dim() != 2 or tensor.dtype not in (torch.float16, torch.bfloat16):
         return False
     length, channels = tensor.shape

@@ -1,8 +1,8 @@
-"""Calibration: what the inputs of every matrix look like, as one Hessian XᵀX for each distinct input.
+"""Calibration: one Hessian XᵀX for each distinct input of the matrices of a model.
 
-Gathered from the uncompressed model, so that no unit's variant depends on another's. Only as many Hessians
-as fit in a given memory are gathered in one pass over the data; the next pass takes the next units. They
-are kept in the store, under a digest of the model and of the data, and gathered only once.
+They are gathered from the uncompressed model, so that no unit's variant depends on another's. One pass over the data
+gathers as many as fit in the given memory; the next pass takes the next units. They are stored under a digest of the
+model and the data, and gathered once.
 """
 
 from __future__ import annotations
@@ -34,50 +34,51 @@ def calibrate(
     batches: Sequence[Batch],
     store: Store,
     *,
-    places: Sequence[Tensor] | None = None,
+    target_masks: Sequence[Tensor] | None = None,
     resident: Resident | None = None,
     memory: int = 2 << 30,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:
-    """Gather the Hessians of every unit and return the digest they are known by.
+    """Gather the Hessians of every unit into the store and return the digest that identifies them.
 
-    `batches` are run through the original model; give them as the processor made them, the wanted output
-    appended to the prompt. `places` says, for each batch, at which positions (batch × length) the next token is
-    one that matters: with it the importance of every output is measured too, by two backward passes a batch around
-    the original, and error feedback makes good use of it. `memory` bounds the bytes of the Hessians held at once.
-    `resident` lends its model (and device), which is restored first. `progress` is called with passes done and in all.
+    Args:
+        batches: inputs of the original model as the processor made them, with the wanted output after the prompt.
+        target_masks: for each batch, the positions (batch × length) whose next token is part of the output. With them
+            the importance of every output is measured too, by two backward passes a batch, for error feedback.
+        resident: a resident whose model and device are used; it is restored first.
+        memory: bytes of Hessians held at once.
+        progress: called with the passes done and in total.
     """
     if not batches:
         raise UserError("calibration needs at least one batch of inputs")
-    if places is not None and len(places) != len(batches):
-        raise UserError(f"{len(places)} masks of places for {len(batches)} batches")
-    digest = calibration_digest(source, batches, places)
-    wanted = [unit for unit in source.structure.units.values() if store.size(hessian_key(digest, unit)) is None]
-    if not wanted:
+    if target_masks is not None and len(target_masks) != len(batches):
+        raise UserError(f"{len(target_masks)} target masks for {len(batches)} batches")
+    digest = calibration_digest(source, batches, target_masks)
+    missing = [unit for unit in source.structure.units.values() if store.size(hessian_key(digest, unit)) is None]
+    if not missing:
         return digest
-    lent = resident if resident is not None else Resident(source, store)
-    lent.restore()
+    if resident is None:
+        resident = Resident(source, store)
+    resident.restore()
     importance: dict[str, Tensor] = {}
-    if places is not None:
-        here = [_on_device(batch, lent) for batch in batches]
-        importance = output_importance(lent, wanted, here, places)
-    passes = _passes(wanted, memory)
+    if target_masks is not None:
+        importance = output_importance(resident, missing, [_on_device(b, resident) for b in batches], target_masks)
+    passes = _passes(missing, memory)
     for done, units in enumerate(passes):
         if progress is not None:
             progress(done, len(passes))
-        for unit, groups, found in _gather(lent.model, lent.device, units, batches):
-            if unit.kind == "embedding" and not found and unit.tensors[0] in importance:
-                groups, found = [0], [torch.eye(unit.shapes[0][1])]  # its inputs are tokens, one at a time
-            store.put(
-                hessian_key(digest, unit), hessians_to_bytes(groups, found, [importance.get(n) for n in unit.tensors])
-            )
+        for unit, groups, hessians in _gather(resident, units, batches):
+            if unit.kind == "embedding" and not hessians and unit.tensors[0] in importance:
+                groups, hessians = [0], [torch.eye(unit.shapes[0][1])]  # its inputs are one-hot: one token at a time
+            blob = hessians_to_bytes(groups, hessians, [importance.get(name) for name in unit.tensors])
+            store.put(hessian_key(digest, unit), blob)
     return digest
 
 
-def calibration_digest(source: Source, batches: Sequence[Batch], places: Sequence[Tensor] | None = None) -> str:
-    """What identifies a calibration: the model and every input."""
+def calibration_digest(source: Source, batches: Sequence[Batch], target_masks: Sequence[Tensor] | None = None) -> str:
+    """Identifies a calibration: a hash of the model and every input."""
     state = hashlib.blake2b(f"{_FORMAT}:{source.digest}".encode(), digest_size=16)
-    for batch in [*batches, *({"places": place} for place in places or ())]:
+    for batch in [*batches, *({"places": mask} for mask in target_masks or ())]:
         for name in sorted(batch):
             value = batch[name]
             if isinstance(value, Tensor):
@@ -87,38 +88,44 @@ def calibration_digest(source: Source, batches: Sequence[Batch], places: Sequenc
 
 
 def _on_device(batch: Batch, resident: Resident) -> dict[str, Any]:
-    moved = {k: v.to(resident.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-    return _at_dtype(moved, resident.dtype)
+    """The batch on the model's device, floating-point inputs at its dtype."""
+
+    def move(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(resident.device, resident.dtype if value.is_floating_point() else value.dtype)
+
+    return {name: move(value) for name, value in batch.items()}
 
 
 def _passes(units: Sequence[Unit], memory: int) -> list[list[Unit]]:
-    """Units in runs whose Hessians fit in memory together; a unit that alone does not is a run of its own."""
-    runs: list[list[Unit]] = []
-    room = -1
+    """Units in groups whose Hessians fit in memory together; a unit too large for it is a group of its own."""
+    passes: list[list[Unit]] = []
+    free = -1
     for unit in units:
-        need = 0 if unit.kind == "embedding" else sum(4 * _width(shape) ** 2 for shape in unit.shapes)
-        if need > room:
-            runs.append([])
-            room = memory
-        runs[-1].append(unit)
-        room -= need
-    return runs
+        needed = 0 if unit.kind == "embedding" else sum(4 * _width(shape) ** 2 for shape in unit.shapes)
+        if needed > free:
+            passes.append([])
+            free = memory
+        passes[-1].append(unit)
+        free -= needed
+    return passes
 
 
 def _width(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape[1:]))
 
 
-class _Sums:
-    """XᵀX of one unit's matrices; those that get the same input object share one sum."""
+class _HessianSums:
+    """XᵀX of one unit's matrices; matrices whose inputs are the same object share one sum."""
 
     def __init__(self, count: int) -> None:
-        self.groups: list[int | None] = [None] * count
+        self.groups: list[int | None] = [None] * count  # index into `sums` of each matrix
         self.sums: list[Tensor] = []
-        self.inputs: list[tuple[Tensor, int]] = []  # of the batch under way; held, so that identity means something
+        self.inputs: list[tuple[Tensor, int]] = []  # of the current batch; held so that identity is meaningful
 
     def add(self, index: int, value: Tensor, module: nn.Module, batch: Batch) -> None:
-        shared = next((group for held, group in self.inputs if held is value), None)
+        shared = next((group for tensor, group in self.inputs if tensor is value), None)
         if shared is not None:
             self.groups[index] = self.groups[index] if self.groups[index] is not None else shared
             if self.groups[index] == shared:
@@ -133,46 +140,44 @@ class _Sums:
 
 
 def _gather(
-    model: nn.Module, device: torch.device, units: Sequence[Unit], batches: Sequence[Batch]
+    resident: Resident, units: Sequence[Unit], batches: Sequence[Batch]
 ) -> list[tuple[Unit, list[int | None], list[Tensor]]]:
+    """Run the batches. Returns, for each unit, the group of each matrix and the Hessian of each group."""
+    model = resident.model
     users: dict[int, list[nn.Module]] = {}
     for module in model.modules():
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):
             users.setdefault(id(module.weight), []).append(module)
     parameters = dict(model.named_parameters())
-    found = {unit.name: _Sums(len(unit.tensors)) for unit in units}
-    current: list[Batch] = [{}]
+    sums_of = {unit.name: _HessianSums(len(unit.tensors)) for unit in units}
+    current: Batch = {}
     hooks = []
 
-    def watch(sums: _Sums, index: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        return lambda module, given: sums.add(index, given[0], module, current[0])
+    def watch(sums: _HessianSums, index: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda module, inputs: sums.add(index, inputs[0], module, current)
 
     for unit in units:
         for index, name in enumerate(unit.tensors):
             for module in users.get(id(parameters[name]), []):
-                hooks.append(module.register_forward_pre_hook(watch(found[unit.name], index)))
+                hooks.append(module.register_forward_pre_hook(watch(sums_of[unit.name], index)))
     try:
         with torch.no_grad():
             for batch in batches:
-                current[0] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-                model(**_at_dtype(current[0], next(model.parameters()).dtype))
-                for sums in found.values():
+                current = _on_device(batch, resident)
+                model(**current)
+                for sums in sums_of.values():
                     sums.inputs.clear()
     finally:
         for hook in hooks:
             hook.remove()
-    return [(unit, found[unit.name].groups, found[unit.name].sums) for unit in units]
-
-
-def _at_dtype(batch: Batch, dtype: torch.dtype) -> dict[str, Any]:
-    return {k: v.to(dtype) if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in batch.items()}
+    return [(unit, sums_of[unit.name].groups, sums_of[unit.name].sums) for unit in units]
 
 
 def _as_rows(value: Tensor, module: nn.Module) -> Tensor:
-    """Inputs as batch × places × inputs; for a convolution, the patch each output sees."""
+    """Inputs as batch × positions × features; for a convolution, the patch of each output."""
     if isinstance(module, nn.Conv1d):
         value = nn.functional.pad(value, [int(module.padding[0])] * 2)
-        patches = value.unfold(2, module.kernel_size[0], module.stride[0])  # batch, channels, places, kernel
+        patches = value.unfold(2, module.kernel_size[0], module.stride[0])  # batch, channels, positions, kernel
         return patches.permute(0, 2, 1, 3).reshape(value.shape[0], patches.shape[2], -1)
     if isinstance(module, nn.Conv2d):
         assert not isinstance(module.padding, str)
@@ -182,7 +187,7 @@ def _as_rows(value: Tensor, module: nn.Module) -> Tensor:
 
 
 def _unmasked(x: Tensor, batch: Batch) -> Tensor:
-    """Rows that are no padding, by whichever mask has their places or a multiple of them (strides, pooling)."""
+    """Rows without padding, by the mask that has as many positions or a multiple of them (strides, pooling)."""
     if x.dim() == 3:
         for name in _MASKS:
             mask = batch.get(name)

@@ -16,16 +16,17 @@ from compress.errors import UserError
 from compress.model.structure import Unit
 from compress.policy.store import Store
 
-_NONE = 255
+_NO_GROUP = 255
 
 
 def hessian_key(calibration: str, unit: Unit) -> str:
+    """The store's key of a unit's statistics."""
     return hashlib.blake2b(f"hessian:{calibration}:{unit.name}".encode(), digest_size=20).hexdigest()
 
 
-@lru_cache(maxsize=4)  # one unit is encoded at many levels in a row, and its factors hang on these tensors
+@lru_cache(maxsize=4)  # a unit is encoded at many levels in a row, and its factors are cached by these tensors
 def statistics(store: str, calibration: str, unit: Unit) -> list[Statistics | None]:
-    """What is known of each matrix of a unit; None where it takes no part in the model."""
+    """The statistics of each matrix of a unit; None for one that the model did not use."""
     data = Store(store).get(hessian_key(calibration, unit))
     if data is None:
         raise UserError(f"the store {store} holds no calibration {calibration} for unit {unit.name}; calibrate first")
@@ -37,9 +38,9 @@ def hessians_to_bytes(
 ) -> bytes:
     """Diagonals in float32 and correlations in 16 bits, upper triangle only: a quarter of the float32 matrix.
 
-    The rounding is 1/65534 of a correlation, far below the damping that follows.
+    The rounding error is 1/65534 of a correlation, far below the damping that codecs add.
     """
-    parts = [bytes(_NONE if g is None else g for g in groups)]
+    parts = [bytes(_NO_GROUP if g is None else g for g in groups)]
     for value in importance:
         parts.append(b"" if value is None else value.to(torch.float32).cpu().numpy().tobytes())
     for total in sums:
@@ -56,19 +57,19 @@ def hessians_to_bytes(
 def _from_bytes(data: bytes, unit: Unit) -> list[Statistics | None]:
     count = len(unit.tensors)
     parts = split(data[1:], data[0])
-    found = []
+    hessians = []
     for part in parts[1 + count :]:
-        width, at = take_varint(part, 0)
-        diagonal = torch.from_numpy(np.frombuffer(part, np.float32, width, at).astype(np.float64))
-        packed = np.frombuffer(part, np.int16, width * (width - 1) // 2, at + 4 * width)
+        width, offset = take_varint(part, 0)
+        diagonal = torch.from_numpy(np.frombuffer(part, np.float32, width, offset).astype(np.float64))
+        packed = np.frombuffer(part, np.int16, width * (width - 1) // 2, offset + 4 * width)
         upper = torch.triu_indices(width, width, offset=1)
         h = torch.zeros(width, width, dtype=torch.float64)
         h[upper[0], upper[1]] = torch.from_numpy(packed.astype(np.float64)) / 32767
         h = h + h.T + torch.eye(width, dtype=torch.float64)
         root = diagonal.sqrt()
-        found.append((h * root[:, None] * root[None, :]).to(torch.float32))
-    out: list[Statistics | None] = []
-    for group, mattering in zip(parts[0][:count], parts[1 : 1 + count], strict=True):
-        importance = torch.from_numpy(np.frombuffer(mattering, np.float32).copy()) if mattering else None
-        out.append(None if group == _NONE else Statistics(found[group], importance))
-    return out
+        hessians.append((h * root[:, None] * root[None, :]).to(torch.float32))
+    known: list[Statistics | None] = []
+    for group, values in zip(parts[0][:count], parts[1 : 1 + count], strict=True):
+        importance = torch.from_numpy(np.frombuffer(values, np.float32).copy()) if values else None
+        known.append(None if group == _NO_GROUP else Statistics(hessians[group], importance))
+    return known

@@ -1,10 +1,9 @@
-"""How much each output of each matrix matters: the mean square of the loss's gradient there (a diagonal Fisher).
+"""The importance of each output of each matrix: the mean square of the loss's gradient there (a diagonal Fisher).
 
-The loss is that of tokens drawn from the model's own distribution at the places that matter (those of the
-translation), so its curvature is that of the KL to the original. It is taken around the model and not at it, with
-noise on all weights as about three bits leave it: where the original is sure of a token its gradient vanishes, and
-what a damaged model gets wrong there would count for nothing. One backward pass a batch and draw, for activations
-only: weights need no gradients.
+The loss is the cross-entropy of tokens drawn from the model's own distribution at the target positions (those of the
+translation), so its curvature is that of the KL to the original. It is measured on the model with noise on all weights,
+about that of three bits: where the original is certain of a token its own gradient vanishes, and errors that a
+compressed model makes there would count for nothing. One backward pass a batch and draw, for activations only.
 """
 
 from __future__ import annotations
@@ -23,40 +22,39 @@ NOISE = 0.12  # of the root mean square of each matrix
 
 
 def output_importance(
-    resident: Resident, units: Sequence[Unit], batches: Sequence[Mapping[str, Any]], places: Sequence[Tensor]
+    resident: Resident, units: Sequence[Unit], batches: Sequence[Mapping[str, Any]], target_masks: Sequence[Tensor]
 ) -> dict[str, Tensor]:
-    """Mean over all places of the squared gradient, for each output (row) of each tensor, by the tensor's name.
+    """Mean over all positions of the squared gradient, for each output (row) of each tensor, by the tensor's name.
 
-    For the embedding a row is a token, and what counts is the mean over its dimensions. The model is as it was
-    afterwards.
+    A row of the embedding is a token; its value is the mean over the dimensions. The resident is restored afterwards.
     """
     model, device = resident.model, resident.device
-    sums = _Squares()
-    hooks = sums.watch(model, units)
+    squares = _SquaredGradients()
+    hooks = squares.watch(model, units)
     generator = torch.Generator(device="cpu").manual_seed(0)
     try:
         for draw in range(DRAWS):
             resident.restore()
-            resident.disturb(NOISE, seed=draw)
+            resident.add_noise(NOISE, seed=draw)
             with torch.enable_grad():
-                for batch, place in zip(batches, places, strict=True):
-                    logits = model(**batch).logits[place.to(device)].float()
-                    shares = torch.softmax(logits.detach(), dim=-1).cpu()
-                    drawn = torch.multinomial(shares, 1, generator=generator)[:, 0].to(device)
+                for batch, mask in zip(batches, target_masks, strict=True):
+                    logits = model(**batch).logits[mask.to(device)].float()
+                    probabilities = torch.softmax(logits.detach(), dim=-1).cpu()
+                    drawn = torch.multinomial(probabilities, 1, generator=generator)[:, 0].to(device)
                     nn.functional.cross_entropy(logits, drawn, reduction="sum").backward()
     finally:
         for hook in hooks:
             hook.remove()
         resident.restore()
-    return {name: total / sums.places[name] for name, total in sums.totals.items()}
+    return {name: total / squares.counts[name] for name, total in squares.totals.items()}
 
 
-class _Squares:
-    """Sums of squared gradients, by tensor, and over how many places."""
+class _SquaredGradients:
+    """Sums of squared gradients by tensor, and over how many positions."""
 
     def __init__(self) -> None:
         self.totals: dict[str, Tensor] = {}
-        self.places: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
 
     def watch(self, model: nn.Module, units: Sequence[Unit]) -> list[Any]:
         """Hooks on every module that uses a matrix of the units."""
@@ -66,17 +64,17 @@ class _Squares:
         hooks = []
         for module in model.modules():
             if isinstance(module, nn.Embedding) and id(module.weight) in linear:
-                continue  # tied: its outputs as a head are what is measured
+                continue  # tied: measured by its outputs as the head
             weight = getattr(module, "weight", None)
             if id(weight) in names and isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Embedding)):
                 hooks.append(module.register_forward_hook(self._hook(names[id(weight)])))
         return hooks
 
     def _hook(self, name: str) -> Any:
-        def hook(module: nn.Module, given: tuple[Any, ...], output: Tensor) -> None:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
             if not output.requires_grad:
                 output.requires_grad_(True)
-            ids = given[0].detach() if isinstance(module, nn.Embedding) else None
+            ids = inputs[0].detach() if isinstance(module, nn.Embedding) else None
             output.register_hook(lambda gradient: self._add(name, module, gradient, ids))
 
         return hook
@@ -87,10 +85,10 @@ class _Squares:
             weight: Any = module.weight
             total = torch.zeros(weight.shape[0], device=squares.device)
             total.index_add_(0, ids.reshape(-1), squares.mean(-1).reshape(-1))
-            places = ids.numel()
+            count = ids.numel()
         else:
             outputs = -1 if isinstance(module, nn.Linear) else 1  # convolutions put their outputs second
             total = squares.transpose(0, outputs).reshape(squares.shape[outputs], -1).sum(1)
-            places = squares.numel() // squares.shape[outputs]
+            count = squares.numel() // squares.shape[outputs]
         self.totals[name] = self.totals[name] + total if name in self.totals else total
-        self.places[name] = self.places.get(name, 0) + places
+        self.counts[name] = self.counts.get(name, 0) + count

@@ -1,7 +1,7 @@
-"""The files of a model that are not weights, in one compressed file: every byte of an artifact counts.
+"""Auxiliary files: those of a model that are not weights, packed into one compressed file.
 
-Only what loading needs is kept (of a fast tokenizer, `tokenizer.json` and not `vocab.json` + `merges.txt`
-again), JSON without spaces, all of it together through Zstandard.
+Only what loading needs is packed (of a fast tokenizer `tokenizer.json`, and not `vocab.json` and `merges.txt` too), as
+JSON without spaces, all together through Zstandard.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ ALWAYS = (
     "chat_template.json",
     "chat_template.jinja",
 )
-# Needed only where there is no tokenizer.json to say the same.
+# Needed only where there is no tokenizer.json with the same content.
 SLOW = ("vocab.json", "merges.txt", "added_tokens.json", "tokenizer.model", "vocab.txt", "spiece.model")
 MOST_BYTES = 64 << 20  # of all files together, unpacked
-_RATIO = 64  # text compresses less than this: more is a bomb
+_MOST_RATIO = 64  # text compresses less than this; a higher ratio is a decompression bomb
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}\.(json|txt|model|jinja)")
 
 
-def aux_files(folder: Path) -> dict[str, bytes]:
-    """The files an artifact needs, by name, JSON in its shortest form."""
+def read_aux_files(folder: Path) -> dict[str, bytes]:
+    """The auxiliary files of a checkpoint, by name, JSON in its shortest form."""
     names = [name for name in ALWAYS if (folder / name).is_file()]
     if "tokenizer.json" not in names:
         names += [name for name in SLOW if (folder / name).is_file()]
@@ -56,6 +56,7 @@ def dump_json(value: object) -> bytes:
 
 
 def pack_files(files: Mapping[str, bytes]) -> bytes:
+    """One compressed blob; `unpack_files` reads it."""
     table: dict[str, object] = {}
     for name, data in files.items():
         try:
@@ -66,17 +67,17 @@ def pack_files(files: Mapping[str, bytes]) -> bytes:
 
 
 def unpack_files(blob: bytes) -> dict[str, bytes]:
-    """The files again; names that are no plain file names are refused."""
+    """Files by name from a blob of `pack_files`. Refuses names that are not plain file names."""
     try:
-        table = json.loads(zstd_decode(blob, min(MOST_BYTES, (1 << 20) + _RATIO * len(blob))))
+        table = json.loads(zstd_decode(blob, min(MOST_BYTES, (1 << 20) + _MOST_RATIO * len(blob))))
     except (ValueError, RecursionError):
-        raise UserError("damaged artifact: its fixed files are not JSON") from None
+        raise UserError("damaged artifact: its auxiliary files are not JSON") from None
     if not isinstance(table, dict) or len(table) > 64:
-        raise UserError("damaged artifact: its fixed files are not a table")
+        raise UserError("damaged artifact: its auxiliary files are not a JSON object")
     out = {}
     for name, data in table.items():
         if not _NAME.fullmatch(name):
-            raise UserError(f"damaged artifact: a fixed file named {name[:60]!r}")
+            raise UserError(f"damaged artifact: an auxiliary file named {name[:60]!r}")
         out[name] = _content(name, data)
     return out
 
@@ -89,4 +90,4 @@ def _content(name: str, data: object) -> bytes:
             return base64.b64decode(data[0], validate=True)
         except binascii.Error:
             pass
-    raise UserError(f"damaged artifact: fixed file {name} has no content")
+    raise UserError(f"damaged artifact: auxiliary file {name} has no content")

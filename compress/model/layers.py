@@ -1,4 +1,4 @@
-"""Dropping layers from a model in memory, and putting them back: modules, cache indices, config counts."""
+"""Layer dropping in memory, and back: modules, cache indices, counts in configs."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from compress.model.structure import Stack, Structure
 _COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "encoder_layers", "decoder_layers")
 
 
-class Stacks:
-    """The stacks of one model with all their layers, whichever of them are in place now."""
+class LayerDropper:
+    """Holds all layers of one model and sets which of them are in place."""
 
     def __init__(self, model: nn.Module, structure: Structure) -> None:
         self.model = model
         self.structure = structure
-        self._all = {s.name: list(_list_of(model, s)) for s in structure.stacks}
+        self._blocks = {stack.name: list(_blocks(model, stack)) for stack in structure.stacks}
         self._types = {id(c): list(c.layer_types) for c in self._configs() if getattr(c, "layer_types", None)}
         self.dropped: frozenset[str] = frozenset()
 
-    def drop(self, names: Iterable[str]) -> None:
-        """Leave out exactly these layers; all others come back."""
+    def set_dropped(self, names: Iterable[str]) -> None:
+        """Leave out exactly these layers; put all others in place."""
         dropped = frozenset(names)
         for stack in self.structure.stacks:
-            keep = [i for i in range(stack.length) if f"{stack.name}.{i}" not in dropped]
-            blocks = [self._all[stack.name][i] for i in keep]
+            remaining = [i for i in range(stack.length) if f"{stack.name}.{i}" not in dropped]
+            blocks = [self._blocks[stack.name][i] for i in remaining]
             for position, block in enumerate(blocks):
                 for module in block.modules():
                     if isinstance(getattr(module, "layer_idx", None), int):
                         module.layer_idx = position  # type: ignore[assignment]
             owner, _, name = stack.path.rpartition(".")
             setattr(self.model.get_submodule(owner), name, nn.ModuleList(blocks))
-            self._count(stack, keep)
+            self._set_counts(stack, remaining)
         self.dropped = dropped
 
-    def _count(self, stack: Stack, keep: list[int]) -> None:
-        """Make every config that counts this stack count what is left, or generation breaks."""
+    def _set_counts(self, stack: Stack, remaining: list[int]) -> None:
+        """Set the layer counts of every config of this stack, on which generation depends."""
         before = stack.length - sum(n.rpartition(".")[0] == stack.name for n in self.dropped)
         owner: Any = getattr(self.model.get_submodule(stack.path.rpartition(".")[0]), "config", None)
         for config in self._configs():
@@ -49,21 +49,21 @@ class Stacks:
                 other = "decoder_layers" if "encoder" in stack.path else "encoder_layers"
                 counts = [c for c in counts if c != other and (c != "num_hidden_layers" or other[0] == "d")]
             for name in counts:
-                setattr(config, name, len(keep))
+                setattr(config, name, len(remaining))
             types = self._types.get(id(config))
             if types is not None and len(types) == stack.length:
-                config.layer_types = [types[i] for i in keep]
+                config.layer_types = [types[i] for i in remaining]
 
     def _configs(self) -> list[Any]:
-        found = {id(c): c for c in _configs_under(self.model.config)}
+        configs = {id(c): c for c in _configs_under(self.model.config)}
         for module in self.model.modules():
             config = getattr(module, "config", None)
             if config is not None and hasattr(config, "to_dict"):
-                found |= {id(c): c for c in _configs_under(config)}
-        return list(found.values())
+                configs |= {id(c): c for c in _configs_under(config)}
+        return list(configs.values())
 
 
-def _list_of(model: nn.Module, stack: Stack) -> nn.ModuleList:
+def _blocks(model: nn.Module, stack: Stack) -> nn.ModuleList:
     module = model.get_submodule(stack.path)
     assert isinstance(module, nn.ModuleList)
     return module
@@ -74,12 +74,3 @@ def _configs_under(config: Any) -> Iterator[Any]:
     for value in vars(config).values():
         if hasattr(value, "to_dict") and hasattr(value, "model_type"):
             yield from _configs_under(value)
-
-
-def set_tensor(model: nn.Module, name: str, value: Any) -> None:
-    """Put a tensor where a parameter is, whatever its shape; the module's own counts follow."""
-    path, _, last = name.rpartition(".")
-    module = model.get_submodule(path)
-    module._parameters[last] = nn.Parameter(value, requires_grad=False)
-    if last == "weight" and isinstance(module, nn.Linear):
-        module.out_features, module.in_features = value.shape

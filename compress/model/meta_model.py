@@ -1,4 +1,4 @@
-"""A model without weights: built from its config on the meta device, so that even 16.8 GB cost nothing."""
+"""Meta models: models without weights, built from a config on the meta device, and filled tensor by tensor."""
 
 from __future__ import annotations
 
@@ -18,25 +18,23 @@ _MOST_BUFFERS = 1 << 28  # bytes
 
 def read_config(folder: Path) -> Any:
     """The transformers config of a folder. Only classes of transformers itself: no remote code."""
-
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"{folder} holds no config.json; give the folder of a transformers checkpoint")
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        return config_from_dict(raw)
+        return config_from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {first_line(error)}") from None
 
 
 def config_from_dict(raw: object) -> Any:
-    """A config object from the parsed config.json, for a model type that transformers knows."""
+    """The config object of a parsed config.json, for a model type that transformers knows."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     if not isinstance(raw, dict) or not isinstance(raw.get("model_type"), str):
         raise UserError("config.json names no model_type; give the config of a transformers model")
     if "quantization_config" in raw:
-        raise UserError("this model is quantised already; give the original checkpoint")
+        raise UserError("this model is quantized already; give the original checkpoint")
     _check_sizes(raw)
     kind = raw["model_type"]
     if kind not in CONFIG_MAPPING:
@@ -48,7 +46,7 @@ def config_from_dict(raw: object) -> Any:
 
 
 def _check_sizes(value: object, depth: int = 0) -> None:
-    """Refuse counts no model has before anything is built by them."""
+    """Refuse counts that no model has, before a model is built from them."""
     if depth > 8:
         raise UserError("config.json is nested deeper than any config")
     if isinstance(value, dict):
@@ -65,7 +63,7 @@ def _check_sizes(value: object, depth: int = 0) -> None:
 def build_meta_model(config: Any) -> nn.Module:
     """The model of a config: parameters on the meta device, buffers (rotary frequencies) real.
 
-    The model gets a config of its own, since dropping layers changes what its config counts.
+    The model gets a copy of the config, because layer dropping changes the counts in it.
     """
     import transformers
     from accelerate import init_empty_weights
@@ -73,15 +71,15 @@ def build_meta_model(config: Any) -> nn.Module:
     config = copy.deepcopy(config)
     names = getattr(config, "architectures", None)
     names = names if isinstance(names, list) else []
-    found = [getattr(transformers, name, None) for name in names if isinstance(name, str)]
-    classes = [c for c in found if isinstance(c, type) and issubclass(c, transformers.PreTrainedModel)]
+    named = [getattr(transformers, name, None) for name in names if isinstance(name, str)]
+    classes = [c for c in named if isinstance(c, type) and issubclass(c, transformers.PreTrainedModel)]
     try:
         with init_empty_weights(include_buffers=True):
-            everything = classes[0](config) if classes else _by_type(config)
-        if sum(buffer.nbytes for buffer in everything.buffers()) > _MOST_BUFFERS:
+            trial = classes[0](config) if classes else _from_model_type(config)
+        if sum(buffer.nbytes for buffer in trial.buffers()) > _MOST_BUFFERS:
             raise UserError("this config asks for buffers larger than any model's")
         with init_empty_weights(include_buffers=False):
-            model = classes[0](config) if classes else _by_type(config)
+            model = classes[0](config) if classes else _from_model_type(config)
     except UserError:
         raise
     except Exception as error:
@@ -90,10 +88,19 @@ def build_meta_model(config: Any) -> nn.Module:
     return model.eval()
 
 
-def _by_type(config: Any) -> nn.Module:
+def _from_model_type(config: Any) -> nn.Module:
     import transformers
 
     for auto in (transformers.AutoModelForCausalLM, transformers.AutoModel):
         if type(config) in auto._model_mapping:
             return auto.from_config(config)
     raise UserError(f"config.json names no architecture, and model type {config.model_type!r} has no default one")
+
+
+def set_tensor(model: nn.Module, name: str, value: Any) -> None:
+    """Replace a parameter by a tensor of any shape, and adjust the feature counts of a linear layer."""
+    path, _, last = name.rpartition(".")
+    module = model.get_submodule(path)
+    module._parameters[last] = nn.Parameter(value, requires_grad=False)
+    if last == "weight" and isinstance(module, nn.Linear):
+        module.out_features, module.in_features = value.shape

@@ -1,10 +1,9 @@
-"""A checkpoint on disk, read lazily: one tensor at a time from its safetensors shards, whatever their size."""
+"""A checkpoint on disk, read one tensor at a time from its safetensors shards."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -17,32 +16,33 @@ from torch import Tensor, nn
 from compress.artifact.adapters import Adapter
 from compress.artifact.unquantized import encode_unquantized
 from compress.errors import UserError, first_line
-from compress.model.aux_files import aux_files
-from compress.model.digests import remembered
+from compress.model.aux_files import read_aux_files
+from compress.model.digests import cached_digests
 from compress.model.meta_model import build_meta_model, read_config
 from compress.model.structure import Structure, read_structure
+from compress.models import weight_bytes, weight_files
 
 _DTYPES = ("F64", "F32", "BF16", "F16")
 
 
 class Source:
-    """An original model: its map, its tensors, its fixed files. Open one with `Source.open(folder)`."""
+    """An original model: its structure, tensors and auxiliary files. Open one with `Source.open(folder)`."""
 
-    adapters: Mapping[str, Adapter] = {}  # by unit; an original has none, a recovered model may
-    replaced: Mapping[str, Any] = {}  # units whose payload was trained (compress.artifact.recovered)
+    adapters: Mapping[str, Adapter] = {}  # by unit; a recovered model may have some
+    replaced: Mapping[str, Any] = {}  # TrainedPayload by unit; a recovered model may have some
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.config = read_config(folder)
-        self.shards = _shards(folder)
-        self._kept: dict[str, bytes] = {}
+        self.shards = weight_files(folder)
+        self._unquantized: dict[str, bytes] = {}
         self._digests: dict[str, str] = {}
-        self.trims: dict[str, Any] = {}  # vocabularies by name, filled by compress.model.vocabulary
-        self._heads = {shard: _read_head(shard) for shard in self.shards}
-        stored = {name: shard for shard, head in self._heads.items() for name in head}
+        self.vocabularies: dict[str, Any] = {}  # TrimmedVocabulary by name, filled by compress.model.vocabulary
+        self._headers = {shard: _read_header(shard) for shard in self.shards}
+        stored = {name: shard for shard, header in self._headers.items() for name in header}
         model = self.meta_model()
         self.structure: Structure = read_structure(model)
-        self._where = _match(dict(model.named_parameters()), stored)
+        self._locations = _match(dict(model.named_parameters()), stored)
         self._check_shapes(dict(model.named_parameters()))
 
     @classmethod
@@ -58,74 +58,79 @@ class Source:
 
     def tensor(self, name: str) -> Tensor:
         """One tensor, by its name in the model, at the checkpoint's dtype."""
-        shard, stored = self._where[name]
+        shard, stored = self._locations[name]
         try:
             return _read(shard, stored)
         except Exception as error:
             raise UserError(f"cannot read tensor {stored} of {shard}: {first_line(error)}") from None
 
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor by its name in the model, one at a time."""
+        for name in self.structure.tensors:
+            yield name, self.tensor(name)
+
     def tensor_digest(self, name: str) -> str:
-        """A hash of dtype, shape and content. Those of large shards are remembered between runs."""
+        """A hash of dtype, shape and content. Those of large shards are cached between runs."""
         if name not in self._digests:
-            shard, stored = self._where[name]
-            known = remembered(shard, lambda: {n: _hash(shard, n) for n in self._heads[shard]})
-            self._digests |= {n: known[s] for n, (sh, s) in self._where.items() if sh == shard and s in known}
-            assert stored in known
+            shard, stored = self._locations[name]
+            digests = cached_digests(shard, lambda: {n: tensor_hash(_read(shard, n)) for n in self._headers[shard]})
+            self._digests |= {n: digests[s] for n, (sh, s) in self._locations.items() if sh == shard and s in digests}
+            assert stored in digests
         return self._digests[name]
 
     @cached_property
     def digest(self) -> str:
-        """What this model is: every weight, the config, the tokenizer."""
+        """Identifies the model: a hash of every weight and every auxiliary file."""
         state = hashlib.blake2b(digest_size=16)
-        for name in sorted(self._where):
+        for name in sorted(self._locations):
             state.update(f"{name}={self.tensor_digest(name)};".encode())
-        for file, data in sorted(self.fixed.items()):
+        for file, data in sorted(self.aux_files.items()):
             state.update(f"{file}={hashlib.blake2b(data).hexdigest()};".encode())
         return state.hexdigest()
 
     @cached_property
-    def fixed(self) -> dict[str, bytes]:
-        """Config, tokenizer and processor: the files an artifact needs besides weights."""
-        return aux_files(self.folder)
+    def aux_files(self) -> dict[str, bytes]:
+        """Config, tokenizer and processor: what an artifact needs besides weights."""
+        return read_aux_files(self.folder)
 
     @cached_property
     def original_bytes(self) -> int:
         """Bytes of the weight files."""
-        return sum(shard.stat().st_size for shard in self.shards)
+        return weight_bytes(self.folder)
 
     @cached_property
     def dtype(self) -> torch.dtype:
         """The dtype most weights are stored in."""
         counts: dict[str, int] = {}
-        for shard, stored in self._where.values():
-            dtype, shape = self._heads[shard][stored]
+        for shard, stored in self._locations.values():
+            dtype, shape = self._headers[shard][stored]
             counts[dtype] = counts.get(dtype, 0) + prod(shape)
         table = {"BF16": torch.bfloat16, "F16": torch.float16}
         return table.get(max(counts, key=lambda key: counts[key]), torch.float32)
 
     def unquantized_blob(self, group: str) -> bytes:
-        """The kept tensors of one layer (or of the rest, group ''), without loss."""
-        if group not in self._kept:
-            self._kept[group] = encode_unquantized([self.tensor(name) for name in self.structure.groups[group]])
-        return self._kept[group]
+        """The unquantized tensors of one layer, losslessly encoded; those outside all layers for group ''."""
+        if group not in self._unquantized:
+            self._unquantized[group] = encode_unquantized([self.tensor(name) for name in self.structure.groups[group]])
+        return self._unquantized[group]
 
     def _check_shapes(self, parameters: dict[str, Tensor]) -> None:
-        for name, (shard, stored) in self._where.items():
-            dtype, shape = self._heads[shard][stored]
-            wanted = tuple(parameters[name].shape)
-            if shape != wanted:
-                raise UserError(f"tensor {stored} of {shard} has shape {shape}; config.json says {wanted}")
+        for name, (shard, stored) in self._locations.items():
+            dtype, shape = self._headers[shard][stored]
+            expected = tuple(parameters[name].shape)
+            if shape != expected:
+                raise UserError(f"tensor {stored} of {shard} has shape {shape}; by config.json it should be {expected}")
             if dtype not in _DTYPES:
                 raise UserError(f"tensor {stored} of {shard} is stored as {dtype}; give an uncompressed model")
 
 
-# Shards are opened anew for each tensor: a lasting memory map would keep every page once read, 16.8 GB in all.
+# Shards are opened again for each tensor: a lasting memory map would hold every page read, 16.8 GB in total.
 def _read(shard: Path, name: str) -> Tensor:
     with safe_open(shard, framework="pt") as file:
         return file.get_tensor(name)
 
 
-def _read_head(shard: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _read_header(shard: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Dtype and shape of every tensor of a shard, by name."""
     try:
         with safe_open(shard, framework="pt") as file:
@@ -135,43 +140,23 @@ def _read_head(shard: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
         raise UserError(f"{shard} is no safetensors file: {first_line(error)}") from None
 
 
-def _hash(shard: Path, name: str) -> str:
-    tensor = _read(shard, name)
+def tensor_hash(tensor: Tensor) -> str:
+    """A hash of dtype, shape and content."""
     state = hashlib.blake2b(f"{tensor.dtype}{tuple(tensor.shape)}".encode(), digest_size=16)
     state.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
 
 
-def _shards(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError):
-            raise UserError(f"{index} is not the index of a sharded checkpoint") from None
-        if any(not isinstance(name, str) or "/" in name or "\\" in name for name in files):
-            raise UserError(f"{index} names a file outside its folder")
-        shards = [folder / name for name in files]
-    else:
-        shards = sorted(folder.glob("*.safetensors"))
-    missing = [shard for shard in shards if not shard.is_file()]
-    if missing:
-        raise UserError(f"{missing[0]} is missing; download the model again")
-    if not shards:
-        raise UserError(f"{folder} holds no .safetensors file; save the model with save_pretrained")
-    return shards
-
-
 def _match(parameters: dict[str, Tensor], stored: dict[str, Path]) -> dict[str, tuple[Path, str]]:
-    """Where each parameter lies. Checkpoints of another version of transformers nest the same names otherwise."""
+    """Shard and stored name of each parameter. Other versions of transformers nest the same names differently."""
     loose = {_bare(name): name for name in stored}
-    where = {}
+    locations = {}
     for name in parameters:
-        found = name if name in stored else loose.get(_bare(name))
-        if found is None:
+        stored_name = name if name in stored else loose.get(_bare(name))
+        if stored_name is None:
             raise UserError(f"the checkpoint holds no tensor {name}, which its config asks for")
-        where[name] = (stored[found], found)
-    return where
+        locations[name] = (stored[stored_name], stored_name)
+    return locations
 
 
 def _bare(name: str) -> str:

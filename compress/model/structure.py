@@ -1,9 +1,9 @@
-"""The map of a model: which tensors make up which unit, which units make up which layer.
+"""The structure of a model: which tensors form which unit, and which units form which layer.
 
-Everything is found by structure: a stack is a `ModuleList` of like blocks; in a block, what lies under a
-child that attends is attention and every other matrix is MLP; the input embedding and the output head are
-what the model itself answers. No path of any one model is written here, so the module trees of
-transformers 4.57 and 5.10, Qwen2-Audio, Qwen, Llama, Cohere and Whisper all read alike.
+It is read from the module tree: a stack is a `ModuleList` of blocks of one class; in a block the matrices under a child
+named or typed as attention are attention, and all others are MLP; the input embedding and the output head are those
+that the model's own getters return. No module path of a particular model is written here, so Qwen2-Audio, Qwen, Llama,
+Cohere and Whisper, in transformers 4.57 and 5.10, are all read alike.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ from torch import Tensor, nn
 from compress.errors import UserError
 
 KINDS = ("attention", "mlp", "embedding", "head", "projector", "conv")
-REST = ""  # the group of kept tensors that belong to no layer
+REST = ""  # the group of unquantized tensors outside all layers
 
 
 @dataclass(frozen=True)
 class Unit:
-    """The smallest part that gets its own decision. `tensors` are encoded; `kept` (biases) stay as they are."""
+    """The smallest part with a decision of its own. `tensors` (matrices) are encoded; `unquantized` ones are biases."""
 
     name: str
     kind: str
     layer: str | None
     tensors: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
-    kept: tuple[str, ...]
+    unquantized: tuple[str, ...]
     parameters: int  # biases included
-    weights: int  # elements of the encoded tensors alone: what "bits a weight" divides by
+    weights: int  # elements of the encoded tensors alone, the divisor of bits per weight
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """What each tensor is inside the unit: gate_proj, fc1, … or just weight."""
+        """The name of each tensor inside the unit: gate_proj, fc1, … or just weight."""
         return tuple(_role(name) for name in self.tensors)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A group of units that is dropped together, with the tensors that are kept as long as the layer is."""
+    """A group of units that are dropped together, with the unquantized tensors that go with them."""
 
     name: str
     stack: str
     index: int
     units: tuple[str, ...]
-    kept: tuple[str, ...]
+    unquantized: tuple[str, ...]
     parameters: int
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Where a stack of layers lies in the module tree."""
+    """A list of layers in the module tree."""
 
     name: str
     path: str
@@ -67,7 +67,7 @@ class Structure:
     units: dict[str, Unit]
     layers: tuple[Layer, ...]
     stacks: tuple[Stack, ...]
-    kept: tuple[str, ...]
+    unquantized: tuple[str, ...]
     parameters: int
     linears: int  # nn.Linear modules, the head included
     tied: bool  # head and embedding are one tensor
@@ -79,38 +79,43 @@ class Structure:
 
     @cached_property
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """Kept tensors by layer name, and under REST those that belong to no layer."""
-        out = {layer.name: layer.kept for layer in self.layers}
-        inside = {name for names in out.values() for name in names}
-        return {REST: tuple(name for name in self.kept if name not in inside), **out}
+        """Unquantized tensors by layer name, and under REST those outside all layers."""
+        groups = {layer.name: layer.unquantized for layer in self.layers}
+        inside = {name for names in groups.values() for name in names}
+        return {REST: tuple(name for name in self.unquantized if name not in inside), **groups}
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Every tensor of the model, the unquantized ones first."""
+        return (*self.unquantized, *(name for unit in self.units.values() for name in unit.tensors))
 
     def unit(self, name: str) -> Unit:
         try:
             return self.units[name]
         except KeyError:
-            raise UserError(f"no unit {name!r} in this model; it has {_some(self.units)}") from None
+            raise UserError(f"no unit {name!r} in this model; it has {_listed(self.units)}") from None
 
     def layer(self, name: str) -> Layer:
         try:
             return self.by_layer[name]
         except KeyError:
-            raise UserError(f"no layer {name!r} in this model; it has {_some(self.by_layer)}") from None
+            raise UserError(f"no layer {name!r} in this model; it has {_listed(self.by_layer)}") from None
 
 
 def read_structure(model: nn.Module) -> Structure:
-    """Map a model, with weights or on the meta device."""
+    """The structure of a model, with weights or on the meta device."""
     parameters: dict[str, Tensor] = dict(model.named_parameters())  # tied tensors appear once, under their first name
-    embedding, head = _ends(model)
+    embedding, head = _embedding_and_head(model)
     reader = _Reader(model, parameters, embedding, head)
     units = reader.units()
     encoded = {name for unit in units for name in unit.tensors}
-    kept = tuple(name for name in parameters if name not in encoded)
+    unquantized = tuple(name for name in parameters if name not in encoded)
     linears = sum(isinstance(module, nn.Linear) for module in model.modules())
     return Structure(
         units={unit.name: unit for unit in units},
-        layers=reader.layers(units, kept),
+        layers=reader.layers(units, unquantized),
         stacks=tuple(Stack(name, path, len(block)) for name, path, block in reader.stacks),
-        kept=kept,
+        unquantized=unquantized,
         parameters=sum(tensor.numel() for tensor in parameters.values()),
         linears=linears,
         tied=head is not None and embedding is not None and head is embedding,
@@ -119,7 +124,7 @@ def read_structure(model: nn.Module) -> Structure:
 
 
 class _Reader:
-    """One pass over one model; keeps what every step needs."""
+    """Reads the units and layers of one model."""
 
     def __init__(
         self, model: nn.Module, parameters: dict[str, Tensor], embedding: Tensor | None, head: Tensor | None
@@ -132,10 +137,10 @@ class _Reader:
         self.stacks = self._stacks()
 
     def _stacks(self) -> list[tuple[str, str, nn.ModuleList]]:
-        found: list[tuple[str, str, nn.ModuleList]] = []
+        stacks: list[tuple[str, str, nn.ModuleList]] = []
         names: set[str] = set()
         for path, module in self.modules.items():
-            if not _is_stack(module) or any(path.startswith(outer + ".") for _, outer, _ in found):
+            if not _is_stack(module) or any(path.startswith(outer + ".") for _, outer, _ in stacks):
                 continue
             assert isinstance(module, nn.ModuleList)
             owner = self.modules[path.rpartition(".")[0]]
@@ -143,8 +148,8 @@ class _Reader:
             while name in names:
                 name = f"{base}{sum(n.startswith(base) for n in names) + 1}"
             names.add(name)
-            found.append((name, path, module))
-        return found
+            stacks.append((name, path, module))
+        return stacks
 
     def _stack_name(self, owner: nn.Module, path: str) -> str:
         children = list(owner.children())
@@ -170,10 +175,10 @@ class _Reader:
         """Model order, and in a layer attention before MLP."""
         name = item[0]
         first = list(self.parameters).index(item[1][0])
-        layer, _, part = name.rpartition(".")
-        if part in {"attention", "mlp"}:
+        layer, _, kind = name.rpartition(".")
+        if kind in {"attention", "mlp"}:
             stack = layer.rpartition(".")[0]
-            return (self._first(stack), int(layer.rpartition(".")[2]) + 1, part)
+            return (self._first(stack), int(layer.rpartition(".")[2]) + 1, kind)
         return (first, 0, name)
 
     def _first(self, stack: str) -> int:
@@ -181,7 +186,7 @@ class _Reader:
         return next(i for i, name in enumerate(self.parameters) if name.startswith(path + "."))
 
     def _unit_of(self, tensor: str) -> str | None:
-        """The unit that holds a tensor, as a matrix or as the bias next to one; None: kept apart."""
+        """The unit of a matrix or of the bias next to one; None for any other tensor."""
         value = self.parameters[tensor]
         owner = self.modules[tensor.rpartition(".")[0]]
         if value is self.embedding:
@@ -192,20 +197,20 @@ class _Reader:
             if tensor.startswith(path + "."):
                 index, _, rest = tensor[len(path) + 1 :].partition(".")
                 matrix = value.dim() >= 2 or _has_matrix(owner)
-                return f"{stack}.{index}.{self._part(path, index, rest)}" if matrix else None
+                return f"{stack}.{index}.{self._attention_or_mlp(path, index, rest)}" if matrix else None
         if isinstance(owner, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-            return self._conv(tensor)
+            return self._conv_unit(tensor)
         if isinstance(owner, nn.Linear):
             return "head" if owner.weight is self.head else "projector"
         return None
 
-    def _part(self, path: str, index: str, rest: str) -> str:
+    def _attention_or_mlp(self, path: str, index: str, rest: str) -> str:
         child = rest.partition(".")[0]
         module = self.modules[f"{path}.{index}.{child}"] if "." in rest else None
         attends = "att" in child.lower() or (module is not None and "attention" in type(module).__name__.lower())
         return "attention" if attends else "mlp"
 
-    def _conv(self, tensor: str) -> str:
+    def _conv_unit(self, tensor: str) -> str:
         for stack, path, _ in self.stacks:
             owner = path.rpartition(".")[0]
             if tensor.startswith(owner + ".") or not owner:
@@ -222,30 +227,30 @@ class _Reader:
             layer=layer,
             tensors=tuple(matrices),
             shapes=tuple(tuple(self.parameters[t].shape) for t in matrices),
-            kept=tuple(t for t in tensors if t not in matrices),
+            unquantized=tuple(t for t in tensors if t not in matrices),
             parameters=_count(self.parameters[t] for t in tensors),
             weights=_count(self.parameters[t] for t in matrices),
         )
 
-    def layers(self, units: list[Unit], kept: tuple[str, ...]) -> tuple[Layer, ...]:
-        out = []
+    def layers(self, units: list[Unit], unquantized: tuple[str, ...]) -> tuple[Layer, ...]:
+        layers = []
         for stack, path, block in self.stacks:
             for index in range(len(block)):
                 name, prefix = f"{stack}.{index}", f"{path}.{index}."
-                out.append(
+                layers.append(
                     Layer(
                         name=name,
                         stack=stack,
                         index=index,
                         units=tuple(unit.name for unit in units if unit.layer == name),
-                        kept=tuple(t for t in kept if t.startswith(prefix)),
+                        unquantized=tuple(t for t in unquantized if t.startswith(prefix)),
                         parameters=_count(v for t, v in self.parameters.items() if t.startswith(prefix)),
                     )
                 )
-        return tuple(out)
+        return tuple(layers)
 
 
-def _ends(model: nn.Module) -> tuple[Tensor | None, Tensor | None]:
+def _embedding_and_head(model: nn.Module) -> tuple[Tensor | None, Tensor | None]:
     """The weights of the input embedding and of the output head, where the model has them."""
     try:
         first = model.get_input_embeddings()  # type: ignore[operator]
@@ -277,6 +282,6 @@ def _count(tensors: Iterable[Tensor]) -> int:
     return sum(t.numel() for t in tensors)
 
 
-def _some(names: Iterable[str], most: int = 6) -> str:
+def _listed(names: Iterable[str], most: int = 6) -> str:
     names = list(names)
-    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
+    return ", ".join(names[:most]) + (f", … ({len(names)} in total)" if len(names) > most else "")

@@ -1,8 +1,8 @@
-"""How much vocabulary stays: `full`, `scripts:en,zh`, or `top:N:DIGEST` (the N most used tokens of some text).
+"""Trimmed vocabularies: `full`, `scripts:en,zh`, or `top:N:DIGEST` (the N most used tokens of some text).
 
-Only a byte-level or byte-fallback BPE can be trimmed: all byte tokens stay, so any text can still be
-written. With a token stay the tokens it is merged from, or it could not be made. Tokens keep their order
-and are numbered anew; embedding and head keep the rows of those that stay.
+Only a byte-level or byte-fallback BPE can be trimmed: its byte tokens all stay, so any text can still be encoded. The
+tokens that a remaining token is merged from stay too, because the merges need them. Tokens keep their order and get new
+ids; embedding and head keep the rows of the remaining tokens.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from numpy.typing import NDArray
 from compress.codecs.lossless import zstd_decode, zstd_encode
 from compress.errors import UserError
 from compress.model.aux_files import dump_json
-from compress.model.scripts import prefixes, wanted
+from compress.model.scripts import script_prefixes, uses_only_scripts
 from compress.model.source import Source
 from compress.model.structure import Unit
 from compress.policy.store import Store
 
 FULL = "full"
+_CONFIGS = ("config.json", "generation_config.json")
 _TOP = re.compile(r"top:([1-9]\d{0,7}):([0-9a-f]{16})")
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-_IDS = re.compile(r".*(token_id|token_ids|token_index|_tokens)")
+_ID_KEYS = re.compile(r".*(token_id|token_ids|token_index|_tokens)")  # config entries that hold token ids
 
 
 @dataclass(frozen=True)
-class Trim:
-    """A smaller vocabulary: the old numbers of the tokens that stay, and the files that go with it."""
+class TrimmedVocabulary:
+    """A smaller vocabulary: the old ids of the tokens that stay, and the auxiliary files for it."""
 
     name: str
     ids: NDArray[np.int64]
@@ -45,8 +46,8 @@ class Trim:
     def digest(self) -> str:
         return _digest(self.ids)
 
-    def unit(self, unit: Unit) -> Unit:
-        """A unit as it is under this vocabulary."""
+    def resize(self, unit: Unit) -> Unit:
+        """The unit with the shapes that it has under this vocabulary."""
         if unit.kind not in {"embedding", "head"}:
             return unit
         shapes = tuple((len(self.ids), *shape[1:]) for shape in unit.shapes)
@@ -54,197 +55,198 @@ class Trim:
         return replace(unit, shapes=shapes, parameters=size, weights=size)
 
 
-def trim(source: Source, name: str, store: Store | None = None) -> Trim | None:
-    """The vocabulary of a policy; None when all of it stays. `top:` vocabularies are looked up in the store."""
+def trimmed_vocabulary(source: Source, name: str, store: Store | None = None) -> TrimmedVocabulary | None:
+    """The vocabulary of that name; None for `full`. `top:` vocabularies are read from the store."""
     if name == FULL:
         return None
-    if name not in source.trims:
-        source.trims[name] = _make(source, name, store)
-    return source.trims[name]
+    if name not in source.vocabularies:
+        source.vocabularies[name] = _trim(source, name, store)
+    return source.vocabularies[name]
 
 
-def files_of(source: Source, name: str, store: Store | None = None) -> Mapping[str, bytes]:
-    """Config, tokenizer and processor under a vocabulary."""
-    smaller = trim(source, name, store)
-    return source.fixed if smaller is None else smaller.files
+def vocabulary_files(source: Source, name: str, store: Store | None = None) -> Mapping[str, bytes]:
+    """The auxiliary files under a vocabulary."""
+    trimmed = trimmed_vocabulary(source, name, store)
+    return source.aux_files if trimmed is None else trimmed.files
 
 
-def _make(source: Source, name: str, store: Store | None) -> Trim:
-    tokens = Tokens(source)
+def _trim(source: Source, name: str, store: Store | None) -> TrimmedVocabulary:
+    tokenizer = BpeTokenizer(source)
     if name.startswith("scripts:"):
-        scripts = prefixes(name.removeprefix("scripts:").split(","))
-        chosen = {i for token, i in tokens.vocabulary.items() if wanted(tokens.as_bytes(token), scripts)}
-        ids = tokens.closed(chosen)
+        scripts = script_prefixes(name.removeprefix("scripts:").split(","))
+        chosen = {i for token, i in tokenizer.ids.items() if uses_only_scripts(tokenizer.text_bytes(token), scripts)}
+        ids = tokenizer.with_dependencies(chosen)
     else:
         match = _TOP.fullmatch(name)
         if match is None:
             raise UserError(
                 f"unknown vocabulary {name!r}; there are full, scripts:en,zh and top:N:DIGEST (top:N with --texts)"
             )
-        data = None if store is None else store.get(_key(source, name))
+        data = None if store is None else store.get(_store_key(source, name))
         if data is None:
             raise UserError(f"vocabulary {name} is not in the store; make it with `pack --texts`")
         ids = np.frombuffer(zstd_decode(data, 1 << 26), dtype="<i8").copy()
         if _digest(ids) != match[2]:
             raise UserError(f"vocabulary {name} in the store is damaged; make it again")
-    if source.structure.units["embedding"].kept or any(
-        u.kept for u in source.structure.units.values() if u.kind == "head"
-    ):
+    if any(u.unquantized for u in source.structure.units.values() if u.kind in {"embedding", "head"}):
         raise UserError("this model's head has a bias for each token, so its vocabulary cannot be trimmed")
-    return Trim(name, ids, _files(source, tokens, ids))
+    return TrimmedVocabulary(name, ids, _trimmed_files(source, tokenizer, ids))
 
 
-def most_used(source: Source, texts: Iterable[str], count: int, store: Store) -> str:
-    """The name of the vocabulary of the `count` most used tokens of some text; it is kept in the store."""
-    tokens = Tokens(source)
-    used = Counter(i for encoding in tokens.backend().encode_batch(list(texts)) for i in encoding.ids)
-    ids = tokens.closed(set())
+def make_top_vocabulary(source: Source, texts: Iterable[str], count: int, store: Store) -> str:
+    """Store the vocabulary of the `count` most used tokens of some text, and return its name."""
+    tokenizer = BpeTokenizer(source)
+    counts = Counter(i for encoding in tokenizer.backend().encode_batch(list(texts)) for i in encoding.ids)
+    ids = tokenizer.with_dependencies(set())
     if len(ids) > count:
         raise UserError(f"{count} tokens are too few: bytes and special tokens alone are {len(ids)}")
     chosen: set[int] = set(ids.tolist())
-    for token, _ in sorted(used.items(), key=lambda item: (-item[1], item[0])):
-        grown = chosen | tokens.ancestry(token)
+    for token, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        grown = chosen | tokenizer.merged_from(token)
         if len(grown) <= count:
             chosen = grown
-    ids = tokens.closed(chosen)
+    ids = tokenizer.with_dependencies(chosen)
     name = f"top:{count}:{_digest(ids)}"
-    store.put(_key(source, name), zstd_encode(ids.astype("<i8").tobytes(), 19))
+    store.put(_store_key(source, name), zstd_encode(ids.astype("<i8").tobytes(), 19))
     return name
 
 
-class Tokens:
-    """The tokenizer of a source, as far as trimming needs it."""
+class BpeTokenizer:
+    """The BPE tokenizer of a source: its tokens and merges as tokenizer.json lists them."""
 
     def __init__(self, source: Source) -> None:
         if "embedding" not in source.structure.units:
             raise UserError("this model has no token embedding, so its vocabulary cannot be trimmed")
-        if "tokenizer.json" not in source.fixed:
+        if "tokenizer.json" not in source.aux_files:
             raise UserError(f"{source.folder} holds no tokenizer.json; save the fast tokenizer to trim the vocabulary")
-        self.table: dict[str, Any] = json.loads(source.fixed["tokenizer.json"])
+        self.table: dict[str, Any] = json.loads(source.aux_files["tokenizer.json"])
         model = self.table.get("model", {})
         self.byte_level = '"ByteLevel"' in json.dumps([self.table.get("pre_tokenizer"), self.table.get("decoder")])
         if model.get("type") != "BPE" or not (self.byte_level or model.get("byte_fallback")):
             raise UserError("only a byte-level or byte-fallback BPE vocabulary can be trimmed; use vocabulary full")
-        self.vocabulary: dict[str, int] = model["vocab"]
+        self.ids: dict[str, int] = model["vocab"]
         self.added = {entry["content"]: int(entry["id"]) for entry in self.table.get("added_tokens", [])}
         self.rows = source.structure.vocabulary
         self.merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
         self._parents: dict[str, tuple[str, str]] = {}
         for left, right in self.merges:
             self._parents.setdefault(left + right, (left, right))
-        self._names = {i: token for token, i in self.vocabulary.items()}
-        self._always = {i for i in _named_ids(source) if 0 <= i < self.rows} | set(self.added.values())
-        self._always |= {i for token, i in self.vocabulary.items() if self._is_byte(token)}
+        self._tokens = {i: token for token, i in self.ids.items()}
+        self._required = {i for i in _ids_in_configs(source) if 0 <= i < self.rows} | set(self.added.values())
+        self._required |= {i for token, i in self.ids.items() if self._is_byte(token)}
 
     def backend(self) -> Any:
         from tokenizers import Tokenizer
 
         return Tokenizer.from_str(json.dumps(self.table))
 
-    def as_bytes(self, token: str) -> bytes:
-        """What a token writes."""
+    def text_bytes(self, token: str) -> bytes:
+        """The UTF-8 bytes of the text that a token stands for."""
         if self.byte_level:
-            known = _byte_alphabet()
-            return bytes(known[c] for c in token) if all(c in known for c in token) else token.encode()
+            byte_of = _byte_alphabet()
+            return bytes(byte_of[c] for c in token) if all(c in byte_of for c in token) else token.encode()
         return token.replace("▁", " ").encode()
 
-    def ancestry(self, token: int) -> set[int]:
-        """A token and all it is merged from."""
-        found: set[int] = set()
-        stack = [self._names[token]] if token in self._names else []
+    def merged_from(self, token_id: int) -> set[int]:
+        """A token and all tokens that it is merged from."""
+        ids: set[int] = {token_id}
+        stack = list(self._parents.get(self._tokens.get(token_id, ""), ()))
         while stack:
-            name = stack.pop()
-            number = self.vocabulary.get(name)
-            if number is None or number in found:
+            token = stack.pop()
+            parent_id = self.ids.get(token)
+            if parent_id is None or parent_id in ids:
                 continue
-            found.add(number)
-            stack += self._parents.get(name, ())
-        return found | {token}
+            ids.add(parent_id)
+            stack += self._parents.get(token, ())
+        return ids
 
-    def closed(self, chosen: set[int]) -> NDArray[np.int64]:
-        """The chosen tokens, what they are made of, and what always stays; in the old order."""
-        everything = set(self._always)
-        for token in chosen:
-            if token not in everything:
-                everything |= self.ancestry(token)
-        return np.array(sorted(i for i in everything if i < self.rows), dtype=np.int64)
+    def with_dependencies(self, chosen: set[int]) -> NDArray[np.int64]:
+        """The chosen tokens, those they are merged from, and those that always stay, in order of their ids."""
+        ids = set(self._required)
+        for token_id in chosen:
+            if token_id not in ids:
+                ids |= self.merged_from(token_id)
+        return np.array(sorted(i for i in ids if i < self.rows), dtype=np.int64)
 
     def _is_byte(self, token: str) -> bool:
         return (len(token) == 1 and token in _byte_alphabet()) if self.byte_level else bool(_BYTE.fullmatch(token))
 
 
-def _files(source: Source, tokens: Tokens, ids: NDArray[np.int64]) -> dict[str, bytes]:
-    """The fixed files with every token number in them made new."""
-    new = {int(old): number for number, old in enumerate(ids)}
-    names = {token for token, i in tokens.vocabulary.items() if i in new}
-    table = json.loads(json.dumps(tokens.table))
-    table["model"]["vocab"] = {token: new[i] for token, i in tokens.vocabulary.items() if i in new}
-    merges = [m for m in tokens.merges if {m[0], m[1], m[0] + m[1]} <= names]
+def _trimmed_files(source: Source, tokenizer: BpeTokenizer, ids: NDArray[np.int64]) -> dict[str, bytes]:
+    """The auxiliary files with every token id in them replaced by the new one."""
+    new_ids = {int(old): number for number, old in enumerate(ids)}
+    tokens = {token for token, i in tokenizer.ids.items() if i in new_ids}
+    table = json.loads(json.dumps(tokenizer.table))
+    table["model"]["vocab"] = {token: new_ids[i] for token, i in tokenizer.ids.items() if i in new_ids}
+    merges = [m for m in tokenizer.merges if {m[0], m[1], m[0] + m[1]} <= tokens]
     as_lists = bool(table["model"]["merges"]) and isinstance(table["model"]["merges"][0], list)
     table["model"]["merges"] = [list(m) if as_lists else " ".join(m) for m in merges]
-    table["added_tokens"] = [e | {"id": new[e["id"]]} for e in table.get("added_tokens", []) if e["id"] in new]
-    for special in _specials(table.get("post_processor")):
-        special["ids"] = [new[i] for i in special["ids"]]
-    files = dict(source.fixed) | {"tokenizer.json": dump_json(table)}
-    for name in ("config.json", "generation_config.json"):
+    table["added_tokens"] = [e | {"id": new_ids[e["id"]]} for e in table.get("added_tokens", []) if e["id"] in new_ids]
+    for special in _special_tokens(table.get("post_processor")):
+        special["ids"] = [new_ids[i] for i in special["ids"]]
+    files = dict(source.aux_files) | {"tokenizer.json": dump_json(table)}
+    for name in _CONFIGS:
         if name in files:
-            files[name] = dump_json(_renumbered(json.loads(files[name]), new, tokens.rows, len(ids)))
+            files[name] = dump_json(_renumbered(json.loads(files[name]), new_ids, tokenizer.rows, len(ids)))
     if "tokenizer_config.json" in files:
         settings = json.loads(files["tokenizer_config.json"])
         decoder = settings.get("added_tokens_decoder")
         if isinstance(decoder, dict):
-            settings["added_tokens_decoder"] = {str(new[int(i)]): e for i, e in decoder.items() if int(i) in new}
+            settings["added_tokens_decoder"] = {
+                str(new_ids[int(i)]): e for i, e in decoder.items() if int(i) in new_ids
+            }
         files["tokenizer_config.json"] = dump_json(settings)
     return files
 
 
-def _renumbered(value: Any, new: Mapping[int, int], old_size: int, size: int) -> Any:
+def _renumbered(value: Any, new_ids: Mapping[int, int], old_size: int, size: int) -> Any:
+    """A config with new token ids and another vocabulary size, at any depth."""
     if not isinstance(value, dict):
         return value
-    out: dict[str, Any] = {}
+    config: dict[str, Any] = {}
     for key, inner in value.items():
         if key == "vocab_size" and inner == old_size:
-            out[key] = size
-        elif _IDS.fullmatch(key) and isinstance(inner, int):
-            out[key] = new.get(inner, inner)
-        elif _IDS.fullmatch(key) and isinstance(inner, list) and all(isinstance(i, int) for i in inner):
-            out[key] = [new.get(i, i) for i in inner if i in new or i < 0]
+            config[key] = size
+        elif _ID_KEYS.fullmatch(key) and isinstance(inner, int):
+            config[key] = new_ids.get(inner, inner)
+        elif _ID_KEYS.fullmatch(key) and isinstance(inner, list) and all(isinstance(i, int) for i in inner):
+            config[key] = [new_ids.get(i, i) for i in inner if i in new_ids or i < 0]
         else:
-            out[key] = _renumbered(inner, new, old_size, size)
-    return out
+            config[key] = _renumbered(inner, new_ids, old_size, size)
+    return config
 
 
-def _named_ids(source: Source) -> set[int]:
-    """Token numbers that the config names: they must stay."""
-    found: set[int] = set()
+def _ids_in_configs(source: Source) -> set[int]:
+    """Token ids that a config refers to; these tokens must stay."""
+    ids: set[int] = set()
 
     def walk(value: Any) -> None:
         if isinstance(value, dict):
             for key, inner in value.items():
-                if _IDS.fullmatch(key):
-                    found.update(i for i in (inner if isinstance(inner, list) else [inner]) if isinstance(i, int))
+                if _ID_KEYS.fullmatch(key):
+                    ids.update(i for i in (inner if isinstance(inner, list) else [inner]) if isinstance(i, int))
                 walk(inner)
 
-    for name in ("config.json", "generation_config.json"):
-        if name in source.fixed:
-            walk(json.loads(source.fixed[name]))
-    return found
+    for name in _CONFIGS:
+        if name in source.aux_files:
+            walk(json.loads(source.aux_files[name]))
+    return ids
 
 
-def _specials(value: Any) -> list[dict[str, Any]]:
-    """The special tokens of post-processors, however deep they lie."""
+def _special_tokens(value: Any) -> list[dict[str, Any]]:
+    """The special tokens of post-processors, at any depth."""
     if isinstance(value, list):
-        return [special for inner in value for special in _specials(inner)]
+        return [special for inner in value for special in _special_tokens(inner)]
     if not isinstance(value, dict):
         return []
     table = value.get("special_tokens")
     own = [s for s in table.values() if isinstance(s, dict) and "ids" in s] if isinstance(table, dict) else []
-    return own + [s for inner in value.values() for s in _specials(inner) if s not in own]
+    return own + [s for inner in value.values() for s in _special_tokens(inner) if s not in own]
 
 
 @lru_cache(maxsize=1)
 def _byte_alphabet() -> dict[str, int]:
-    """The printable character that byte-level BPE writes for each byte, and back."""
+    """The byte of each printable character that byte-level BPE writes in its place."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
@@ -254,6 +256,6 @@ def _digest(ids: NDArray[np.int64]) -> str:
     return hashlib.blake2b(ids.astype("<i8").tobytes(), digest_size=8).hexdigest()
 
 
-def _key(source: Source, name: str) -> str:
-    tokenizer = hashlib.blake2b(source.fixed.get("tokenizer.json", b"")).hexdigest()
+def _store_key(source: Source, name: str) -> str:
+    tokenizer = hashlib.blake2b(source.aux_files.get("tokenizer.json", b"")).hexdigest()
     return hashlib.blake2b(f"vocabulary:{tokenizer}:{name}".encode(), digest_size=20).hexdigest()

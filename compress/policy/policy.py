@@ -1,4 +1,4 @@
-"""A policy: what is done to each unit of one model. Plain data, JSON, identified by its hash."""
+"""A policy: the action for each unit of one model. Plain data, JSON, identified by its hash."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ MOST_BYTES = 4 << 20  # no policy is larger than this as JSON
 
 @dataclass(frozen=True, eq=False)
 class Policy:
-    """Unit -> level, the layers that go, and how much vocabulary stays.
+    """Unit -> level, the dropped layers, and the vocabulary.
 
-    `model` is the digest of the model it is for. `calibration` is the digest of the statistics its levels
-    were encoded with; empty means without any. Levels of units in dropped layers are left out.
+    `model` is the digest of the model it is for. `calibration` is the digest of the statistics for its levels, empty
+    for none. Levels of units in dropped layers are removed.
     """
 
     model: str
@@ -51,7 +51,9 @@ class Policy:
         levels = {}
         for unit in sorted(self.levels, key=str):
             if not _is_name(unit) or not isinstance(self.levels[unit], str):
-                raise UserError(f"a policy gives a level to each unit by name; {unit!r}: {self.levels[unit]!r} is none")
+                raise UserError(
+                    f"a policy gives a level to each unit by name; {unit!r}: {self.levels[unit]!r} is not valid"
+                )
             if not any(unit.startswith(layer + ".") for layer in dropped):
                 levels[unit] = canonical(self.levels[unit])
         object.__setattr__(self, "dropped", dropped)
@@ -71,14 +73,14 @@ class Policy:
         return Policy.from_json, (self.to_json(),)
 
     def to_dict(self) -> dict[str, Any]:
-        out: dict[str, Any] = {"model": self.model, "levels": dict(self.levels)}
+        table: dict[str, Any] = {"model": self.model, "levels": dict(self.levels)}
         if self.dropped:
-            out["dropped"] = list(self.dropped)
+            table["dropped"] = list(self.dropped)
         if self.vocabulary != "full":
-            out["vocabulary"] = self.vocabulary
+            table["vocabulary"] = self.vocabulary
         if self.calibration:
-            out["calibration"] = self.calibration
-        return out
+            table["calibration"] = self.calibration
+        return table
 
     def to_json(self) -> str:
         """Canonical: equal policies give equal text."""
@@ -87,7 +89,7 @@ class Policy:
     @classmethod
     def from_json(cls, text: str | bytes) -> Policy:
         if len(text) > MOST_BYTES:
-            raise UserError(f"a policy of {len(text)} bytes is no policy")
+            raise UserError(f"{len(text)} bytes are too many for a policy")
         try:
             raw = json.loads(text)
         except (ValueError, RecursionError):
@@ -100,7 +102,7 @@ class Policy:
             raise UserError("this is not a policy: it needs at least model and levels")
         unknown = [str(key) for key in raw if key not in _FIELDS]
         if unknown:
-            raise UserError(f"a policy knows {', '.join(_FIELDS)}; not {unknown[0][:40]!r}")
+            raise UserError(f"a policy has the fields {', '.join(_FIELDS)}; not {unknown[0][:40]!r}")
         dropped = raw.get("dropped", [])
         if not isinstance(dropped, list):
             raise UserError(f"dropped layers are a list of names such as lm.3, not {dropped!r}")
@@ -113,7 +115,7 @@ class Policy:
         )
 
     def check(self, structure: Structure, model: str | None = None) -> None:
-        """Refuse a policy that is not for this model: by digest, by its units, by levels that do not fit."""
+        """Refuse a policy with another model's digest, layers or units, or with levels that do not fit its units."""
         if model is not None and model != self.model:
             raise UserError(f"this policy is for model {self.model}, not for {model}")
         for name in self.dropped:
@@ -126,12 +128,12 @@ class Policy:
             reason = codec(level).unit_unsupported(unit.shapes, unit.roles)
             if reason:
                 raise UserError(f"level {level} does not fit unit {name}: {reason}")
-        missing = [u.name for u in self.kept_units(structure) if u.name not in self.levels]
+        missing = [u.name for u in self.remaining_units(structure) if u.name not in self.levels]
         if missing:
-            raise UserError(f"this policy gives no level to unit {missing[0]} ({len(missing)} missing in all)")
+            raise UserError(f"this policy gives no level to unit {missing[0]} ({len(missing)} missing in total)")
 
-    def kept_units(self, structure: Structure) -> list[Unit]:
-        """The units that stay, in the order of an artifact."""
+    def remaining_units(self, structure: Structure) -> list[Unit]:
+        """The units that are not dropped, in the order of an artifact."""
         return [unit for unit in structure.units.values() if unit.layer not in self.dropped]
 
 
@@ -139,7 +141,7 @@ def read_policy(path: Path) -> Policy:
     """A policy from a JSON file."""
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise UserError(f"{path} is larger than any policy")
+            raise UserError(f"{path} is too large for a policy")
         return Policy.from_json(path.read_bytes())
     except OSError as error:
         raise UserError(f"cannot read policy {path}: {error.strerror or error}") from None

@@ -1,6 +1,6 @@
 """Recipes: policies known by name from the literature.
 
-The seeds' rows keep what they keep (embeddings, audio tower, attention) in half precision, as published.
+As published, what a recipe does not quantize (embeddings, audio encoder, attention) stays in half precision.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from compress.model.structure import Structure, Unit
 from compress.policy.policy import Policy
 
 HALF = "raw:fp16"
-# FACTS: removed by greedy iterative pruning, ACL 60/60 dev, English to German and to Chinese (Moslem 2025).
+# Layers removed by greedy iterative pruning on ACL 60/60 dev, English to German and to Chinese (Moslem 2025).
 MOSLEM = {"de": (1, 3, 9, 13, 19, 20, 27, 29), "zh": (3, 4, 7, 15, 20, 25, 26, 29)}
 
 LevelOf = Callable[[Unit], str]
 
 
-def names() -> tuple[str, ...]:
-    """Every recipe; those in capitals take what stands in their place."""
+def recipe_names() -> tuple[str, ...]:
+    """Every recipe; words in capitals stand for a value."""
     return (
         "fp16",
         "int8",
@@ -62,21 +62,18 @@ def _parse(name: str, structure: Structure) -> tuple[LevelOf, tuple[str, ...]]:
         dropped = tuple(f"lm.{i}" for i in MOSLEM[name[-2:]])
         if any(layer not in structure.by_layer for layer in dropped):
             raise UserError(f"recipe {name} drops layers up to lm.29 of a model of 32; this one has no such layers")
-        return lambda unit: "nf4" if _linear(unit) and unit.kind != "head" else HALF, dropped
-    raise UserError(f"unknown recipe {name!r}; there are {', '.join(names())}")
+        return lambda unit: "nf4" if _is_linear(unit) and unit.kind != "head" else HALF, dropped
+    raise UserError(f"unknown recipe {name!r}; there are {', '.join(recipe_names())}")
 
 
 def _diet(structure: Structure) -> LevelOf:
-    """Diet-KIT 2026: 4 bits, 3 for the MLPs that mind least (the middle half), 2 for the embedding, 6 for the head.
+    """Diet-KIT 2026: 4 bits, 3 for the least sensitive MLPs (the middle half), 2 for the embedding, 6 for the head.
 
-    Their sizes, 3.98 GB in all, are met with rates of our own grid in place of HQQ.
+    Rates of our own grid codec in place of HQQ give the published 3.98 GB.
     """
+    length = sum(layer.stack == "lm" for layer in structure.layers)
     middle = {
-        layer.name
-        for layer in structure.layers
-        if layer.stack == "lm"
-        for length in [next(s.length for s in structure.stacks if s.name == "lm")]
-        if length / 4 <= layer.index < 3 * length / 4
+        layer.name for layer in structure.layers if layer.stack == "lm" and length / 4 <= layer.index < 3 * length / 4
     }
 
     def level(unit: Unit) -> str:
@@ -88,38 +85,38 @@ def _diet(structure: Structure) -> LevelOf:
 
 
 def _or_half(unit: Unit, level: str) -> str:
-    """A level where it fits, half precision where it does not."""
+    """The level if it supports the unit, else half precision."""
     return HALF if codec(level).unit_unsupported(unit.shapes, unit.roles) else level
 
 
-def _selected(unit: Unit) -> bool:
-    """The seed's selection: linears whose name contains gate_proj, up_proj or down_proj."""
+def _is_ffn_linear(unit: Unit) -> bool:
+    """The selection of mlp-q2 and mlp-q3: linears whose name contains gate_proj, up_proj or down_proj."""
     return all(any(part in role for part in ("gate_proj", "up_proj", "down_proj")) for role in unit.roles)
 
 
-def _linear(unit: Unit) -> bool:
+def _is_linear(unit: Unit) -> bool:
     return unit.kind in {"attention", "mlp", "head", "projector"}
 
 
 def _layers(text: str, structure: Structure) -> tuple[str, ...]:
-    """`3,5,7-9` counts LM layers; `audio.3` names one."""
-    found = []
-    for part in filter(None, text.split(",")):
-        match = re.fullmatch(r"(?:([a-z]\w*)\.)?(\d{1,4})(?:-(\d{1,4}))?", part.strip())
+    """Layer names of a list: `3,5,7-9` are LM layers, `audio.3` is a layer of another stack."""
+    layers = []
+    for item in filter(None, text.split(",")):
+        match = re.fullmatch(r"(?:([a-z]\w*)\.)?(\d{1,4})(?:-(\d{1,4}))?", item.strip())
         if match is None:
-            raise UserError(f"cannot read {part!r} as layers to drop; write drop:3,5,7-9 or drop:audio.3,lm.5")
+            raise UserError(f"cannot read {item!r} as layers to drop; write drop:3,5,7-9 or drop:audio.3,lm.5")
         first, last = int(match[2]), int(match[3] or match[2])
-        found += [structure.layer(f"{match[1] or 'lm'}.{i}").name for i in range(first, last + 1)]
-    if not found:
+        layers += [structure.layer(f"{match[1] or 'lm'}.{i}").name for i in range(first, last + 1)]
+    if not layers:
         raise UserError("recipe drop: names no layer; write drop:3,5,7-9 or drop:audio.3,lm.5")
-    return tuple(found)
+    return tuple(layers)
 
 
 _PLAIN: dict[str, LevelOf] = {
     "fp16": lambda _: HALF,
-    "int8": lambda unit: "int8" if _linear(unit) and unit.kind != "head" else HALF,
-    "mlp-q3": lambda unit: "digits:3" if _selected(unit) else HALF,
-    "mlp-q2": lambda unit: "digits:2" if _selected(unit) else HALF,
-    "mlp-prune-q2": lambda unit: "ffn:0.8+digits:2" if _selected(unit) else HALF,
-    "global-q2": lambda unit: "digits:2" if _linear(unit) else HALF,
+    "int8": lambda unit: "int8" if _is_linear(unit) and unit.kind != "head" else HALF,
+    "mlp-q3": lambda unit: "digits:3" if _is_ffn_linear(unit) else HALF,
+    "mlp-q2": lambda unit: "digits:2" if _is_ffn_linear(unit) else HALF,
+    "mlp-prune-q2": lambda unit: "ffn:0.8+digits:2" if _is_ffn_linear(unit) else HALF,
+    "global-q2": lambda unit: "digits:2" if _is_linear(unit) else HALF,
 }

@@ -1,8 +1,8 @@
-"""The store of variants: what was encoded once is never encoded again, by any process of any search.
+"""The store of variants: every variant is encoded once and shared by all processes and searches.
 
-An entry is a file named by its key: 8 bytes of magic, the payload's checksum, the payload. It is written
-under another name and then renamed, so readers see all of it or nothing; a damaged entry is noticed when it
-is read, counts as missing, and is rebuilt. A local folder, or any URL that fsspec opens.
+An entry is a file named by its key: 8 bytes of magic, the payload's checksum, the payload. It is written under another
+name and renamed, so that readers see all of it or nothing. A damaged entry is detected when it is read, counts as
+missing, and is rebuilt. The store is a local folder, or any URL that fsspec opens.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from typing import Any
 from compress.errors import UserError
 
 _MAGIC = b"CVAR0001"
-SUM_BYTES = 8
-_HEAD = len(_MAGIC) + SUM_BYTES
+CHECKSUM_BYTES = 8
+_HEADER_BYTES = len(_MAGIC) + CHECKSUM_BYTES
 _KEY = re.compile(r"[0-9a-f]{40}")
 
 
 def checksum(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=SUM_BYTES).digest()
+    """A short BLAKE2b hash."""
+    return hashlib.blake2b(data, digest_size=CHECKSUM_BYTES).digest()
 
 
 class Store:
-    """Variants by key. Every method is safe while other processes write."""
+    """Payloads of variants by key. Every method is safe while other processes write."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = str(root)
@@ -38,27 +39,28 @@ class Store:
         return Store, (self.root,)
 
     def size(self, key: str) -> int | None:
-        """Bytes of a variant, without reading it; None when it is not there."""
+        """Bytes of a payload, without reading it; None if it is missing."""
         size = self._files.size(_path(key))
-        return None if size is None or size < _HEAD else size - _HEAD
+        return None if size is None or size < _HEADER_BYTES else size - _HEADER_BYTES
 
     def entry(self, key: str) -> tuple[int, bytes] | None:
-        """Bytes and checksum of a variant, by its head alone; None when it is not there or damaged there."""
+        """Bytes and checksum of a payload, by the entry's header alone; None if it is missing or its header damaged."""
         size = self.size(key)
-        head = None if size is None else self._files.read(_path(key), _HEAD)
-        if size is None or head is None or len(head) != _HEAD or head[: len(_MAGIC)] != _MAGIC:
+        header = None if size is None else self._files.read(_path(key), _HEADER_BYTES)
+        if size is None or header is None or len(header) != _HEADER_BYTES or header[: len(_MAGIC)] != _MAGIC:
             return None
-        return size, head[len(_MAGIC) :]
+        return size, header[len(_MAGIC) :]
 
     def get(self, key: str) -> bytes | None:
-        """The payload of a variant; None when it is not there or no longer what was written."""
+        """A payload; None if it is missing or damaged."""
         data = self._files.read(_path(key))
-        if data is None or len(data) < _HEAD or data[: len(_MAGIC)] != _MAGIC:
+        if data is None or len(data) < _HEADER_BYTES or data[: len(_MAGIC)] != _MAGIC:
             return None
-        payload = data[_HEAD:]
-        return payload if checksum(payload) == data[len(_MAGIC) : _HEAD] else None
+        payload = data[_HEADER_BYTES:]
+        return payload if checksum(payload) == data[len(_MAGIC) : _HEADER_BYTES] else None
 
     def put(self, key: str, payload: bytes) -> None:
+        """Write a payload, atomically."""
         try:
             self._files.write(_path(key), [_MAGIC, checksum(payload), payload])
         except OSError as error:
@@ -67,7 +69,7 @@ class Store:
 
 def _path(key: str) -> str:
     if not _KEY.fullmatch(key):
-        raise UserError(f"{key[:60]!r} is not the key of a variant")
+        raise UserError(f"{key[:60]!r} is not a key of the store")
     return f"{key[:2]}/{key[2:]}"
 
 

@@ -27,7 +27,7 @@ from compress.policy.variant import EncodeOptions, build, variant_key
 
 def names_now(structure: Structure, dropped: tuple[str, ...]) -> dict[str, str]:
     """Name in the whole model -> name in the model without the dropped layers, of every parameter that stays."""
-    tensors = (*structure.kept, *(t for unit in structure.units.values() for t in unit.tensors))
+    tensors = (*structure.unquantized, *(t for unit in structure.units.values() for t in unit.tensors))
     found = {}
     for name in tensors:
         now: str | None = name
@@ -46,7 +46,7 @@ def trainable_kept(source: Source, policy: Policy) -> list[str]:
     """Norms and biases, by their names in the whole model: kept tensors of one dimension."""
     parameters = dict(source.meta_model().named_parameters())
     here = names_now(source.structure, policy.dropped)
-    return [name for name in source.structure.kept if name in here and parameters[name].dim() == 1]
+    return [name for name in source.structure.unquantized if name in here and parameters[name].dim() == 1]
 
 
 def kept_of(source: Source, model: Any, names: Mapping[str, str]) -> dict[str, Tensor]:
@@ -60,7 +60,7 @@ def kept_of(source: Source, model: Any, names: Mapping[str, str]) -> dict[str, T
 def scaled_units(source: Source, policy: Policy, store: Store, factors: Mapping[str, float]) -> dict[str, bytes]:
     """Payloads of the units whose matrices got factors (by tensor name; none is 1)."""
     found = {}
-    for unit in policy.kept_units(source.structure):
+    for unit in policy.remaining_units(source.structure):
         mine = [factors.get(name, 1.0) for name in unit.tensors]
         if any(name in factors for name in unit.tensors):
             found[unit.name] = rescaled(payload_of(source, policy, unit, store), policy.levels[unit.name], mine)
@@ -69,13 +69,13 @@ def scaled_units(source: Source, policy: Policy, store: Store, factors: Mapping[
 
 def scalable(source: Source, policy: Policy) -> list[str]:
     """Tensors whose level keeps a scale that can be replaced."""
-    units = [u for u in policy.kept_units(source.structure) if can_rescale(policy.levels[u.name]) and u.layer]
+    units = [u for u in policy.remaining_units(source.structure) if can_rescale(policy.levels[u.name]) and u.layer]
     return [name for unit in units for name in unit.tensors]
 
 
 def payload_of(source: Source, policy: Policy, unit: Unit, store: Store) -> bytes:
     wanted = EncodeOptions(policy.vocabulary, policy.calibration)
-    build(source, unit.name, policy.levels[unit.name], store, wanted=wanted)
+    build(source, unit.name, policy.levels[unit.name], store, options=wanted)
     return store.get(variant_key(source, unit, policy.levels[unit.name], wanted, store)) or b""
 
 
@@ -89,7 +89,7 @@ def nf4_originals(source: Source, policy: Policy) -> dict[str, Tensor]:
     linear = {n for n, v in source.meta_model().named_modules() if isinstance(v, nn.Linear)}
     return {
         here[name].removesuffix(".weight"): source.tensor(name)
-        for unit in policy.kept_units(source.structure)
+        for unit in policy.remaining_units(source.structure)
         if policy.levels[unit.name] == "nf4" and unit.name not in source.replaced
         for name in unit.tensors
         if name.removesuffix(".weight") in linear and source.tensor(name).shape[1] % BLOCK == 0
@@ -109,7 +109,7 @@ def adapters_of(
     """
     here = names_now(structure, policy.dropped)
     found = {}
-    for unit in policy.kept_units(structure):
+    for unit in policy.remaining_units(structure):
         modules = [here[name].removesuffix(".weight") for name in unit.tensors]
         mine = [products.get(module) for module in modules]
         ranks = {len(pair[0]) for pair in mine if pair is not None}
@@ -133,7 +133,7 @@ def encoded_again(source: Source, policy: Policy, model: Any, store: Store | Non
     """Every unit of a fully trained model at the policy's levels, with the calibration the policy names."""
     here = names_now(source.structure, policy.dropped)
     found = {}
-    for unit in policy.kept_units(source.structure):
+    for unit in policy.remaining_units(source.structure):
         level = policy.levels[unit.name]
         weights = [model.get_parameter(here[name]).detach().cpu() for name in unit.tensors]
         if policy.vocabulary == "full" and any(

@@ -1,4 +1,4 @@
-"""What data may be used for what: nothing is chosen on eval, constrained means ACL 60/60 only, talks stay whole."""
+"""What data may be used for what: nothing is tuned on eval, constrained means ACL 60/60 only, talks are not split."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from compress.errors import UserError
-from evaluate.data.dataset import ACL6060, EMBEDDED, DataSet, Segment
+from evaluate.data.types import ACL6060, EMBEDDED, DataSet, Segment
 
 CONSTRAINED, UNCONSTRAINED = "constrained", "unconstrained"
 CONDITIONS = (CONSTRAINED, UNCONSTRAINED)
 REPORT = "reporting"
-CHOICES = ("search", "calibration", "tuning", "training")  # whatever shapes the compressed model
+CHOICES = ("search", "calibration", "tuning", "training")  # everything that shapes the compressed model
 PURPOSES = (*CHOICES, REPORT)
 
 
 def check_condition(condition: str, data: DataSet, purpose: str) -> str:
-    """Refuses data that this condition or its split forbids for this purpose. Returns the label of the result.
+    """Refuses data that the condition, or its split, forbids for a purpose. Returns the label for results.
 
-    The embedded set passes, but what comes of it is of no condition: its label says so.
+    The embedded set is always allowed, but belongs to no condition: the label says so.
     """
     if condition not in CONDITIONS:
         raise UserError(f"unknown condition '{condition}': known are {', '.join(CONDITIONS)}")
@@ -37,7 +37,7 @@ def check_condition(condition: str, data: DataSet, purpose: str) -> str:
 
 
 def talks_of(data: DataSet) -> list[str]:
-    """The talks in the order of the data. Refuses data of which nobody knows the talks."""
+    """The talks in the order of the data. Refuses segments whose talk is not known."""
     unknown = [segment for segment in data.segments if not segment.talk]
     if unknown:
         raise UserError(
@@ -48,19 +48,20 @@ def talks_of(data: DataSet) -> list[str]:
 
 
 def split_by_talk(data: DataSet, share: float) -> tuple[DataSet, DataSet]:
-    """Two parts of whole talks, the first as near to `share` of the segments as talks allow; order kept."""
+    """Two parts of whole talks, the first with about `share` of the segments, both in the data's order."""
     talks = talks_of(data)
     if len(talks) < 2:
         raise UserError(f"data {data.name} holds one talk only: it cannot be split between tuning and reporting")
     if not 0 < share < 1:
         raise UserError(f"a share of {share}: give one between 0 and 1")
     sizes = {talk: sum(segment.talk == talk for segment in data.segments) for talk in talks}
-    wanted, total = share * len(data.segments), len(data.segments)
-    reached: dict[int, tuple[str, ...]] = {0: ()}  # number of segments -> talks that have so many together
+    total = len(data.segments)
+    talks_with: dict[int, tuple[str, ...]] = {0: ()}  # number of segments → talks that have so many together
     for talk in talks:
-        reached = {count + sizes[talk]: (*chosen, talk) for count, chosen in reached.items()} | reached
-    best = min((count for count in reached if 0 < count < total), key=lambda count: (abs(count - wanted), count))
-    chosen = set(reached[best])
+        talks_with = {count + sizes[talk]: (*chosen, talk) for count, chosen in talks_with.items()} | talks_with
+    counts = [count for count in talks_with if 0 < count < total]
+    best = min(counts, key=lambda count: (abs(count - share * total), count))
+    chosen = set(talks_with[best])
     parts: list[tuple[Segment, ...]] = [
         tuple(segment for segment in data.segments if (segment.talk in chosen) == inside) for inside in (True, False)
     ]
@@ -68,9 +69,9 @@ def split_by_talk(data: DataSet, share: float) -> tuple[DataSet, DataSet]:
 
 
 def check_disjoint(tuning: DataSet, reporting: DataSet) -> None:
-    """Refuses two sets that share a talk or, where talks are not known, a sound or a sentence with its reference."""
-    for what, of in (("talk", _talks), ("audio", _sounds), ("sentence", _sentences)):
-        shared = of(tuning.segments) & of(reporting.segments)
+    """Refuses two sets that share a talk, an audio file, or a long sentence with its reference."""
+    for what, keys in (("talk", _talks), ("audio", _audio_files), ("sentence", _sentences)):
+        shared = keys(tuning.segments) & keys(reporting.segments)
         if shared:
             raise UserError(
                 f"{tuning.name} and {reporting.name} share {len(shared)} {what}s, such as {min(shared)[:80]!r}:"
@@ -82,11 +83,11 @@ def _talks(segments: Sequence[Segment]) -> set[str]:
     return {segment.talk for segment in segments} - {""}
 
 
-def _sounds(segments: Sequence[Segment]) -> set[str]:
-    """Files are enough: a long file cut in two is one talk."""
+def _audio_files(segments: Sequence[Segment]) -> set[str]:
+    """Without offsets: all segments of one file are of one talk."""
     return {str(segment.audio) for segment in segments if segment.audio is not None}
 
 
 def _sentences(segments: Sequence[Segment]) -> set[str]:
-    """Sentences of six words and more: "Thank you." is said in every talk."""
+    """Sentences of six words and more: short ones such as "Thank you." occur in every talk."""
     return {f"{s.source} → {s.reference}" for s in segments if len(s.source.split()) >= 6 and s.reference}

@@ -1,4 +1,4 @@
-"""IWSLT's list of segments: a YAML that cuts long wavs by offset and duration, with a text line for each."""
+"""Reads IWSLT's list of segments: a YAML that cuts long wavs by offset and duration, with a text line for each."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Any
 
 from compress.errors import UserError, first_line
 from evaluate.data.acl6060 import origin_of
-from evaluate.data.dataset import DataSet, Segment, check_counts
-from evaluate.data.lines import read_lines
+from evaluate.data.text import read_lines
+from evaluate.data.types import DataSet, Segment, check_counts
 
 
 def read(file: Path, wavs: Path, source: Path, reference: Path, split: str, lang: str) -> DataSet:
-    """Segments in the order of the YAML, which is that of the lines of both texts. A wav is a talk."""
+    """Segments in the order of the YAML, which is also that of the lines of both texts. A wav is a talk."""
     entries = read_segments(file)
-    said, meant = read_lines(source, allow_empty=False), read_lines(reference, allow_empty=False)
-    check_counts(f"segments {file}", {file.name: len(entries), str(source): len(said), str(reference): len(meant)})
+    sources, references = read_lines(source, allow_empty=False), read_lines(reference, allow_empty=False)
+    counts = {file.name: len(entries), str(source): len(sources), str(reference): len(references)}
+    check_counts(f"segments {file}", counts)
     segments = tuple(
-        Segment(f"{Path(wav).stem}_{number}", Path(wav).stem, wavs / wav, text, meaning, offset, duration)
-        for number, ((wav, offset, duration), text, meaning) in enumerate(
-            zip(entries, said, meant, strict=True), start=1
+        Segment(f"{Path(wav).stem}_{number}", Path(wav).stem, wavs / wav, text, translation, offset, duration)
+        for number, ((wav, offset, duration), text, translation) in enumerate(
+            zip(entries, sources, references, strict=True), start=1
         )
     )
     return DataSet(f"iwslt-{file.stem}", split, lang, segments, origin_of([segment.talk for segment in segments]))
@@ -31,16 +32,16 @@ def read_segments(file: Path) -> list[tuple[str, float, float]]:
     import yaml
 
     try:
-        found: Any = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        entries: Any = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except FileNotFoundError:
         raise UserError(f"segments file {file} is missing") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not UTF-8 (byte {error.start}): convert it first") from None
     except (yaml.YAMLError, OSError) as error:
         raise UserError(f"segments file {file} is not YAML: {first_line(error)}") from None
-    if not isinstance(found, list) or not found:
+    if not isinstance(entries, list) or not entries:
         raise UserError(f"segments file {file} holds no list of segments")
-    return [_entry(entry, number, file) for number, entry in enumerate(found, start=1)]
+    return [_entry(entry, number, file) for number, entry in enumerate(entries, start=1)]
 
 
 def _entry(entry: Any, number: int, file: Path) -> tuple[str, float, float]:

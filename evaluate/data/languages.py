@@ -1,4 +1,4 @@
-"""Names of languages as a prompt says them, by the codes that data sets use."""
+"""Names of languages as prompts write them, by the codes that data sets use."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ NAMES = {
     "vi": "Vietnamese",
     "zh": "Chinese",
 }
-# The pairs a search knows: those of the shared tasks.
+# Pairs that a search accepts: those of the shared tasks.
 LANGUAGES = {"en-de": NAMES["de"], "en-zh": NAMES["zh"]}
 WITHOUT_SPACES = ("ja", "th", "zh")
 
 
 def check_language(lang: str) -> str:
-    """Refuses a pair that no shared task on compressed speech translation has."""
+    """Refuses a language pair that no shared task on compressed speech translation has."""
     if lang not in LANGUAGES:
         raise UserError(f"unknown language pair '{lang}': known are {', '.join(LANGUAGES)}")
     return lang
 
 
 def split_pair(lang: str) -> tuple[str, str]:
-    """Codes of source and target. Refuses a language that a prompt has no name for."""
+    """Codes of source and target language. Refuses codes without a name."""
     source, _, target = lang.partition("-")
     unknown = [code for code in (source, target) if code not in NAMES]
     if unknown or source == target:

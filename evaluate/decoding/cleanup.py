@@ -1,7 +1,7 @@
-"""Takes off what a chatty model puts around a translation: preambles, outer quotes, runs of spaces.
+"""Removes what a chat model may put around a translation: preambles, outer quotes, runs of spaces.
 
-Every change is counted and can be listed. A preamble is taken for one only if a colon follows it, or if all that
-follows stands in quotes: "The translation is hard to judge." stays as it is. Nothing is ever cleaned away whole.
+Every change is counted and can be listed. Text counts as a preamble only if a colon follows it, or if all that
+follows is in quotes: "The translation is hard to judge." stays as it is. A text is never removed whole.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ OPENING = {
     "”": "”",
     "＂": "＂",
 }
-RUNS = re.compile(r"\s{2,}|[^\S \u00a0\u202f\u3000]")  # single no-break and ideographic spaces are spelling
+RUNS = re.compile(r"\s{2,}|[^\S \u00a0\u202f\u3000]")  # single no-break and ideographic spaces are kept
 COLON = re.compile(r"\s*[:：]\s*")
 ENDS = ".。!！?？"
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing taken off one segment (numbered from 1)."""
+    """One thing removed from one segment (numbered from 1)."""
 
     segment: int
     kind: str
@@ -73,19 +73,19 @@ class Change:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """The cleaned texts and everything that was done to them."""
+    """The cleaned texts and all changes."""
 
     texts: tuple[str, ...]
     changes: tuple[Change, ...]
 
     @property
     def counts(self) -> dict[str, int]:
-        """Changes by kind; kinds without any are there with 0."""
-        found = Counter(change.kind for change in self.changes)
-        return {kind: found[kind] for kind in KINDS}
+        """Number of changes of every kind, 0 included."""
+        counts = Counter(change.kind for change in self.changes)
+        return {kind: counts[kind] for kind in KINDS}
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         touched = len({change.segment for change in self.changes})
         kinds = ", ".join(f"{kind} {count}" for kind, count in self.counts.items())
         return f"clean-up changed {touched} of {len(self.texts)} segments ({kinds})"
@@ -108,24 +108,24 @@ def clean_all(texts: Sequence[str]) -> Cleaned:
 
 
 def _steps(text: str) -> list[tuple[str, str, str]]:
-    """(kind, before, after) until nothing more comes off; each step but the first shortens, so it ends."""
+    """(kind, before, after) of each change. Every change but the first makes the text shorter, so the loop ends."""
     steps = []
     single = RUNS.sub(" ", text).strip()
     if single != text:
         steps.append((SPACES, text, single))
-    now = single
+    line = single
     while True:
-        for kind, after in ((PREAMBLE, _without_preamble(now)), (OUTER_QUOTES, _without_quotes(now))):
-            if after and after != now:
-                steps.append((kind, now, after))
-                now = after
+        for kind, after in ((PREAMBLE, _without_preamble(line)), (OUTER_QUOTES, _without_quotes(line))):
+            if after and after != line:
+                steps.append((kind, line, after))
+                line = after
                 break
         else:
             return steps
 
 
 def _without_preamble(line: str) -> str:
-    # Every alternative is tried: the first that matches need not be the one a colon follows.
+    # All alternatives are tried: a colon need not follow the first that matches.
     for end in _ends_of_preambles(line):
         rest = line[end:]
         colon = COLON.match(rest)
@@ -140,8 +140,8 @@ def _without_preamble(line: str) -> str:
 
 
 def _ends_of_preambles(line: str) -> list[int]:
-    found = {match.end() for each in _EACH if (match := each.match(line)) and match.end()}
-    return sorted(found, reverse=True)
+    ends = {match.end() for each in _EACH if (match := each.match(line)) and match.end()}
+    return sorted(ends, reverse=True)
 
 
 def _without_quotes(line: str) -> str:

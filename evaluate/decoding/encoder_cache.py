@@ -1,18 +1,19 @@
-"""What the audio tower heard, kept across candidates that treat the tower alike.
+"""Outputs of the audio encoder, kept for candidates that have the same encoder.
 
-The tower is found by structure (a stack of layers behind 1-D convolutions) and its `forward` is stood in for while a
-batch goes through the model, so whatever the model does with the tower's states afterwards is the model's own code.
-The states, not the projector's outputs, are kept: they are three times smaller on Qwen2-Audio, projecting them again
-costs 1 % of the tower, and a policy may change the projector freely. Frames behind the end of the longest sound in
-a batch are not kept: the model masks them out.
+The encoder is found by its structure (a stack of layers behind 1-D convolutions), and its `forward` is replaced while
+a batch goes through the model; whatever the model does with the outputs is the model's own code. What is kept are the
+encoder's last states, not the projector's outputs: they are three times smaller on Qwen2-Audio, projecting them again
+costs 1 % of the encoder, and a policy may change the projector freely. Frames after the end of the longest audio in a
+batch are not kept: the model masks them out.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from evaluate.decoding.batches import Batch
@@ -20,124 +21,121 @@ from evaluate.decoding.batches import Batch
 
 @dataclass(frozen=True)
 class EncoderOutput:
-    """Last states of the tower for the rows of a batch, in main memory. `frames` is their number with padding."""
+    """Last states of an encoder for the rows of a batch, in main memory. `frames` is their number with padding."""
 
     states: Any  # [rows, frames kept, width]
     frames: int
-    kind: type
+    kind: type  # of the output that the model's own code expects
+
+    @classmethod
+    def of(cls, output: Any, mask: Any) -> EncoderOutput:
+        """What an encoder returned, without frames that are padding in all rows; `mask` is that of the features."""
+        states = output.last_hidden_state
+        longest = int(mask.sum(-1).max())
+        used = min(states.shape[1], -(-longest * states.shape[1] // mask.shape[1]) + 1)
+        # A copy: a slice would keep the whole tensor alive.
+        return cls(states[:, :used].detach().to("cpu", copy=True), states.shape[1], type(output))
 
     @property
     def nbytes(self) -> int:
         return int(self.states.numel() * self.states.element_size())
 
-    def rows(self, rows: Sequence[int]) -> EncoderOutput:
-        return EncoderOutput(self.states[list(rows)], self.frames, self.kind)
-
-    def output(self, device: Any) -> Any:
-        """What the tower itself would have returned."""
-        kept = self.states.to(device)
-        full = kept.new_zeros(kept.shape[0], self.frames, kept.shape[2])
-        full[:, : kept.shape[1]] = kept
+    def restored(self, device: Any) -> Any:
+        """What the encoder itself would have returned, zeros in the frames left out."""
+        states = self.states.to(device)
+        full = states.new_zeros(states.shape[0], self.frames, states.shape[2])
+        full[:, : states.shape[1]] = states
         return self.kind(last_hidden_state=full)
 
 
 class EncoderCache:
-    """EncoderOutput batches by action of the tower, the least recently used forgotten first."""
+    """Encoder outputs of batches, at most `limit_bytes`, the least recently used dropped first."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.nbytes = self.hits = self.misses = 0
-        self._kept: OrderedDict[tuple[str, ...], EncoderOutput] = OrderedDict()
+        self._outputs: OrderedDict[tuple[str, ...], EncoderOutput] = OrderedDict()
 
     def get(self, key: tuple[str, ...]) -> EncoderOutput | None:
-        found = self._kept.get(key)
-        if found is None:
+        output = self._outputs.get(key)
+        if output is None:
             self.misses += 1
             return None
         self.hits += 1
-        self._kept.move_to_end(key)
-        return found
+        self._outputs.move_to_end(key)
+        return output
 
-    def put(self, key: tuple[str, ...], heard: EncoderOutput) -> None:
-        """What alone is larger than the limit is not kept."""
-        if heard.nbytes > self.limit_bytes:
+    def put(self, key: tuple[str, ...], output: EncoderOutput) -> None:
+        """An output larger than the limit is not kept."""
+        if output.nbytes > self.limit_bytes:
             return
-        if key in self._kept:
-            self.nbytes -= self._kept.pop(key).nbytes
-        self._kept[key] = heard
-        self.nbytes += heard.nbytes
+        if key in self._outputs:
+            self.nbytes -= self._outputs.pop(key).nbytes
+        self._outputs[key] = output
+        self.nbytes += output.nbytes
         while self.nbytes > self.limit_bytes:
-            _, old = self._kept.popitem(last=False)
-            self.nbytes -= old.nbytes
+            _, oldest = self._outputs.popitem(last=False)
+            self.nbytes -= oldest.nbytes
 
     def clear(self) -> None:
-        self._kept.clear()
+        self._outputs.clear()
         self.nbytes = 0
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._outputs)
 
 
 class EncoderHook:
-    """One batch on its way through one model: `hearing()` around each call of the model."""
+    """Replaces an encoder's `forward` inside a `with` block.
 
-    def __init__(self, model: Any, batch: Batch, cache: EncoderCache | None = None, encoder_key: str = "") -> None:
-        if cache is not None and not encoder_key:
-            raise ValueError("a tower cache needs a encoder_key that names what was done to the tower")
-        self._batch, self._cache = batch, cache
-        self._tower = find_encoder(model) if batch.heard_digest else None
-        self._key: tuple[str, ...] = ()
-        self._heard: EncoderOutput | None = None
-        if self._tower is not None and cache is not None:
-            self._key = (encoder_key, batch.heard_digest, str(model.dtype), str(model.device))
-            self._heard = cache.get(self._key)
+    The encoder returns `output` if there is one. Else it runs, and `on_output` is called with what it returns.
+    """
 
-    @property
-    def knows(self) -> bool:
-        """Whether rows of the batch may go through alone: the tower heard the batch, or there is none."""
-        return self._tower is None or self._heard is not None
+    def __init__(
+        self, encoder: Any, output: EncoderOutput | None = None, on_output: Callable[[Any], None] | None = None
+    ) -> None:
+        self.encoder, self.output, self.on_output = encoder, output, on_output
 
-    def hearing(self, rows: Sequence[int] | None = None) -> Any:
-        """The whole batch, or some of its rows: those come from what the whole batch heard, if it did."""
-        if self._tower is None:
-            return nullcontext()
-        if rows is None:
-            return stand_in(self._tower, self._heard, self._keep)
-        return stand_in(self._tower, None if self._heard is None else self._heard.rows(rows), None)
+    def __enter__(self) -> None:
+        self._replaced = self.encoder.__dict__.get("forward")  # of another hook around this one
+        self._original = self.encoder.forward
+        self.encoder.forward = self._forward
 
-    def _keep(self, output: Any) -> None:
-        states = output.last_hidden_state
-        mask = self._batch.inputs["feature_attention_mask"]
-        longest = int(mask.sum(-1).max())
-        used = min(states.shape[1], -(-longest * states.shape[1] // mask.shape[1]) + 1)
-        # A copy: a slice would keep the whole alive.
-        self._heard = EncoderOutput(states[:, :used].detach().to("cpu", copy=True), states.shape[1], type(output))
-        if self._cache is not None:
-            self._cache.put(self._key, self._heard)
+    def __exit__(self, *_: object) -> None:
+        del self.encoder.forward
+        if self._replaced is not None:
+            self.encoder.forward = self._replaced
 
-
-@contextmanager
-def stand_in(tower: Any, heard: EncoderOutput | None, keep: Callable[[Any], None] | None) -> Iterator[None]:
-    """While it lasts the tower answers what it heard before; if nothing, it listens, and `keep` is told."""
-    before = tower.__dict__.get("forward")
-    original = tower.forward
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        if heard is not None:
+    def _forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.output is not None:
             features = args[0] if args else kwargs["input_features"]
-            return heard.output(features.device)
-        output = original(*args, **kwargs)
-        if keep is not None:
-            keep(output)
+            return self.output.restored(features.device)
+        output = self._original(*args, **kwargs)
+        if self.on_output is not None:
+            self.on_output(output)
         return output
 
-    tower.forward = forward
-    try:
-        yield
-    finally:
-        del tower.forward
-        if before is not None:
-            tower.forward = before
+
+def cached_encoder(
+    model: Any, batch: Batch, cache: EncoderCache | None, encoder_key: str = ""
+) -> AbstractContextManager[None]:
+    """A `with` block for one pass of the batch: its encoder outputs come from the cache, or go into it.
+
+    `encoder_key` names the encoder's weights. Does nothing without a cache, without audio, or for a text model.
+    """
+    if cache is None:
+        return nullcontext()
+    if not encoder_key:
+        raise ValueError("an encoder cache needs an encoder_key that names the encoder's weights")
+    encoder = find_encoder(model) if batch.audio_digest else None
+    if encoder is None:
+        return nullcontext()
+    key = (encoder_key, batch.audio_digest, str(model.dtype), str(model.device))
+    return EncoderHook(encoder, cache.get(key), partial(_keep, cache, key, batch.inputs["feature_attention_mask"]))
+
+
+def _keep(cache: EncoderCache, key: tuple[str, ...], mask: Any, output: Any) -> None:
+    cache.put(key, EncoderOutput.of(output, mask))
 
 
 def find_encoder(model: Any) -> Any:
@@ -152,9 +150,9 @@ def find_encoder(model: Any) -> Any:
 
 
 def encoder_key(policy: Any) -> str:
-    """What a policy does to the tower: equal for policies that treat it alike. None is the original.
+    """Names the encoder's weights under a policy (None: the original): equal where policies treat it alike.
 
-    Levels and calibration decide what a unit becomes, nothing else does (a unit's variant knows of no other unit).
+    Levels and calibration alone decide what a unit becomes: a variant does not depend on other units.
     """
     if policy is None:
         return "original"

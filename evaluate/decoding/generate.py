@@ -1,16 +1,53 @@
-"""Batches → translations, greedily, in the order of the data. As a command: `python -m evaluate.translate --help`."""
+"""Batches → translations by greedy decoding, in the order of the data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from compress.tensors import to_model
 from evaluate.decoding.batches import Batch, tokenizer_of
-from evaluate.decoding.drafts import Drafts, cut, ends_of, translate_drafted, usable
-from evaluate.decoding.encoder_cache import EncoderCache, EncoderHook
-from evaluate.decoding.placing import place
+from evaluate.decoding.encoder_cache import EncoderCache, cached_encoder
 
-__all__ = ["halves", "place", "translate"]
+
+def translate(
+    model: Any,
+    processor: Any,
+    batches: Sequence[Batch],
+    max_new_tokens: int = 256,
+    progress: Callable[[int], None] | None = None,
+    encoder_cache: EncoderCache | None = None,
+    encoder_key: str = "",
+) -> list[str]:
+    """One translation a segment. A batch that runs out of memory is halved and tried again, down to one segment.
+
+    `encoder_cache` keeps the encoder's outputs under `encoder_key` (see `encoder_cache.encoder_key`); translations are
+    the same with and without it. `progress` is called with the number of segments translated so far.
+    """
+    import torch
+
+    tokenizer = tokenizer_of(processor)
+    texts: dict[int, str] = {}
+    queue = list(batches)
+    while queue:
+        batch = queue.pop(0)
+        try:
+            with torch.inference_mode(), cached_encoder(model, batch, encoder_cache, encoder_key):
+                generated = model.generate(
+                    **to_model(batch.inputs, model), do_sample=False, max_new_tokens=max_new_tokens
+                )
+        except torch.OutOfMemoryError:
+            if len(batch.indices) == 1:
+                raise
+            torch.cuda.empty_cache()
+            queue[:0] = halves(batch)
+            continue
+        prompt_length = batch.inputs["input_ids"].shape[1]
+        tokens = [up_to_end(row, model) for row in generated[:, prompt_length:].tolist()]
+        texts.update(zip(batch.indices, tokenizer.batch_decode(tokens, skip_special_tokens=True), strict=True))
+        if progress is not None:
+            progress(len(texts))
+    return [texts[index] for index in sorted(texts)]
 
 
 def halves(batch: Batch) -> list[Batch]:
@@ -22,67 +59,8 @@ def halves(batch: Batch) -> list[Batch]:
     ]
 
 
-def translate(
-    model: Any,
-    processor: Any,
-    batches: Sequence[Batch],
-    max_new_tokens: int = 256,
-    progress: Callable[[int], None] | None = None,
-    tower: EncoderCache | None = None,
-    encoder_key: str = "",
-    drafts: Drafts | None = None,
-) -> list[str]:
-    """One translation a segment. Out of memory halves the batch and goes on; a single segment too large is an error.
-
-    `tower` keeps what the audio tower heard, under `encoder_key`; `drafts` keeps the
-    translations of earlier candidates. With or without either the translations are the same.
-    """
-    import torch
-
-    tokenizer = tokenizer_of(processor)
-    found: dict[int, str] = {}
-    queue = list(batches)
-    while queue:
-        batch = queue.pop(0)
-        try:
-            tokens = _translate_batch(model, processor, batch, max_new_tokens, tower, encoder_key, drafts)
-        except torch.OutOfMemoryError:
-            if len(batch.indices) == 1:
-                raise
-            torch.cuda.empty_cache()
-            queue[:0] = halves(batch)
-            continue
-        texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        found.update(zip(batch.indices, texts, strict=True))
-        if progress is not None:
-            progress(len(found))
-    return [found[index] for index in sorted(found)]
-
-
-def _translate_batch(
-    model: Any,
-    processor: Any,
-    batch: Batch,
-    max_new_tokens: int,
-    tower: EncoderCache | None,
-    encoder_key: str,
-    drafts: Drafts | None,
-) -> list[tuple[int, ...]]:
-    """Tokens of every row, up to and with the end token."""
-    import torch
-
-    ear = EncoderHook(model, batch, tower, encoder_key)
-    drafting = drafts is not None and usable(model)
-    tokens = None
-    if drafts is not None and drafting:
-        tokens = translate_drafted(model, processor, batch, max_new_tokens, drafts, ear)
-    if tokens is None:
-        with torch.inference_mode(), ear.hearing():
-            written = model.generate(**place(batch.inputs, model), do_sample=False, max_new_tokens=max_new_tokens)
-        ends = ends_of(model)
-        prompt_length = batch.inputs["input_ids"].shape[1]
-        tokens = [cut(row, ends, max_new_tokens) for row in written[:, prompt_length:].tolist()]
-    if drafts is not None and drafting:
-        for row, row_tokens in zip(batch.row_digests, tokens, strict=True):
-            drafts.add(row, row_tokens)
-    return tokens
+def up_to_end(tokens: list[int], model: Any) -> list[int]:
+    """Tokens up to the first end token; the padding behind it need not be a special token."""
+    ends = model.generation_config.eos_token_id
+    ends = ends if isinstance(ends, (list, tuple)) else [ends]
+    return tokens[: next((position for position, token in enumerate(tokens) if token in ends), len(tokens))]

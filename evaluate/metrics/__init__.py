@@ -1,1 +1,1 @@
-"""From translations to scores."""
+"""From translations to scores. A new corpus metric is a line in mt.py; scores.py puts all metrics together."""

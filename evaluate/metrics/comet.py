@@ -1,4 +1,4 @@
-"""COMET as a function from texts to scores: keeps the COMET process alive and never scores the same text twice."""
+"""COMET: starts and keeps its process (comet_server.py), and never scores the same triple twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from evaluate.metrics.score_cache import ScoreCache, Triple
 
 DEFAULT = "Unbabel/wmt22-comet-da"
 ROOT = Path(__file__).resolve().parents[2]
-AT_ONCE = 4  # batches a request: what a dying process takes with it
+BATCHES_A_REQUEST = 4  # scores that are lost if the process dies
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,13 @@ class Identity:
     digest: str
     version: str
 
+    def signature(self, data: str) -> str:
+        """Of a COMET score of finished translations. `data` is the data's signature, see `DataSet.signature`."""
+        return f"metric:comet|checkpoint:{self.name}|digest:{self.digest}|comet:{self.version}|{data}"
+
 
 def check_comet(name: str) -> None:
-    """Refuses a path at which no checkpoint lies. Hub names are only known when they are loaded."""
+    """Refuses a path without a checkpoint. Hub names are only checked when they are loaded."""
     if Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         try:
             find_checkpoint(name)
@@ -41,10 +45,10 @@ def check_comet(name: str) -> None:
 
 
 class Comet:
-    """Scores (source, hypothesis, reference) triples through the COMET process; restarts it once if it dies.
+    """Scores (source, hypothesis, reference) triples in the COMET process, which is restarted once if it dies.
 
-    Scores are remembered for the life of the object, and in the file `cache` if one is given. With `reuse` off
-    nothing is: every triple goes through comet's own `predict`, every time.
+    Scores are kept in memory, and in the file `cache` if there is one. Without `reuse` none are kept: every triple
+    goes through comet's own `predict` every time.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class Comet:
     ) -> None:
         self.name = name
         self.hits = 0
-        self._chunk = AT_ONCE * batch_size
+        self._chunk = BATCHES_A_REQUEST * batch_size
         self._reuse = reuse
         self._arguments = ["--batch-size", str(batch_size), "--gpus", str(gpus), "--threads", str(threads)]
         if not reuse:
@@ -74,7 +78,9 @@ class Comet:
         python = os.environ.get("COMET_PYTHON", sys.executable)
         command = [python, "-m", "evaluate.metrics.comet_server", "--checkpoint", self.name, *self._arguments]
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - lives with the process
-        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [str(ROOT)]
+        if "COMET_PYTHON" not in os.environ and os.environ.get("PYTHONPATH"):
+            paths.append(os.environ["PYTHONPATH"])  # another environment would import this one's libraries from it
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false"}
         try:
             self._process = subprocess.Popen(
@@ -89,34 +95,34 @@ class Comet:
         except OSError as error:
             raise UserError(f"COMET: {python} cannot be started ({error.strerror}): check COMET_PYTHON") from None
         try:
-            hello = self._read()
+            greeting = self._read()
         except BrokenPipeError as error:
             self.close()
             raise UserError(f"COMET: {self.name} could not be loaded ({error})") from None
-        if "refused" in hello:
+        if "refused" in greeting:
             self.close()
-            raise UserError(f"COMET: {hello['refused']}")
-        name = self.name if not Path(self.name).exists() else Path(hello["checkpoint"]).name
-        return Identity(name, hello["digest"], hello["version"])
+            raise UserError(f"COMET: {greeting['refused']}")
+        name = self.name if not Path(self.name).exists() else Path(greeting["checkpoint"]).name
+        return Identity(name, greeting["digest"], greeting["version"])
 
     def _read(self) -> dict[str, Any]:
         assert self._process is not None
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise BrokenPipeError(self._last_words())
+            raise BrokenPipeError(self._last_output())
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def _last_words(self) -> str:
-        """The last line the process wrote before it died."""
+    def _last_output(self) -> str:
+        """The last line that the process wrote to standard error."""
         if self._log is None:
             return "no output"
         self._log.seek(0)
         lines = [line.strip() for line in self._log.read().splitlines() if line.strip()]
         return lines[-1][:200] if lines else "no output"
 
-    def _ask(self, triples: Sequence[Triple]) -> list[float]:
+    def _request(self, triples: Sequence[Triple]) -> list[float]:
         samples = [{"src": source, "mt": hypothesis, "ref": reference} for source, hypothesis, reference in triples]
         if self._process is None:
             raise BrokenPipeError("it is not running")
@@ -133,19 +139,18 @@ class Comet:
             raise UserError(f"COMET gave no number for {len(bad)} segments, first: {bad[0][1][:60]!r}")
         return scores
 
-    def _ask_again(self, triples: Sequence[Triple], deaths: int) -> tuple[list[float], int]:
-        """The scores, and how often the process has died by now; the second death is reported."""
+    def _request_with_restart(self, triples: Sequence[Triple], deaths: int) -> tuple[list[float], int]:
+        """The scores, and how often the process has died so far; the second time is an error."""
         while True:
             try:
-                return self._ask(triples), deaths
+                return self._request(triples), deaths
             except (BrokenPipeError, OSError, json.JSONDecodeError) as error:
                 deaths += 1
-                words = self._last_words() or str(error)
+                reason = self._last_output() or str(error)
                 self.close()
                 if deaths > 1:
                     raise UserError(
-                        f"COMET: the process died twice ({words}); what was scored before is kept, try a smaller"
-                        " --batch-size"
+                        f"COMET: the process died twice ({reason}); earlier scores are kept, try a smaller --batch-size"
                     ) from None
                 self._start()
 
@@ -156,20 +161,20 @@ class Comet:
         references: Sequence[str],
         progress: Callable[[int, int], None] | None = None,
     ) -> list[float]:
-        """One score a segment. Only triples never seen before reach the model."""
+        """One score a segment. Only triples without a kept score go to the process. `progress` gets (done, total)."""
         triples = list(zip(sources, hypotheses, references, strict=True))
         if not self._reuse:
-            return self._ask_again(triples, 0)[0]
-        asked = [triple for triple in dict.fromkeys(triples) if triple not in self._known]
-        if asked and self._cache is not None:
-            self._known.update(self._cache.get(asked))
-        new = [triple for triple in asked if triple not in self._known]
+            return self._request_with_restart(triples, 0)[0]
+        unknown = [triple for triple in dict.fromkeys(triples) if triple not in self._known]
+        if unknown and self._cache is not None:
+            self._known.update(self._cache.get(unknown))
+        new = [triple for triple in unknown if triple not in self._known]
         self.hits += len(triples) - len(new)
         new.sort(key=lambda triple: len(triple[1]))
         deaths = 0
         for start in range(0, len(new), self._chunk):
             part = new[start : start + self._chunk]
-            scores, deaths = self._ask_again(part, deaths)
+            scores, deaths = self._request_with_restart(part, deaths)
             scored = list(zip(part, scores, strict=True))
             self._known.update(scored)
             if self._cache is not None:
@@ -178,8 +183,13 @@ class Comet:
                 progress(start + len(part), len(new))
         return [self._known[triple] for triple in triples]
 
+    @property
+    def pid(self) -> int | None:
+        """Of the COMET process, if it runs."""
+        return None if self._process is None else self._process.pid
+
     def forget(self) -> None:
-        """Forgets the scores held in memory; the process keeps its embeddings, the file its scores."""
+        """Drops the scores in memory; the process keeps its embeddings, the file its scores."""
         self._known.clear()
 
     def close(self) -> None:

@@ -1,10 +1,10 @@
 """The COMET process: texts in, scores out, one JSON object a line.
 
 It is a process of its own so that the model side is not tied to unbabel-comet's pins (transformers <5, numpy <2,
-protobuf <5): `COMET_PYTHON` may name the interpreter of another environment. Nothing of ours is imported here.
+protobuf <5): `COMET_PYTHON` may name the interpreter of another environment. None of our modules is imported here.
 
-Sources and references are embedded once and kept, so a new hypothesis costs one pass of the encoder instead of three
-(models of comet's RegressionMetric, such as wmt22-comet-da; others go through `predict`).
+Embeddings of sources and references are kept, so a new hypothesis costs one pass of the encoder instead of three (for
+models of comet's class RegressionMetric, such as wmt22-comet-da; others go through `predict`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-ROWS = 64  # the estimator is always given so many: products of fewer rows are rounded otherwise
-WIDTH = 8  # texts are padded to multiples of so many tokens
+ROWS = 64  # the estimator always gets so many: products with fewer rows are rounded differently
+WIDTH = 8  # tokens; texts are padded to multiples of it
 KEPT_TEXTS = 100_000  # embeddings held in memory: 400 MB at a width of 1,024
 
 
@@ -29,10 +29,10 @@ def find_checkpoint(name: str) -> Path:
     """A .ckpt file, a folder that holds one under checkpoints/, or the name of a model on the hub."""
     path = Path(name)
     if path.is_dir():
-        found = sorted(path.glob("checkpoints/*.ckpt")) or sorted(path.glob("*.ckpt"))
-        if not found:
+        files = sorted(path.glob("checkpoints/*.ckpt")) or sorted(path.glob("*.ckpt"))
+        if not files:
             raise ValueError(f"folder {name} holds no checkpoints/*.ckpt")
-        return found[0]
+        return files[0]
     if path.is_file():
         return path
     if name.startswith((".", "/")) or name.count("/") != 1:
@@ -49,29 +49,29 @@ def find_checkpoint(name: str) -> Path:
 
 
 def load(checkpoint: Path) -> Any:
-    """Loads it with the checkpoint's own folder as working directory: a relative `pretrained_model` is meant so."""
+    """Loads a checkpoint. Its own folder is the working directory meanwhile, for a relative `pretrained_model`."""
     from comet import load_from_checkpoint
 
     top = checkpoint.parent.parent
-    here = Path.cwd()
+    before = Path.cwd()
     local = (top / "encoder").is_dir()
-    os.chdir(top if local else here)
+    os.chdir(top if local else before)
     try:
         return load_from_checkpoint(str(checkpoint), local_files_only=local)
     finally:
-        os.chdir(here)
+        os.chdir(before)
 
 
 def file_digest(path: Path) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()[:12]
+            digest.update(block)
+    return digest.hexdigest()[:12]
 
 
 class Embedder:
-    """A RegressionMetric taken apart as its own `forward` does it: embed three texts, then estimate."""
+    """Runs a RegressionMetric in the two steps of its own `forward`: embed three texts, then estimate."""
 
     def __init__(self, model: Any, batch_size: int, gpus: int) -> None:
         import torch
@@ -81,8 +81,8 @@ class Embedder:
         self._kept: OrderedDict[str, Any] = OrderedDict()
 
     @staticmethod
-    def takes(model: Any) -> bool:
-        """Only the class itself: what inherits from it may embed or estimate otherwise."""
+    def supports(model: Any) -> bool:
+        """Only the class itself: a subclass may embed or estimate differently."""
         return type(model).__name__ == "RegressionMetric" and model.requires_references()
 
     def predict(self, samples: list[dict[str, str]]) -> list[float]:
@@ -91,7 +91,7 @@ class Embedder:
         sources, hypotheses, references = ([sample[name] for sample in samples] for name in ("src", "mt", "ref"))
         with torch.inference_mode():
             known = self._embed_once([*sources, *references])
-            # A right translation is its reference: nothing to embed.
+            # A hypothesis may equal its reference, which is embedded already.
             new = [text for text in dict.fromkeys(hypotheses) if text not in known]
             known = known | dict(zip(new, self._embed(new), strict=True))
             scores: list[float] = []
@@ -106,19 +106,19 @@ class Embedder:
     def _embed_once(self, texts: list[str]) -> dict[str, Any]:
         new = [text for text in dict.fromkeys(texts) if text not in self._kept]
         self._kept.update(zip(new, self._embed(new), strict=True))
-        found = {}
+        vectors = {}
         for text in dict.fromkeys(texts):
-            found[text] = self._kept[text]
+            vectors[text] = self._kept[text]
             self._kept.move_to_end(text)
         while len(self._kept) > KEPT_TEXTS:
             self._kept.popitem(last=False)
-        return found
+        return vectors
 
     def _embed(self, texts: list[str]) -> list[Any]:
         """Sentence vectors in the order of the texts.
 
-        A text is padded to a multiple of its own length, not to the longest beside it, and goes through with texts
-        padded alike: on a CPU its vector is then the same to the last bit whatever it is embedded with.
+        A text is padded to the next multiple of WIDTH, not to the longest of its batch, and batches hold texts of the
+        same width: on a CPU a vector is then the same to the last bit whatever else is in the batch.
         """
         import torch
 
@@ -129,7 +129,7 @@ class Embedder:
         by_width: dict[int, list[int]] = {}
         for index, length in enumerate(inputs["attention_mask"].sum(-1).tolist()):
             by_width.setdefault(-(-length // WIDTH) * WIDTH, []).append(index)
-        found: list[Any] = [None] * len(texts)
+        embedded: list[Any] = [None] * len(texts)
         for width, indices in sorted(by_width.items()):
             for start in range(0, len(indices), self.batch_size):
                 batch = indices[start : start + self.batch_size]
@@ -141,40 +141,35 @@ class Embedder:
                     part[name] = rows.to(self.model.device)
                 vectors = self.model.get_sentence_embedding(part["input_ids"], part["attention_mask"])
                 for index, vector in zip(batch, vectors, strict=True):
-                    found[index] = vector.clone()
-        return found
+                    embedded[index] = vector.clone()
+        return embedded
 
 
-def serve(checkpoint: str, batch_size: int, gpus: int, answers: Any, apart: bool = True) -> None:
-    """Reads requests until standard input closes."""
+def serve(checkpoint: str, batch_size: int, gpus: int, answers: Any, embed_once: bool = True) -> None:
+    """Answers requests until standard input closes. Without `embed_once` all go through comet's `predict`."""
     path = find_checkpoint(checkpoint).resolve()
     from importlib.metadata import version
 
     try:
         model = load(path)
     except Exception as error:
-        said = (str(error).splitlines() or [""])[0][:160]
-        raise ValueError(f"{path} is no COMET checkpoint ({type(error).__name__}: {said})") from error
-    embedder = Embedder(model, batch_size, gpus) if apart and Embedder.takes(model) else None
-    hello = {
-        "checkpoint": str(path),
-        "digest": file_digest(path),
-        "version": version("unbabel-comet"),
-        "apart": embedder is not None,
-    }
-    print(json.dumps(hello), file=answers, flush=True)
+        message = (str(error).splitlines() or [""])[0][:160]
+        raise ValueError(f"{path} is no COMET checkpoint ({type(error).__name__}: {message})") from error
+    embedder = Embedder(model, batch_size, gpus) if embed_once and Embedder.supports(model) else None
+    greeting = {"checkpoint": str(path), "digest": file_digest(path), "version": version("unbabel-comet")}
+    print(json.dumps(greeting), file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         try:
             if embedder is not None:
                 scores = embedder.predict(request["samples"])
             else:
-                found = model.predict(
+                prediction = model.predict(
                     request["samples"], batch_size=batch_size, gpus=gpus, progress_bar=False, num_workers=0
                 )
-                scores = [float(score) for score in found.scores]
+                scores = [float(score) for score in prediction.scores]
             answer: dict[str, Any] = {"scores": scores}
-        except Exception as error:  # told to the asker, who decides
+        except Exception as error:  # reported to the client, which decides
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
 
@@ -187,7 +182,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--predict", action="store_true", help="score with comet's own predict, keep no embeddings")
     options = parser.parse_args()
-    # Libraries print to standard output; answers get a copy of it, and everybody else standard error.
+    # Libraries print to standard output: answers get a copy of it, and it becomes standard error.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     warnings.filterwarnings("ignore")

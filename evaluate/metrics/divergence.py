@@ -1,14 +1,12 @@
-"""How far a candidate's outputs are from the original's: KL(original ‖ candidate) on the original's translations.
+"""KL(original ‖ candidate) on the original's own translations: a cheap measure of damage, without generation.
 
-One forward pass a batch, no generation: the cheap measure for sensitivities. Of the original's distribution the top
-K tokens are kept and the rest is one bucket, so the figure is a lower bound of the full KL and exactly 0 for the
-original itself.
+One forward pass a batch. Of the original's distribution the top K tokens are kept and the rest is one bucket, so the
+figure is a lower bound of the full KL, and exactly 0 for the original itself.
 
-A candidate with a smaller vocabulary cannot say some tokens at all, and its KL would be infinite. With p̃ the
-original's distribution over the tokens that stay, and m what it gives to them of 1, the figure is
-KL(p̃ ‖ candidate) − log m: finite, the plain KL where nothing is lost, and log(1/m) for a model that says what the
-original would say had it been forbidden the others. A token of a translation that goes is written in its pieces:
-the place before it counts, the places inside it were never asked of the original and do not.
+A candidate with a trimmed vocabulary cannot produce some tokens, and its KL would be infinite. With p̃ the original's
+distribution renormalised over the kept tokens, and m their share of it, the figure is KL(p̃ ‖ candidate) − log m:
+finite, the plain KL where nothing is lost, and log(1/m) for a model that equals p̃. A translation's token that was
+trimmed is spelled in pieces: the position before it counts, positions inside it do not.
 """
 
 from __future__ import annotations
@@ -17,110 +15,101 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluate.decoding.batches import Batch, tokenizer_of
-from evaluate.decoding.encoder_cache import EncoderCache, EncoderHook
-from evaluate.decoding.placing import place
+from compress.tensors import to_model
+from evaluate.decoding.batches import Batch, append_completions, pad, tokenizer_of
+from evaluate.decoding.encoder_cache import EncoderCache, cached_encoder
 
 TOP = 32
 
 
-class Smaller:
-    """A trimmed vocabulary: `ids` are the old numbers of the tokens that stay, in order, `processor` is its own."""
+class TokenMap:
+    """From a vocabulary to a trimmed one. `ids` are the old ids of the kept tokens, in their new order."""
 
     def __init__(self, ids: Sequence[int], processor: Any, old_processor: Any) -> None:
         import torch
 
         self.ids = torch.tensor([int(old) for old in ids])
-        self.tokenizer, self._old = tokenizer_of(processor), tokenizer_of(old_processor)
-        self._new = {int(old): new for new, old in enumerate(ids)}
-        self._spelled: dict[int, list[int]] = {}
+        self.tokenizer, self._old_tokenizer = tokenizer_of(processor), tokenizer_of(old_processor)
+        self._new = {int(old): [new] for new, old in enumerate(ids)}
 
-    def spell(self, old: int) -> list[int]:
-        """A token in new numbers: itself, or the pieces it is written in now that it is gone."""
-        if old in self._new:
-            return [self._new[old]]
-        if old not in self._spelled:
-            name = self._old.convert_ids_to_tokens(old)
-            pieces = self.tokenizer.backend_tokenizer.model.tokenize(name) if name else []
-            self._spelled[old] = [piece.id for piece in pieces] or [self.tokenizer.pad_token_id]  # says nothing
-        return self._spelled[old]
+    def pieces(self, old: int) -> list[int]:
+        """New ids of an old token: itself, or the pieces that spell it if it was trimmed."""
+        if old not in self._new:
+            token = self._old_tokenizer.convert_ids_to_tokens(old)
+            pieces = self.tokenizer.backend_tokenizer.model.tokenize(token) if token else []
+            self._new[old] = [piece.id for piece in pieces] or [self.tokenizer.pad_token_id]
+        return self._new[old]
 
 
 @dataclass(frozen=True)
 class ReferenceLogits:
-    """A batch with the original's translation appended, and what the original said at each of its tokens."""
+    """A batch with the original's translations appended, and the original's distribution at each of their tokens."""
 
     inputs: dict[str, Any]
-    places: Any  # bool [batch, length]: positions whose next token is the original's
+    positions: Any  # bool [rows, length]: those that predict a token of the original's translation
     top_tokens: Any  # int [tokens, TOP]
     top_log_probs: Any  # float [tokens, TOP]
     rest_log_prob: Any  # float [tokens]
-    batch: Batch  # what is heard: the key to what the tower said of it before
-    lost: float = 0.0  # Σ −log m over the places: nats that a smaller vocabulary loses whatever the candidate says
+    batch: Batch  # without the translations: names the audio for the encoder cache
+    lost_nats: float = 0.0  # Σ −log m over the positions, what a trimmed vocabulary loses whatever the candidate
 
 
 def append_translations(batch: Batch, processor: Any, texts: Sequence[str]) -> tuple[dict[str, Any], Any]:
-    """Prompt and translation as one right-padded sequence, tokenised apart (jointly the ids would differ)."""
+    """Inputs with translations behind the prompts, and the positions that predict them.
+
+    Prompt and translation are tokenised apart: tokenised together their ids would differ.
+    """
     tokenizer = tokenizer_of(processor)
-    rows = [[[token] for token in written(tokenizer, texts[index])] for index in batch.indices]
-    return _append(batch, rows, tokenizer.pad_token_id)
+    targets = [[[token] for token in target_tokens(tokenizer, texts[index])] for index in batch.indices]
+    return _append(batch.inputs, targets, tokenizer.pad_token_id)
 
 
-def written(tokenizer: Any, text: str) -> list[int]:
-    """A translation as the tokens of it and the end."""
+def append_mapped_translations(
+    batch: Batch, processor: Any, texts: Sequence[str], token_map: TokenMap
+) -> tuple[dict[str, Any], Any]:
+    """As `append_translations`, in ids of the trimmed vocabulary; the positions are those of the same tokens."""
+    ids, mask = batch.inputs["input_ids"], batch.inputs["attention_mask"].bool()
+    prompts = [
+        [piece for token in row[inside].tolist() for piece in token_map.pieces(token)]
+        for row, inside in zip(ids, mask, strict=True)
+    ]
+    padding = token_map.tokenizer.pad_token_id
+    prompt_ids, prompt_mask = pad(prompts, padding, "left")
+    tokenizer = tokenizer_of(processor)
+    targets = [[token_map.pieces(token) for token in target_tokens(tokenizer, texts[index])] for index in batch.indices]
+    return _append({**batch.inputs, "input_ids": prompt_ids, "attention_mask": prompt_mask}, targets, padding)
+
+
+def target_tokens(tokenizer: Any, text: str) -> list[int]:
+    """A translation's token ids and the end token."""
     return [*tokenizer(text).input_ids, tokenizer.eos_token_id]
 
 
-def respelled(batch: Batch, processor: Any, texts: Sequence[str], smaller: Smaller) -> tuple[dict[str, Any], Any]:
-    """As `append_translations`, in the numbers of a smaller vocabulary; places are those of the same tokens."""
+def _append(
+    inputs: dict[str, Any], targets: Sequence[Sequence[Sequence[int]]], padding: int
+) -> tuple[dict[str, Any], Any]:
+    """Rows of tokens, each token in its pieces, behind the prompts; positions are those before a first piece."""
     import torch
 
-    ids, mask = batch.inputs["input_ids"], batch.inputs["attention_mask"].bool()
-    prompts = [
-        [piece for token in row[there].tolist() for piece in smaller.spell(token)]
-        for row, there in zip(ids, mask, strict=True)
-    ]
-    longest, pad = max(map(len, prompts)), smaller.tokenizer.pad_token_id
-    inputs = dict(batch.inputs)
-    inputs["input_ids"] = torch.tensor([[pad] * (longest - len(row)) + row for row in prompts])
-    inputs["attention_mask"] = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in prompts])
-    tokenizer = tokenizer_of(processor)
-    rows = [[smaller.spell(token) for token in written(tokenizer, texts[index])] for index in batch.indices]
-    return _append(Batch(batch.indices, inputs), rows, pad)
-
-
-def _append(batch: Batch, rows: Sequence[Sequence[Sequence[int]]], pad: int) -> tuple[dict[str, Any], Any]:
-    """Rows of tokens, each in its pieces, behind the prompts; places are those before a token's first piece."""
-    import torch
-
-    prompt_ids, prompt_mask = batch.inputs["input_ids"], batch.inputs["attention_mask"]
-    longest = max(sum(map(len, row)) for row in rows)
-    target = torch.full((len(rows), longest), pad)
-    mask = torch.zeros((len(rows), longest), dtype=prompt_mask.dtype)
-    first = torch.zeros((len(rows), longest), dtype=torch.bool)
-    for row, tokens in enumerate(rows):
-        pieces = [piece for token in tokens for piece in token]
-        target[row, : len(pieces)] = torch.tensor(pieces)
-        mask[row, : len(pieces)] = 1
-        at = 0
+    extended = append_completions(inputs, [[piece for token in row for piece in token] for row in targets], padding)
+    positions = torch.zeros_like(extended["input_ids"], dtype=torch.bool)
+    for row, tokens in enumerate(targets):
+        position = inputs["input_ids"].shape[1] - 1
         for token in tokens:
-            first[row, at] = True
-            at += len(token)
-    inputs = dict(batch.inputs)
-    inputs["input_ids"] = torch.cat([prompt_ids, target], dim=1)
-    inputs["attention_mask"] = torch.cat([prompt_mask, mask], dim=1)
-    places = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
-    start = prompt_ids.shape[1] - 1
-    places[:, start : start + longest] = first
-    return inputs, places
+            positions[row, position] = True
+            position += len(token)
+    return extended, positions
 
 
-def log_probs(model: Any, inputs: dict[str, Any], places: Any, ear: EncoderHook) -> Any:
+def log_probs_at(
+    model: Any, inputs: dict[str, Any], positions: Any, batch: Batch, cache: EncoderCache | None, encoder_key: str
+) -> Any:
+    """The model's log-probabilities at the positions, float32 [tokens, vocabulary]."""
     import torch
 
-    with torch.inference_mode(), ear.hearing():
-        logits = model(**place(inputs, model), use_cache=False).logits
-        return torch.log_softmax(logits[places.to(logits.device)].float(), dim=-1)
+    with torch.inference_mode(), cached_encoder(model, batch, cache, encoder_key):
+        logits = model(**to_model(inputs, model), use_cache=False).logits
+        return torch.log_softmax(logits[positions.to(logits.device)].float(), dim=-1)
 
 
 def log_rest(top: Any) -> Any:
@@ -130,44 +119,52 @@ def log_rest(top: Any) -> Any:
     return torch.log1p(-torch.exp(torch.logsumexp(top, dim=-1)).clamp(max=1 - 1e-7))
 
 
-def teach(
+def reference_logits(
     model: Any,
     processor: Any,
     batches: Sequence[Batch],
     texts: Sequence[str],
-    tower: EncoderCache | None = None,
+    encoder_cache: EncoderCache | None = None,
     encoder_key: str = "",
-    smaller: Smaller | None = None,
+    token_map: TokenMap | None = None,
 ) -> list[ReferenceLogits]:
-    """Runs the original once and keeps what it said. `tower` as in evaluate.translate.
+    """Runs the original once on its translations `texts` and keeps its distributions.
 
-    With `smaller` what is kept is for candidates of that vocabulary; the original has its own all the same.
+    With `token_map` they are for candidates of the trimmed vocabulary; the original runs with its own all the same.
+    The encoder cache is used as in `translate`.
     """
-    kept = []
+    references = []
     for batch in batches:
-        inputs, places = append_translations(batch, processor, texts)
-        said = log_probs(model, inputs, places, EncoderHook(model, batch, tower, encoder_key))
-        lost = 0.0
-        if smaller is not None:
-            inputs, places = respelled(batch, processor, texts, smaller)
-            said = said[:, smaller.ids.to(said.device)]
-            stays = said.logsumexp(dim=-1, keepdim=True)
-            said, lost = said - stays, max(-float(stays.double().sum()), 0.0)
-        top = said.topk(min(TOP, said.shape[-1] - 1), dim=-1)
-        kept.append(ReferenceLogits(inputs, places, top.indices, top.values, log_rest(top.values), batch, lost))
-    return kept
+        inputs, positions = append_translations(batch, processor, texts)
+        log_probs = log_probs_at(model, inputs, positions, batch, encoder_cache, encoder_key)
+        lost_nats = 0.0
+        if token_map is not None:
+            inputs, positions = append_mapped_translations(batch, processor, texts, token_map)
+            log_probs = log_probs[:, token_map.ids.to(log_probs.device)]
+            log_share = log_probs.logsumexp(dim=-1, keepdim=True)
+            log_probs, lost_nats = log_probs - log_share, max(-float(log_share.double().sum()), 0.0)
+        top = log_probs.topk(min(TOP, log_probs.shape[-1] - 1), dim=-1)
+        references.append(
+            ReferenceLogits(inputs, positions, top.indices, top.values, log_rest(top.values), batch, lost_nats)
+        )
+    return references
 
 
 def divergence(
-    model: Any, taught: Sequence[ReferenceLogits], tower: EncoderCache | None = None, encoder_key: str = ""
+    model: Any,
+    references: Sequence[ReferenceLogits],
+    encoder_cache: EncoderCache | None = None,
+    encoder_key: str = "",
 ) -> float:
-    """Mean KL in nats a token; NaN if the candidate's outputs are not numbers."""
+    """Mean KL in nats a token; NaN if the candidate's outputs are not finite."""
     total, count = 0.0, 0
-    for batch in taught:
-        said = log_probs(model, batch.inputs, batch.places, EncoderHook(model, batch.batch, tower, encoder_key))
-        top = said.gather(-1, batch.top_tokens)
-        kl = (batch.top_log_probs.exp() * (batch.top_log_probs - top)).sum(-1)
-        kl = kl + batch.rest_log_prob.exp() * (batch.rest_log_prob - log_rest(top))
-        total += float(kl.sum()) + batch.lost
+    for reference in references:
+        log_probs = log_probs_at(
+            model, reference.inputs, reference.positions, reference.batch, encoder_cache, encoder_key
+        )
+        top = log_probs.gather(-1, reference.top_tokens)
+        kl = (reference.top_log_probs.exp() * (reference.top_log_probs - top)).sum(-1)
+        kl = kl + reference.rest_log_prob.exp() * (reference.rest_log_prob - log_rest(top))
+        total += float(kl.sum()) + reference.lost_nats
         count += kl.numel()
     return total / count

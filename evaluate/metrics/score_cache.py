@@ -1,7 +1,6 @@
-"""Scores on disk, so that no hypothesis is ever scored twice: one SQLite file that many processes may share.
+"""COMET scores on disk, so that no hypothesis is scored twice: one SQLite file that many processes may share.
 
-A row is keyed by metric checkpoint, package version and the three texts, and carries a checksum: a damaged row is
-scored anew. A lost file costs time, never correctness.
+A row's key is of checkpoint, package version and the three texts. A row has a checksum: a damaged one is scored again.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from pathlib import Path
 from compress.errors import UserError
 
 Triple = tuple[str, str, str]
-AT_ONCE = 500  # keys a query
-WAIT = 60.0  # seconds for another process to finish writing
+KEYS_A_QUERY = 500
+TIMEOUT = 60.0  # seconds for another process to finish writing
 
 
 def default_cache() -> Path:
@@ -43,25 +42,25 @@ class ScoreCache:
             raise self._damaged(error) from None
 
     def get(self, triples: Sequence[Triple]) -> dict[Triple, float]:
-        """Those that are known."""
+        """Scores of the triples that have one."""
         by_key = {self._key(triple): triple for triple in triples}
         keys = list(by_key)
-        found = {}
+        scores = {}
         try:
             with self._open() as connection:
-                for start in range(0, len(keys), AT_ONCE):
-                    part = keys[start : start + AT_ONCE]
+                for start in range(0, len(keys), KEYS_A_QUERY):
+                    part = keys[start : start + KEYS_A_QUERY]
                     marks = ",".join("?" * len(part))
                     query = f"SELECT key, score, sum FROM scores WHERE key IN ({marks})"
-                    for key, score, told in connection.execute(query, part):
-                        if isinstance(score, float) and told == _sum(key, score):
-                            found[by_key[key]] = score
+                    for key, score, checksum in connection.execute(query, part):
+                        if isinstance(score, float) and checksum == _sum(key, score):
+                            scores[by_key[key]] = score
         except sqlite3.Error as error:
             raise self._damaged(error) from None
-        return found
+        return scores
 
     def put(self, scored: Iterable[tuple[Triple, float]]) -> None:
-        """All of them or none; what another process wrote meanwhile is the same number."""
+        """Stores all or none. Another process may have stored the same score meanwhile."""
         rows = []
         for triple, score in scored:
             key, plain = self._key(triple), score + 0.0  # SQLite keeps no negative zero
@@ -73,7 +72,7 @@ class ScoreCache:
             raise self._damaged(error) from None
 
     def _open(self) -> _Connection:
-        # A connection each time: none is carried through a fork, none is held while a model computes.
+        # One connection a call: none lives through a fork or while a model computes.
         return _Connection(self.path)
 
     def _key(self, triple: Triple) -> bytes:
@@ -92,7 +91,7 @@ class _Connection:
     """`with` commits, or rolls back, and closes (sqlite3's own does not close)."""
 
     def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, timeout=WAIT)
+        self._connection = sqlite3.connect(path, timeout=TIMEOUT)
 
     def __enter__(self) -> sqlite3.Connection:
         return self._connection

@@ -1,18 +1,15 @@
-"""Translations + references → scores, each with its interval and signature. `python -m evaluate.score --help`."""
+"""All metrics of a system, each with its interval and signature, and the comparison of two systems."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from compress.errors import UserError
-from evaluate.data.dataset import DataSet
+from evaluate.data.types import DataSet
 from evaluate.metrics.comet import Comet
-from evaluate.metrics.mt import RESAMPLES, bleu_metric, chrf_metric, comet_signature, data_signature, interval
-from evaluate.metrics.significance import paired
-
-SEED = 12345
+from evaluate.metrics.mt import corpus_metrics
+from evaluate.metrics.significance import RESAMPLES, SEED, interval, paired
 
 
 @dataclass(frozen=True)
@@ -26,18 +23,17 @@ class Score:
     signature: str
     segments: tuple[float, ...] = ()
 
-    @property
-    def told(self) -> str:
+    def __str__(self) -> str:
         digits = 4 if self.metric == "COMET" else 2
         return f"{self.metric} {self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}] {self.signature}"
 
 
-def check_hypotheses(hypotheses: Sequence[str], data: DataSet, what: str) -> None:
-    """Refuses a number of lines that is not the number of segments."""
-    wanted = len(data.segments)
-    if len(hypotheses) != wanted:
+def check_hypotheses(hypotheses: Sequence[str], data: DataSet, file: str) -> None:
+    """Refuses a file whose number of lines is not the number of segments."""
+    count = len(data.segments)
+    if len(hypotheses) != count:
         raise UserError(
-            f"{what} has {len(hypotheses)} lines, {data.name} ({data.split}) has {wanted} segments: a line a segment"
+            f"{file} has {len(hypotheses)} lines, {data.name} ({data.split}) has {count} segments: a line a segment"
             " is needed; of another segmentation, give --resegment"
         )
 
@@ -49,24 +45,20 @@ def score(
     cleaned: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Score]:
-    """COMET (unless None), chrF, chrF++ and BLEU. `cleaned` only tells the signature whether clean-up was on."""
-    references, told = data.references, data_signature(data, cleaned)
-    found = []
+    """COMET (unless None), chrF, chrF++ and BLEU. `cleaned` goes into the signature, nothing else."""
+    references, data_signature = data.references, data.signature(cleaned)
+    scores = []
     if comet is not None:
         segments = comet.score(data.sources, hypotheses, references, progress)
         low, high = interval(segments)
-        signature = f"{comet_signature(comet.identity, told)}|bs:{RESAMPLES}|seed:{SEED}"
-        found.append(Score("COMET", sum(segments) / len(segments), low, high, signature, tuple(segments)))
+        signature = f"{comet.identity.signature(data_signature)}|bs:{RESAMPLES}|seed:{SEED}"
+        scores.append(Score("COMET", sum(segments) / len(segments), low, high, signature, tuple(segments)))
     for name, metric in corpus_metrics(data.lang).items():
         result = metric.corpus_score(list(hypotheses), [references], n_bootstrap=RESAMPLES)
         half = float(result._ci)
-        signature = f"metric:{name}|{told}|{metric.get_signature()}"
-        found.append(Score(name, float(result.score), result._mean - half, result._mean + half, signature))
-    return found
-
-
-def corpus_metrics(lang: str) -> dict[str, Any]:
-    return {"chrF": chrf_metric(), "chrF++": chrf_metric(2), "BLEU": bleu_metric(lang)}
+        signature = f"metric:{name}|{data_signature}|{metric.get_signature()}"
+        scores.append(Score(name, float(result.score), result._mean - half, result._mean + half, signature))
+    return scores
 
 
 @dataclass(frozen=True)
@@ -79,8 +71,7 @@ class Versus:
     low: float | None = None
     high: float | None = None
 
-    @property
-    def told(self) -> str:
+    def __str__(self) -> str:
         digits = 4 if self.metric == "COMET" else 2
         between = "" if self.low is None else f" [{self.low:+.{digits}f}, {self.high:+.{digits}f}]"
         verdict = "differ" if self.p < 0.05 else "no difference shown"
@@ -96,16 +87,16 @@ def versus(
     """Paired bootstrap of two systems, metric by metric: ours on COMET's segments, sacrebleu's on its own metrics."""
     from sacrebleu.significance import PairedTest
 
-    found = []
+    differences = []
     if comet_segments is not None:
-        test = paired(*comet_segments, RESAMPLES, SEED)
-        found.append(Versus("COMET", test.difference, test.p, test.low, test.high))
-    # sacrebleu tells all that follow the first, the baseline, against it.
+        test = paired(*comet_segments)
+        differences.append(Versus("COMET", test.difference, test.p, test.low, test.high))
+    # sacrebleu compares every other system with the first, the baseline.
     systems = [("second", list(second)), ("first", list(first))]
     metrics = corpus_metrics(data.lang)
     _, scores = PairedTest(systems, metrics, [data.references], test_type="bs", n_samples=RESAMPLES)()
     for name, (baseline, system) in zip(metrics, (scores[key] for key in scores if key != "System"), strict=True):
         difference = system.score - baseline.score
-        # sacrebleu calls a difference of 0 certain; nothing is more likely by chance.
-        found.append(Versus(name, difference, system.p_value if difference else 1.0))
-    return found
+        # sacrebleu gives a difference of 0 a p of 0; chance gives one at least as large always.
+        differences.append(Versus(name, difference, system.p_value if difference else 1.0))
+    return differences

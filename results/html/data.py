@@ -10,7 +10,7 @@ from typing import Any
 import compress
 from compress.errors import UserError
 from compress.sizes import Bin
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from results.candidate import SCORED, Candidate
 from results.formats import finite_or_none
 from results.html.downsample import by_interest, downsample, shown_comet

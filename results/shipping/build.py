@@ -12,8 +12,10 @@ from pathlib import Path
 
 import compress
 import embedded
-from compress.cli import model_folder, progress_line
+from compress.artifact.recovered import RecoveredSource
+from compress.cli import progress_line
 from compress.errors import UserError
+from compress.models import resolve_model
 from results.candidate import SCORED, Candidate
 from results.runs import RECOVERED, Run
 from results.shipping import provenance
@@ -64,7 +66,9 @@ def build(run: Run, row: Candidate, out: Path, model: str | None = None, store: 
     """Packs the candidate and returns its bytes. Raises UserError, and leaves nothing, if they are not the row's."""
     if row.status != SCORED:
         raise UserError(f"candidate {row.candidate} is {row.status_word}: only a scored one can be exported")
-    source = source_of(run, row, compress.Source.open(model_at(model or str(run.config.get("model", "")))))
+    source = source_of(
+        run, row, compress.Source.open(resolve_model(model or str(run.config.get("model", "")), download=False))
+    )
     folder = store or default_store(run)
     variants = compress.Store(folder) if folder else None
     nbytes = compress.pack(source, run.policy(row), variants, out, progress_line("units written"))
@@ -81,7 +85,7 @@ def source_of(run: Run, row: Candidate, base: compress.Source) -> compress.Sourc
         return base
     recovery = run.recovery(row)
     if recovery is not None:
-        return compress.Recovered.open_at(base, recovery)
+        return RecoveredSource.open_at(base, recovery)
     raise UserError(
         f"candidate {row.candidate} is of model {policy.model[:12]}, this one is {base.digest[:12]}, and there is no"
         f" recovery of it in {run.path / RECOVERED}: give the model of the run with --model"
@@ -94,21 +98,6 @@ def default_store(run: Run) -> str | None:
         return str(run.config["store"])
     beside = run.path.resolve().parent / ".store"
     return str(beside) if beside.is_dir() else None
-
-
-def model_at(name: str) -> Path:
-    """The folder of `embedded`, of a path, or of a hub name that was downloaded before."""
-    folder = model_folder(name)
-    if folder.is_dir() or name.startswith((".", "/", "~")) or name.count("/") != 1:
-        return folder
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.gguf"], local_files_only=True))
-    except Exception as error:
-        raise UserError(
-            f"model '{name}' is not in the local cache ({type(error).__name__}): give its folder with --model"
-        ) from None
 
 
 def comet_at(run: Run, name: str | None) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 import compress
 from compress.errors import UserError
 from evaluate.data.conditions import REPORT, check_condition
-from evaluate.data.dataset import SPLITS, DataSet, Segment, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import SPLITS, DataSet, Segment
 from results.atomic_write import write_atomically
 from results.candidate import Candidate
 from results.runs import RECOVERY, Run, read_json
@@ -53,15 +54,16 @@ def record(
     run: Run, row: Candidate, settings: Settings, agreement: Agreement, verified: Mapping[str, Any], out: Path
 ) -> dict[str, Any]:
     """The provenance of the artifact at `out`, exported from a row and verified."""
-    data = open_data(settings.data, settings.split, settings.lang).first(settings.segments)
+    spec = settings.spec
+    data = spec.open_data()
     policy = compress.Artifact.open(out).policy
     condition = run.config.get("condition", "")
-    tuned = [fingerprint("search", settings.data, data)]
+    tuned = [fingerprint("search", spec.data, data)]
     if policy.calibration:
         tuned.append({**tuned[0], "purpose": "calibration"})
     recovery = run.recovery(row)
     if recovery is not None:
-        tuned.append(trained_on(recovery, settings.lang))
+        tuned.append(trained_on(recovery, spec.lang))
         condition = trained_under(recovery) or condition
     return {
         "artifact_bytes": row.bytes,
@@ -71,9 +73,9 @@ def record(
         "candidate": row.candidate,
         "recipe": row.recipe,
         "parent": row.parent,
-        "chat": settings.chat,
-        "max_new_tokens": settings.max_new_tokens,
-        "batch_size": settings.batch_size,
+        "chat": spec.chat,
+        "max_new_tokens": spec.max_new_tokens,
+        "batch_size": spec.batch_size,
         "condition": condition,
         "scores": {"row": {"comet": row.comet, "signature": row.signature}, "afresh": asdict(agreement)},
         "tuned": tuned,

@@ -15,9 +15,10 @@ from pathlib import Path
 import compress
 from compress.errors import UserError
 from compress.sizes import BINS, NO_BIN, bin_of, bins_of, find_bin
-from evaluate.data.dataset import open_data
-from evaluate.data.lines import read_lines
+from evaluate.data.open import open_data
+from evaluate.data.text import read_lines
 from evaluate.decoding.cleanup import clean
+from evaluate.spec import EvalSpec
 from results.atomic_write import write_atomically
 from results.shipping import provenance
 from results.shipping.build import default_device
@@ -121,20 +122,16 @@ def submit(
     if hypotheses is not None:
         texts = read_lines(hypotheses)
     else:
-        texts, _ = translations(
-            Settings(
-                artifact=str(artifact),
-                data=data_spec,
-                split=split,
-                lang=submission.lang,
-                segments=None,
-                comet="",
-                chat=bool(exported.get("chat")),
-                batch_size=batch_size or int(exported.get("batch_size") or 8),
-                max_new_tokens=int(exported.get("max_new_tokens") or 256),
-                device=device or default_device(),
-            )
+        spec = EvalSpec(
+            data=data_spec,
+            split=split,
+            lang=submission.lang,
+            chat=bool(exported.get("chat")),
+            batch_size=batch_size or int(exported.get("batch_size") or 8),
+            max_new_tokens=int(exported.get("max_new_tokens") or 256),
         )
+        settings = Settings(str(artifact), spec, comet="", device=device or default_device())
+        texts = list(translations(settings, data)[0].values())
     lines = check_lines(texts, len(data.segments))
     declaration = declare(artifact, exported, submission.condition, people)
     paths = write_files(folder, submission, lines)

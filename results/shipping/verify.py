@@ -16,25 +16,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import compress
 from compress.cli import run as run_command
 from compress.errors import UserError
+from evaluate.data.types import DataSet
+from evaluate.decoding.batches import prepare
+from evaluate.evaluate import score_hypotheses, translate_cleaned
+from evaluate.metrics.comet import Comet
+from evaluate.spec import EvalSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run translates and scores."""
+    """An artifact, and how it is translated with and scored."""
 
     artifact: str
-    data: str
-    split: str
-    lang: str
-    segments: int | None
+    spec: EvalSpec
     comet: str
-    chat: bool
-    batch_size: int
-    max_new_tokens: int
     device: str
     threads: int = 0
 
@@ -42,73 +42,60 @@ class Settings:
     def of(config: dict[str, Any], artifact: Path, comet: str, device: str, batch_size: int | None) -> Settings:
         """Those of a run's configuration. Refuses one that lacks any."""
         try:
-            return Settings(
-                artifact=str(artifact.resolve()),
+            spec = EvalSpec(
                 data=str(config["data"]),
                 split="dev",
                 lang=str(config["lang"]),
                 segments=config["segments"],
-                comet=comet,
                 chat=bool(config["chat"]),
                 batch_size=batch_size or int(config["batch_size"]),
                 max_new_tokens=int(config["max_new_tokens"]),
-                device=device,
-                threads=int(config.get("threads", 0)),
             )
+            return Settings(str(artifact.resolve()), spec, comet, device, int(config.get("threads", 0)))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"the run's config.json lacks what scoring needs ({error})") from None
 
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
 
-def translations(settings: Settings) -> tuple[list[str], dict[str, Any]]:
-    """What the artifact says, cleaned, and facts about the model that said it."""
+    @staticmethod
+    def from_json(text: str) -> Settings:
+        fields = json.loads(text)
+        return Settings(**{**fields, "spec": EvalSpec(**fields["spec"])})
+
+
+def translations(settings: Settings, data: DataSet) -> tuple[dict[int, str], float, dict[str, Any]]:
+    """The artifact's translations, cleaned, by segment; the seconds they took; and facts about the loaded model."""
     import torch
-
-    import compress
-    from evaluate.data.dataset import open_data
-    from evaluate.decoding.batches import prepare
-    from evaluate.decoding.cleanup import clean
-    from evaluate.decoding.generate import translate
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    data = open_data(settings.data, settings.split, settings.lang).first(settings.segments)
     started = time.perf_counter()
     model, processor = compress.load(settings.artifact, device=settings.device)
-    loaded = time.perf_counter()
-    batches = prepare(data, processor, settings.batch_size, settings.chat)
-    begin = time.perf_counter()
-    raw = translate(model, processor, batches, settings.max_new_tokens)
+    load_seconds = time.perf_counter() - started
+    spec = settings.spec
+    batches = prepare(data, processor, spec.batch_size, spec.chat)
+    hypotheses, seconds = translate_cleaned(model, processor, batches, spec.max_new_tokens)
     facts = {
-        "load_seconds": round(loaded - started, 3),
-        "seconds_per_segment": round((time.perf_counter() - begin) / max(len(raw), 1), 4),
+        "load_seconds": round(load_seconds, 3),
+        "seconds_per_segment": round(seconds / max(len(hypotheses), 1), 4),
         "device": str(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),
         "model_parameters": sum(p.numel() for p in model.parameters()),
     }
-    return [clean(text) for text in raw], facts
+    return hypotheses, seconds, facts
 
 
 def recheck(settings: Settings) -> dict[str, Any]:
-    from evaluate.data.dataset import open_data
-    from evaluate.metrics.comet import Comet
-    from evaluate.metrics.mt import bleu, chrf
-
-    hypotheses, facts = translations(settings)
-    data = open_data(settings.data, settings.split, settings.lang).first(settings.segments)
+    """Translations and scores of the artifact, as plain data. COMET starts after the model is gone from memory."""
+    data = settings.spec.open_data()
+    hypotheses, seconds, facts = translations(settings, data)
     comet = Comet(settings.comet, threads=settings.threads, gpus=int(settings.device != "cpu"))
     try:
-        scores = comet.score(data.sources, hypotheses, data.references)
-        identity = asdict(comet.identity)
+        evaluation = score_hypotheses(hypotheses, data, comet.score, seconds)
     finally:
         comet.close()
-    return {
-        "hypotheses": hypotheses,
-        "comet_segments": scores,
-        "chrf": chrf(hypotheses, data.references),
-        "bleu": bleu(hypotheses, data.references, settings.lang),
-        "comet": identity,
-        **facts,
-    }
+    return {**evaluation.to_dict(), "comet": asdict(comet.identity), **facts}
 
 
 def verify_in_process(settings: Settings) -> dict[str, Any]:
@@ -118,7 +105,7 @@ def verify_in_process(settings: Settings) -> dict[str, Any]:
         paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         process = subprocess.run(
             [sys.executable, "-m", "results.shipping.verify", str(out)],
-            input=json.dumps(asdict(settings)),
+            input=settings.to_json(),
             text=True,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -134,8 +121,8 @@ def verify_in_process(settings: Settings) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     (out,) = arguments
-    result = recheck(Settings(**json.load(sys.stdin)))
-    Path(out).write_text(json.dumps(result), encoding="utf-8")
+    outcome = recheck(Settings.from_json(sys.stdin.read()))
+    Path(out).write_text(json.dumps(outcome), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from compress.errors import UserError
 from compress.recovery.batches import taught
 from compress.recovery.losses import IGNORE
 from evaluate.data.conditions import check_condition, check_disjoint, split_by_talk
-from evaluate.data.dataset import DataSet, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet
 from evaluate.decoding.batches import prepare
 
 Made = TypeVar("Made")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.recovery.batches import output_of, placed
-from evaluate.decoding.encoder_cache import EncoderOutput, find_encoder, stand_in
+from evaluate.decoding.encoder_cache import EncoderHook, EncoderOutput, find_encoder
 from search.recovery import data as lessons_
 
 BY_STUDENT, BY_TEACHER = "heard", "heard_by_teacher"
@@ -49,7 +49,7 @@ class Listener(nn.Module):
         found = {name: inputs.pop(name, None) for name in (BY_STUDENT, BY_TEACHER)}[self.name]
         if found is None or self.speech is None:
             return self.model(**inputs)
-        with stand_in(find_encoder(self.model), EncoderOutput(found, self.speech.frames, self.speech.kind), None):
+        with EncoderHook(find_encoder(self.model), EncoderOutput(found, self.speech.frames, self.speech.kind)):
             return self.model(**inputs)
 
 
@@ -71,7 +71,7 @@ def listen(model: Any, batches: Sequence[Mapping[str, Tensor]]) -> Speech | None
 
     for batch in batches:
         try:
-            with torch.no_grad(), stand_in(tower, None, keep):
+            with torch.no_grad(), EncoderHook(tower, on_output=keep):
                 output_of(model, placed(batch, model))
         except _Enough:
             pass

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import compress
-from compress import Policy, Recovered, Recovery
+from compress import Policy, RecoveredSource, RecoveryDelta
 from compress.artifact.recovered import JSON
 from compress.recovery import shipping
 from search.recovery import data as lessons_
@@ -29,7 +29,7 @@ def heal(
     if (place / JSON).is_file():
         return str(place)
     policy = original(source, dropped)
-    begin = narrowed(source, Recovery.read(before), policy) if before else Recovery(policy)
+    begin = narrowed(source, RecoveryDelta.read(before), policy) if before else RecoveryDelta(policy)
     lessons = lessons_.open_lessons(task.train, task.train_split, task.lang, task.condition, task.held_out)
     chosen = method("heal")
     settings = chosen.settings(WHOLE, size_of(source), dict(task.settings))
@@ -39,16 +39,16 @@ def heal(
     return str(place)
 
 
-def narrowed(source: compress.Source, before: Recovery, policy: Policy) -> Recovery:
+def narrowed(source: compress.Source, before: RecoveryDelta, policy: Policy) -> RecoveryDelta:
     """What was trained of the layers that still stay."""
     stays = shipping.names_now(source.structure, policy.dropped)
-    kept = {name: value for name, value in before.kept.items() if name in stays}
-    return Recovery(policy, kept, {name: value for name, value in before.units.items() if name in policy.levels})
+    kept = {name: value for name, value in before.unquantized.items() if name in stays}
+    return RecoveryDelta(policy, kept, {name: value for name, value in before.units.items() if name in policy.levels})
 
 
 def opened(source: compress.Source, model: str) -> compress.Source:
     """The original, or a healed model by its folder."""
-    return Recovered.open_at(source, model) if model else source
+    return RecoveredSource.open_at(source, model) if model else source
 
 
 def encoded(source: compress.Source, store: compress.Store, model: str, policy: Policy, place: Path) -> str:
@@ -59,8 +59,8 @@ def encoded(source: compress.Source, store: compress.Store, model: str, policy: 
     resident = compress.Resident(healed, store)
     plain = original(source, policy.dropped)
     resident.apply(replace(plain, model=healed.digest))
-    recovery = Recovery.read(model)
+    recovery = RecoveryDelta.read(model)
     units = shipping.encoded_again(source, policy, resident.model, store)
     changed = {name: payload for name, payload in units.items() if name in recovery.units}
-    Recovery(policy, recovery.kept, changed, about=recovery.about).save(place)
+    RecoveryDelta(policy, recovery.unquantized, changed, about=recovery.about).save(place)
     return str(place)

@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import compress
-from compress import Policy, Recovered, Recovery
+from compress import Policy, RecoveredSource, RecoveryDelta
 from compress.artifact.recovered import JSON
 from compress.codecs.grid.integers import has_integers
 from compress.codecs.grid.scales import can_rescale
 from compress.codecs.raw import FORMATS
 from compress.errors import UserError
-from evaluate.data.dataset import DataSet, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.cleanup import clean
 from evaluate.decoding.generate import translate
-from evaluate.metrics.mt import bleu, chrf
+from evaluate.evaluate import evaluate
 from results.atomic_write import write_atomically
 from search.recovery import data as lessons_
 from search.recovery.methods import CHEAP, CODES, UNION, WHOLE, method, size_of
@@ -48,8 +49,8 @@ def recover(task: Task, score: Score, say: Say | None = None) -> dict[str, Any]:
     if not (out / JSON).is_file():
         train(task, source, store, policy, say or (lambda _: None)).save(out)
         shutil.rmtree(task.work, ignore_errors=True)
-    recovery = Recovery.read(out)
-    recovered = Recovered(source, recovery)
+    recovery = RecoveryDelta.read(out)
+    recovered = RecoveredSource(source, recovery)
     seconds = time.perf_counter() - began
     outcome = scored(task, recovered, store, reported, score)
     curve = recovery.about.get("stages", [])
@@ -81,7 +82,7 @@ def reporting(task: Task) -> tuple[DataSet, tuple[int, ...]]:
     return found, part
 
 
-def train(task: Task, source: compress.Source, store: compress.Store, policy: Policy, say: Say) -> Recovery:
+def train(task: Task, source: compress.Source, store: compress.Store, policy: Policy, say: Say) -> RecoveryDelta:
     """All stages, each on what the one before it left."""
     chosen, work = method(task.method), Path(task.work)
     lessons = lessons_.open_lessons(task.train, task.train_split, task.lang, task.condition, task.held_out)
@@ -97,14 +98,14 @@ def train(task: Task, source: compress.Source, store: compress.Store, policy: Po
             f"method {task.method} has nothing to train in {task.parent}: it drops no layer and keeps no plain grid"
             " (--no-trellis searches with that); distill, cheap, lora and qlora can train a trellis"
         )
-    recovery = Recovery.read(task.begin) if task.begin else Recovery(policy)
+    recovery = RecoveryDelta.read(task.begin) if task.begin else RecoveryDelta(policy)
     if recovery.policy != policy:
         raise UserError(f"the recovery at {task.begin} was made of another policy than {task.parent}'s")
     notes: list[dict[str, Any]] = []
     for number, name in enumerate(stages):
         place = work / f"{number}-{name}"
         if (place / "recovery" / JSON).is_file():
-            recovery = Recovery.read(place / "recovery")
+            recovery = RecoveryDelta.read(place / "recovery")
             notes = list(recovery.about.get("stages", []))
             continue
         given = {**task.settings, **({"epochs": task.stage_epochs[name]} if name in task.stage_epochs else {})}
@@ -182,29 +183,20 @@ class Teacher:
         return found
 
 
-def size(recovered: Recovered, store: compress.Store) -> int:
+def size(recovered: RecoveredSource, store: compress.Store) -> int:
     """Bytes of the artifact, to the byte."""
     policy = recovered.policy
     wanted = compress.EncodeOptions(policy.vocabulary, policy.calibration)
     for unit, level in policy.levels.items():
-        compress.build(recovered, unit, level, store, wanted=wanted)
+        compress.build(recovered, unit, level, store, options=wanted)
     return compress.Ledger(recovered, store, (), policy.calibration).predict(policy)
 
 
 def scored(task: Task, source: compress.Source, store: compress.Store, data: DataSet, score: Score) -> dict[str, Any]:
     """Translations and scores of a recovered model, in memory what loading its artifact gives."""
-    assert isinstance(source, Recovered)
+    assert isinstance(source, RecoveredSource)
     resident = compress.Resident(source, store, device=task.device)
     resident.apply(source.policy)
     batches = prepare(data, resident.processor, task.batch_size, task.chat)
-    began = time.perf_counter()
-    raw = translate(resident.model, resident.processor, batches, task.max_new_tokens)
-    seconds = time.perf_counter() - began
-    hypotheses = [clean(text) for text in raw]
-    return {
-        "comet_segments": score(data.sources, hypotheses, data.references),
-        "chrf": chrf(hypotheses, data.references),
-        "bleu": bleu(hypotheses, data.references, data.lang),
-        "hypotheses": hypotheses,
-        "translate_seconds": seconds,
-    }
+    evaluation = evaluate(resident.model, resident.processor, batches, data, score, task.max_new_tokens)
+    return evaluation.to_dict()

@@ -17,7 +17,7 @@ from cluster.metrics import PREFIX, RECOVERY
 from compress import Policy
 from compress.errors import UserError
 from results.candidate import FAILED, Candidate
-from search.recorder import Recorder, Tried, parameters_left
+from search.recorder import EvaluatedPolicy, Recorder, parameters_left
 from search.recovery.methods import method
 from search.recovery.task import Task
 from search.run_dir import RunDir
@@ -57,7 +57,8 @@ class Where:
 
     @classmethod
     def of(cls, context: Any) -> Where:
-        return cls(**{f.name: getattr(context, f.name) for f in fields(cls)})
+        spec = context.spec.to_dict()
+        return cls(**spec, **{f.name: getattr(context, f.name) for f in fields(cls) if f.name not in spec})
 
 
 def recover_run(
@@ -213,9 +214,9 @@ def record(recorder: Recorder, source: compress.Source, task: Task, outcome: dic
     failed = "error" in outcome  # perhaps because the store lacks the vocabulary, which counting would need
     parameters = 0 if failed else parameters_left(source, policy, compress.Store(task.store))
     recipe = f"recover:{task.method}"
-    tried = Tried(task.name, recipe, policy, outcome.get("bytes", 0), parameters, 0.0, parent=task.parent)
+    evaluated = EvaluatedPolicy(task.name, recipe, policy, outcome.get("bytes", 0), parameters, 0.0, parent=task.parent)
     part = {"held_out": True, "rung": "part"} if outcome.get("part") and not failed else {}
-    return recorder.record(tried, {**outcome, **part})
+    return recorder.record(evaluated, {**outcome, **part})
 
 
 def line(row: Candidate, recorder: Recorder, outcome: dict[str, Any]) -> str:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import compress
-from compress import Policy, Recovered, Recovery
+from compress import Policy, RecoveredSource, RecoveryDelta
 from compress.codecs.grid.integers import QuantizedIntegers, has_integers, quantized_integers, with_integers
 from compress.errors import UserError
 from compress.recovery import lora, rounding, scaling, shipping
 from compress.recovery.loop import Training
 from compress.recovery.matching import Match
 from compress.recovery.settings import Settings
-from evaluate.data.dataset import DataSet
+from evaluate.data.types import DataSet
 from search.recovery import data as lessons_
 from search.recovery import encoder_states as hearing
 from search.recovery.methods import ADAPTERS, CHEAP, CODES, EMBEDDED, WHOLE, Method, size_of
@@ -43,7 +43,7 @@ class Setup:
 
     task: Task
     stage: Stage
-    now: Recovered
+    now: RecoveredSource
     policy: Policy
     store: compress.Store
     model: Any
@@ -54,19 +54,23 @@ def do_stage(
     stage: Stage,
     source: compress.Source,
     store: compress.Store,
-    before: Recovery,
+    before: RecoveryDelta,
     lessons: lessons_.Lessons,
     teacher: Teacher,
     say: Say,
-) -> tuple[Recovery, dict[str, Any]]:
+) -> tuple[RecoveryDelta, dict[str, Any]]:
     """Trains, and lays what was trained over what there was. Also a note of how it went."""
-    now = Recovered(source, before)
+    now = RecoveredSource(source, before)
     resident = compress.Resident(now, store, device=task.device)
     policy = now.policy
     resident.apply(unquantised(policy, now) if stage.name == WHOLE else policy)
     processor = resident.processor
     taught, matched = stage.settings.distillation > 0, stage.settings.hidden > 0
-    words = source.fixed if policy.vocabulary == "full" else {**source.fixed, "vocabulary": policy.vocabulary.encode()}
+    words = (
+        source.aux_files
+        if policy.vocabulary == "full"
+        else {**source.aux_files, "vocabulary": policy.vocabulary.encode()}
+    )
 
     def lessons_in(part: DataSet) -> list[dict[str, Any]]:
         made = lessons_.prepared(part, words, processor, task.train_batch, task.chat)
@@ -105,7 +109,7 @@ def do_stage(
     return (
         replace(
             before,
-            kept={**before.kept, **found.kept},
+            unquantized={**before.unquantized, **found.kept},
             units={**before.units, **found.units},
             adapters={**before.adapters, **found.adapters},
         ),
@@ -166,18 +170,20 @@ class Whole:
         self.now, self.policy, self.store, self.model = now, policy, store, model
         self.here = shipping.names_now(now.structure, policy.dropped)
         parameters = dict(model.named_parameters())
-        frozen = {n for n in now.structure.kept if n in self.here and parameters[self.here[n]].dim() > 1}  # positions
+        frozen = {
+            n for n in now.structure.unquantized if n in self.here and parameters[self.here[n]].dim() > 1
+        }  # positions
         hearing = () if size_of(now) != EMBEDDED else ("audio",)
         frozen |= {t for u in now.structure.units.values() for t in u.tensors if u.name.split(".")[0] in hearing}
-        frozen |= {n for layer in now.structure.layers if layer.stack in hearing for n in layer.kept}
+        frozen |= {n for layer in now.structure.layers if layer.stack in hearing for n in layer.unquantized}
         self.trains = {name: place for name, place in self.here.items() if name not in frozen}
         self.parameters = {name: parameters[place] for name, place in self.trains.items()}
 
-    def shipped(self) -> Recovery:
-        kept = {n: self.here[n] for n in self.now.structure.kept if n in self.trains}
+    def shipped(self) -> RecoveryDelta:
+        kept = {n: self.here[n] for n in self.now.structure.unquantized if n in self.trains}
         units = shipping.encoded_again(self.now, self.policy, self.model, self.store)
         changed = {u.name for u in self.now.structure.units.values() if any(t in self.trains for t in u.tensors)}
-        return Recovery(
+        return RecoveryDelta(
             self.now.recovery.policy,
             shipping.kept_of(self.now, self.model, kept),
             {name: payload for name, payload in units.items() if name in changed},
@@ -197,19 +203,19 @@ class Cheap:
         self.factors = scaling.add_factors(model, list(self.scaled))
         self.parameters |= {f"{name} factor": value for name, value in self.factors.items()}
 
-    def shipped(self) -> Recovery:
+    def shipped(self) -> RecoveryDelta:
         found = scaling.take_factors(self.model, self.factors)
         factors = {self.scaled[place]: value for place, value in found.items()}
-        return Recovery(
+        return RecoveryDelta(
             self.now.recovery.policy,
             shipping.kept_of(self.now, self.model, self.kept),
             shipping.scaled_units(self.now, self.policy, self.store, factors),
         )
 
 
-def grown(now: Recovered, kept: Mapping[str, Any]) -> int:
+def grown(now: RecoveredSource, kept: Mapping[str, Any]) -> int:
     """Bytes by which tensors that are kept as they are grow when some of them change: they are entropy-coded."""
-    then = Recovered(now.base, replace(now.recovery, kept={**now.recovery.kept, **kept}))
+    then = RecoveredSource(now.base, replace(now.recovery, unquantized={**now.recovery.unquantized, **kept}))
     return sum(len(then.unquantized_blob(group)) - len(now.unquantized_blob(group)) for group in now.structure.groups)
 
 
@@ -225,7 +231,7 @@ class Codes:
         self.parameters = {name: model.get_parameter(place) for name, place in self.kept.items()}
         self.units = [
             unit
-            for unit in policy.kept_units(now.structure)
+            for unit in policy.remaining_units(now.structure)
             if has_integers(policy.levels[unit.name])
             and (policy.vocabulary == "full" or unit.kind not in {"embedding", "head"})
         ]
@@ -236,7 +242,7 @@ class Codes:
         self.moved = rounding.add_rounding(model, found)
         self.parameters |= {f"{name} integers": value for name, value in self.moved.items()}
 
-    def shipped(self) -> Recovery:
+    def shipped(self) -> RecoveryDelta:
         before = {u.name: shipping.payload_of(self.now, self.policy, u, self.store) for u in self.units}
         total = sum(map(len, before.values()))
 
@@ -252,7 +258,7 @@ class Codes:
         outward = rounding.within(limit, lambda at: sum(map(len, payloads(at).values())))
         units = payloads(outward) if outward < math.inf else before
         rounding.take_integers(self.model, self.moved)
-        return Recovery(self.now.recovery.policy, kept, units)
+        return RecoveryDelta(self.now.recovery.policy, kept, units)
 
 
 class Adapters:
@@ -271,10 +277,10 @@ class Adapters:
             model, lora.all_linear(model), lora.Shape(rank, 2.0 * rank), stage.settings.seed
         )
 
-    def shipped(self) -> Recovery:
+    def shipped(self) -> RecoveryDelta:
         products = lora.products(self.model)
         adapters = shipping.adapters_of(self.now.structure, self.policy, self.widths, products, self.level)
-        return Recovery(self.now.recovery.policy, adapters=adapters)
+        return RecoveryDelta(self.now.recovery.policy, adapters=adapters)
 
 
 def _linear(module: Any) -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import compress
-from compress import Policy, Recovered, Recovery
+from compress import Policy, RecoveredSource, RecoveryDelta
 from compress.errors import UserError
+from compress.models import resolve_model
 from compress.policy.recipes import recipe
 from evaluate.decoding.batches import is_chat, prepare
 from evaluate.decoding.cleanup import clean
@@ -95,15 +96,15 @@ class Build:
             task = replace(self.task(str(model), policy), begin=begin)
             if self.system.method:
                 outcome = recover(task, score, _tell)
-                recovery = Recovery.read(task.out)
+                recovery = RecoveryDelta.read(task.out)
             else:
-                recovery = Recovery(policy)
-                plain = Recovered(source, recovery)
+                recovery = RecoveryDelta(policy)
+                plain = RecoveredSource(source, recovery)
                 outcome = scored(task, plain, self.store, reported, score) | {"bytes": size(plain, self.store)}
         finally:
             close()
-        recovered = Recovered(source, recovery) if self.system.method else source
-        shipped = recovered.policy if isinstance(recovered, Recovered) else policy
+        recovered = RecoveredSource(source, recovery) if self.system.method else source
+        shipped = recovered.policy if isinstance(recovered, RecoveredSource) else policy
         art = self.out / "artifact"
         packed = (
             compress.inspect(art).total_bytes if art.is_dir() else compress.pack(recovered, shipped, self.store, art)
@@ -123,24 +124,17 @@ class Build:
 
     def refuse_missing(self) -> None:
         """A model or a COMET that is not there is told before hours of work, not after."""
-        from cluster.worker import model_folder
-
-        if self.given.model != "embedded":
-            model_folder(self.given.model)
+        resolve_model(self.given.model)
         _, close = self.scorer()
         close()
 
     def start(self) -> Path:
         """The fine-tuned model that everything begins with, and the teacher."""
-        import embedded
-        from cluster.worker import model_folder
         from search.teach import teach
 
         given, tuned = self.given, self.out / "fine-tuned"
-        if given.model == "embedded":
-            return embedded.MODEL  # trained on the very speech
-        if given.fine_tuned:
-            return Path(model_folder(given.model))
+        if given.model == "embedded" or given.fine_tuned:  # the embedded model was trained on the very speech
+            return resolve_model(given.model)
         if not tuned.is_dir():
             teach(
                 given.model,
@@ -205,7 +199,7 @@ class Build:
         made = prepare(data, resident.processor, 16, is_chat(str(source.folder)))
         taught = [append_translations(batch, resident.processor, data.references) for batch in made]
         batches, places = [inputs for inputs, _ in taught], [where for _, where in taught]
-        found = compress.calibrate(source, batches, self.store, places=places, resident=resident)
+        found = compress.calibrate(source, batches, self.store, target_masks=places, resident=resident)
         write_atomically(path, found)
         return found
 

@@ -1,7 +1,7 @@
-"""Bounds of what policies weigh, from shapes alone: a bin that is out of reach for certain is refused at once.
+"""Which sizes policies can have: bounds from shapes alone, and the one check that a bin is within reach.
 
-The exact check (constraint.py) needs every variant's bytes, so it comes after encoding and has the last word. Here each
-level has a least and a most of bits a weight; bytes of levels whose size depends on the weights are given a margin.
+Each level has a least and a most of bits a weight, so a bin that is certainly out of reach is refused before anything
+is encoded. The exact check (constraint.py) follows when every variant's bytes are known.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import compress
 from compress.codecs import codec
 from compress.errors import UserError
 from compress.model.aux_files import pack_files
-from compress.model.structure import Unit
-from compress.model.vocabulary import files_of
+from compress.model.structure import REST, Unit
+from compress.model.vocabulary import vocabulary_files
 from compress.sizes import Bin
-from search.space.constraint import out_of_reach
 
+Range = tuple[float, float]  # least and most bytes
 GRID_SLACK = 0.95  # `grid@R` takes at most R, and stops looking at .988 R
 DIGITS_LEAST = 0.5  # bits: digits are absolute, so weights that are nearly all zero cost next to nothing
-TENSOR_BYTES, UNIT_BYTES, FOLDER_BYTES = 64, 400, 8192  # at most: heads of payloads, a unit's lines in the manifest
-FILES_RATIO = 20  # text is not compressed further than that,
-FILES_EXACT = 1 << 20  # and looked at exactly where it is no larger
+TENSOR_BYTES, UNIT_BYTES, MANIFEST_BYTES = 64, 400, 8192  # at most: a payload's header, a unit's entry, the rest
+FILES_RATIO = 20  # text does not compress better than that
+FILES_EXACT = 1 << 20  # bytes of files up to which they are compressed to know their exact size
 
 
 def bits(level: str) -> tuple[float, float]:
@@ -53,46 +53,68 @@ def bits(level: str) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a model consists of besides units: at least and at most so many bytes of each."""
+class NonUnitBytes:
+    """What an artifact consists of besides units."""
 
-    kept: Mapping[str, tuple[float, float]]  # layer, '' for those outside of all layers
-    files: tuple[float, float]
-
-
-def parts_of(source: compress.Source, vocabularies: Sequence[str]) -> Parts:
-    """Exactly what is kept; the fixed files too, unless packing them would take seconds."""
-    kept = {group: float(len(source.unquantized_blob(group))) for group in source.structure.groups}
-    texts = [files_of(source, name) for name in vocabularies]
-    sizes = [(packed / (1 if exact else FILES_RATIO), packed) for packed, exact in map(_packed, texts)]
-    files = (min(low for low, _ in sizes), max(high for _, high in sizes))
-    return Parts({group: (size, size) for group, size in kept.items()}, files)
+    unquantized: Mapping[str, Range]  # by layer, '' for tensors outside of all layers
+    files: Range
 
 
-def _packed(files: Mapping[str, bytes]) -> tuple[float, bool]:
-    text = sum(map(len, files.values()))
-    return (float(len(pack_files(files))), True) if text <= FILES_EXACT else (float(text), False)
+def parts_of(source: compress.Source, vocabularies: Sequence[str]) -> NonUnitBytes:
+    """Exact for the unquantized tensors; for the auxiliary files too, unless compressing them would take seconds."""
+    sizes = {group: float(len(source.unquantized_blob(group))) for group in source.structure.groups}
+    return NonUnitBytes({group: (size, size) for group, size in sizes.items()}, _file_bytes(source, vocabularies))
+
+
+def parts_without_weights(
+    source: compress.Source, vocabularies: Sequence[str], bytes_per_parameter: int
+) -> NonUnitBytes:
+    """The same from `structure`, `aux_files` and `vocabularies` of a source alone; no tensor is read."""
+    structure = source.structure
+    counts = {
+        layer.name: layer.parameters - sum(structure.unit(unit).weights for unit in layer.units)
+        for layer in structure.layers
+    }
+    counts[REST] = structure.parameters - sum(u.weights for u in structure.units.values()) - sum(counts.values())
+    unquantized = {
+        group: (0.0, float(counts[group] * bytes_per_parameter + TENSOR_BYTES * (1 + len(tensors))))
+        for group, tensors in structure.groups.items()
+    }
+    return NonUnitBytes(unquantized, _file_bytes(source, vocabularies))
+
+
+def _file_bytes(source: compress.Source, vocabularies: Sequence[str]) -> Range:
+    ranges = [_packed(vocabulary_files(source, name)) for name in vocabularies]
+    return min(least for least, _ in ranges), max(most for _, most in ranges)
+
+
+def _packed(files: Mapping[str, bytes]) -> Range:
+    total = float(sum(map(len, files.values())))
+    if total > FILES_EXACT:
+        return total / FILES_RATIO, total
+    exact = float(len(pack_files(files)))
+    return exact, exact
 
 
 def bounds(
     structure: compress.Structure,
-    parts: Parts,
+    parts: NonUnitBytes,
     levels: Sequence[str],
     frozen: Mapping[str, str],
     drop: bool,
     tokens: Sequence[int],
 ) -> tuple[int, int]:
-    """No policy has fewer bytes than the first figure nor more than the second. `frozen` units have their level;
+    """No policy has fewer bytes than the first number nor more than the second. `frozen` is unit → its only level;
     `tokens` is how many each vocabulary keeps."""
-    least, most = parts.files[0], parts.files[1] + FOLDER_BYTES
+    least, most = parts.files[0], parts.files[1] + MANIFEST_BYTES
     droppable = {
         layer.name for layer in structure.layers if drop and layer.index > 0 and not set(frozen) & set(layer.units)
     }
-    for group, (low, high) in parts.kept.items():
+    for group, (low, high) in parts.unquantized.items():
         least += 0 if group in droppable else low
         most += high
     for unit in structure.units.values():
-        low, high = _unit(unit, [frozen[unit.name]] if unit.name in frozen else levels)
+        low, high = _unit_bytes(unit, [frozen[unit.name]] if unit.name in frozen else levels)
         share = 1.0
         if unit.kind in ("embedding", "head") and structure.vocabulary:
             share = min(tokens) / structure.vocabulary
@@ -101,18 +123,26 @@ def bounds(
     return int(least), round(most)
 
 
-def _unit(unit: Unit, levels: Sequence[str]) -> tuple[float, float]:
-    fitting = [level for level in levels if codec(level).unit_unsupported(unit.shapes, unit.roles) is None]
-    if not fitting:
+def _unit_bytes(unit: Unit, levels: Sequence[str]) -> Range:
+    supported = [level for level in levels if codec(level).unit_unsupported(unit.shapes, unit.roles) is None]
+    if not supported:
         raise UserError(f"none of the levels {', '.join(levels)} fits unit {unit.name}")
     weights = sum(prod(shape) for shape in unit.shapes)
-    least = min(bits(level)[0] for level in fitting)
-    most = max(bits(level)[1] for level in fitting)
+    least = min(bits(level)[0] for level in supported)
+    most = max(bits(level)[1] for level in supported)
     return weights * least / 8, weights * most / 8 + UNIT_BYTES + TENSOR_BYTES * len(unit.shapes)
 
 
-def check(bins: Collection[Bin], least: int, most: int) -> None:
-    """Refuses a bin that is out of reach for certain."""
-    for each in bins:
-        if least >= each.high or most < each.low:
-            raise UserError(out_of_reach(each, f"about {least:,} to {most:,} bytes"))
+def check_reachable(bins: Collection[Bin], least: int, most: int, exact: bool = False) -> None:
+    """Refuses a bin that no policy of `least` to `most` bytes is in."""
+    for size_bin in bins:
+        if least >= size_bin.high or most < size_bin.low:
+            raise UserError(out_of_reach(size_bin, f"{'' if exact else 'about '}{least:,} to {most:,} bytes"))
+
+
+def out_of_reach(size_bin: Bin, reachable: str) -> str:
+    """The message for a bin that is refused; `reachable` says which sizes policies have."""
+    return (
+        f"{size_bin.name} ({size_bin.low:,} to {size_bin.high:,} bytes) cannot be reached: policies of this model and"
+        f" these levels have {reachable}; choose another bin or other --levels"
+    )

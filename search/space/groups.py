@@ -1,81 +1,83 @@
-"""--groups: units tied together, so that the space is smaller. A tied space is a space whose rows are several units."""
+"""--groups: units tied together, so that the space is smaller. A row of a tied space is several units of the model."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from compress.errors import UserError
-from search.sampling.quality_model import Sensitivities
+from search.space.allocate import ActionCosts
 from search.space.space import Space
 
 
-def rows_of(space: Space, how: str) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
-    """Names → rows and names → layers that are tied. `layer`: all units of a layer; N: N neighbouring layers alike."""
+def tied_rows(space: Space, groups: str) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """Name → rows and name → layers that are tied. `layer` ties all units of a layer, N ties N neighbouring layers."""
     layers = {name: [index] for index, name in enumerate(space.layers)}
-    if how == "layer":
+    if groups == "layer":
         rows: dict[str, list[int]] = {}
         for row, unit in enumerate(space.units):
-            at = int(space.layer_of[row])
-            rows.setdefault(unit if at < 0 else space.layers[at], []).append(row)
+            layer = int(space.layer_of[row])
+            rows.setdefault(unit if layer < 0 else space.layers[layer], []).append(row)
         return rows, layers
-    count = int(how)
+    count = int(groups)
     stacks: dict[str, list[int]] = {}
     for index, name in enumerate(space.layers):
         stacks.setdefault(name.rpartition(".")[0], []).append(index)
     tied: dict[str, list[int]] = {}
     for stack, members in stacks.items():
         for start in range(0, len(members), count):
-            part = members[start : start + count]
-            first, last = (space.layers[index].rpartition(".")[2] for index in (part[0], part[-1]))
-            tied[f"{stack}.{first}" if len(part) == 1 else f"{stack}.{first}-{last}"] = part
-    group_of = {index: name for name, part in tied.items() for index in part}
+            group = members[start : start + count]
+            first, last = (space.layers[index].rpartition(".")[2] for index in (group[0], group[-1]))
+            tied[f"{stack}.{first}" if len(group) == 1 else f"{stack}.{first}-{last}"] = group
+    name_of = {index: name for name, group in tied.items() for index in group}
     rows = {}
     for row, unit in enumerate(space.units):
-        at = int(space.layer_of[row])
-        name = unit if at < 0 else group_of[at] + unit[len(space.layers[at]) :]
+        layer = int(space.layer_of[row])
+        name = unit if layer < 0 else name_of[layer] + unit[len(space.layers[layer]) :]
         rows.setdefault(name, []).append(row)
     return rows, tied
 
 
-def tie(space: Space, how: str) -> Space:
+def tie(space: Space, groups: str) -> Space:
     """The tied space: bytes of a row are the sum over its units, layers of a group are dropped together."""
-    if not how:
+    if not groups:
         return space
-    rows, layers = rows_of(space, how)
-    group_of = {index: number for number, part in enumerate(layers.values()) for index in part}
+    rows, layers = tied_rows(space, groups)
+    number_of = {index: number for number, group in enumerate(layers.values()) for index in group}
     sizes, *trimmed = (
-        np.array([space.bytes_of(vocabulary)[members].sum(axis=0) for members in rows.values()])
+        np.array([space.sizes_under(vocabulary)[members].sum(axis=0) for members in rows.values()])
         for vocabulary in range(len(space.vocabularies))
     )
     for name, row in zip(rows, sizes, strict=True):
         if not np.isfinite(row).any():
-            raise UserError(f"--groups {how}: no level fits all units of {name}; add a level that does, or do not tie")
-    at = [int(space.layer_of[members[0]]) for members in rows.values()]
+            raise UserError(
+                f"--groups {groups}: no level fits all units of {name}; add a level that does, or do not tie"
+            )
+    layer_of_first = [int(space.layer_of[members[0]]) for members in rows.values()]
     return Space(
         model=space.model,
         units=tuple(rows),
         levels=space.levels,
         layers=tuple(layers),
         sizes=sizes,
-        layer_of=np.array([-1 if index < 0 else group_of[index] for index in at], dtype=int),
-        kept=np.array([space.kept[part].sum() for part in layers.values()]),
-        droppable=np.array([bool(space.droppable[part].all()) for part in layers.values()]),
+        layer_of=np.array([-1 if index < 0 else number_of[index] for index in layer_of_first], dtype=int),
+        unquantized=np.array([space.unquantized[group].sum() for group in layers.values()]),
+        droppable=np.array([bool(space.droppable[group].all()) for group in layers.values()]),
         calibration=space.calibration,
-        members=tuple(tuple(space.units[row] for row in members) for members in rows.values()),
-        layer_members=tuple(tuple(space.layers[index] for index in part) for part in layers.values()),
+        tied_units=tuple(tuple(space.units[row] for row in members) for members in rows.values()),
+        tied_layers=tuple(tuple(space.layers[index] for index in group) for group in layers.values()),
         vocabularies=space.vocabularies,
-        trimmed=tuple(trimmed),
-        files=space.files,
+        trimmed_sizes=tuple(trimmed),
+        extra_file_bytes=space.extra_file_bytes,
     )
 
 
-def tie_sensitivities(space: Space, sensitivities: Sensitivities, how: str) -> Sensitivities:
-    """Of a tied row: the sum over its units."""
-    if not how:
-        return sensitivities
-    rows, layers = rows_of(space, how)
-    return Sensitivities(
-        np.array([sensitivities.levels[members].sum(axis=0) for members in rows.values()]),
-        np.array([sensitivities.drops[part].sum() for part in layers.values()]),
-        sensitivities.trims,
+def tie_costs(space: Space, costs: ActionCosts, groups: str) -> ActionCosts:
+    """Costs of the tied space: the sum over a row's units and a group's layers."""
+    if not groups:
+        return costs
+    rows, layers = tied_rows(space, groups)
+    return ActionCosts(
+        np.array([costs.levels[members].sum(axis=0) for members in rows.values()]),
+        np.array([costs.drops[group].sum() for group in layers.values()]),
+        costs.trims,
     )

@@ -1,4 +1,4 @@
-"""Which vocabularies a search chooses from: what was asked for, and what the model's tokenizer allows."""
+"""Which vocabularies a search chooses from: those of --vocabulary, or what the model's tokenizer allows."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import compress
 from compress.errors import UserError
-from compress.model.vocabulary import FULL, most_used, trim
+from compress.model.vocabulary import FULL, make_top_vocabulary, trimmed_vocabulary
 from evaluate.decoding.prompts import prompt, text_prompt
 from search.config import Config
 
 TOP = re.compile(r"top:[1-9]\d{0,7}")
-SCRAP = "memory://vocabularies"  # a store for who only wants to know
+SCRATCH_STORE = "memory://vocabularies"  # where only the name and the number of tokens are wanted
 
 
 def scripts(lang: str) -> str:
@@ -21,16 +21,16 @@ def scripts(lang: str) -> str:
     return f"scripts:{lang.replace('-', ',')}"
 
 
-def parse(told: str | None, lang: str, texts: str) -> tuple[str, ...]:
-    """--vocabulary as names, the whole one first; none where nothing was said."""
-    if told is None:
+def parse(option: str | None, lang: str, texts: str) -> tuple[str, ...]:
+    """--vocabulary as names, the full one first, then from large to small; empty where the option is missing."""
+    if option is None:
         if texts:
             raise UserError("--vocabulary-texts goes with --vocabulary top:N")
         return ()
-    names = list(dict.fromkeys(told.split(",")))
+    names = list(dict.fromkeys(option.split(",")))
     tops = sorted((name for name in names if TOP.fullmatch(name)), key=lambda name: -int(name[4:]))
     if unknown := [name for name in names if name not in (FULL, "scripts", *tops)]:
-        raise UserError(f"--vocabulary {told}: '{unknown[0]}' is none of full, scripts and top:N")
+        raise UserError(f"--vocabulary {option}: '{unknown[0]}' is none of full, scripts and top:N")
     if tops and not texts:
         raise UserError(f"--vocabulary {tops[0]}: add --vocabulary-texts FILE, whose most used tokens stay")
     if texts and not tops:
@@ -38,59 +38,63 @@ def parse(told: str | None, lang: str, texts: str) -> tuple[str, ...]:
     return (*([FULL] if FULL in names else []), *([scripts(lang)] if "scripts" in names else []), *tops)
 
 
-def settle(
+def resolve(
     config: Config, source: compress.Source, frozen: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], tuple[int, ...], str]:
-    """The names that policies know them by, how many tokens each keeps, and a line to say.
+    """The names that policies use, how many tokens each keeps, and a message.
 
-    Where nothing was asked for: the whole vocabulary, and the scripts of the language pair if that is fewer tokens.
-    What was asked for and cannot be had is refused.
+    Without --vocabulary: the full vocabulary, and the scripts of the language pair if that is fewer tokens. A
+    vocabulary of --vocabulary that cannot be made is refused.
     """
-    whole = source.structure.vocabulary
-    found: dict[str, int] = {}
-    told: list[str] = []
-    for asked in config.vocabulary or (FULL, scripts(config.lang)):
-        if asked == FULL:
-            found[FULL] = whole
+    full = source.structure.vocabulary
+    tokens: dict[str, int] = {}
+    notes: list[str] = []
+    for requested in config.vocabulary or (FULL, scripts(config.lang)):
+        if requested == FULL:
+            tokens[FULL] = full
             continue
         try:
-            name, kept = _trimmed(asked, config, source, frozen)
-        except UserError as refusal:
+            name, count = _trimmed(requested, config, source, frozen)
+        except UserError as error:
             if config.vocabulary:
-                raise UserError(f"--vocabulary {asked}: {refusal}") from None
-            told.append(f"{asked} is left out: {refusal}")
+                raise UserError(f"--vocabulary {requested}: {error}") from None
+            notes.append(f"{requested} is left out: {error}")
             continue
-        if kept < whole:
-            found[name] = kept
+        if count < full:
+            tokens[name] = count
         else:
-            told.append(f"{asked} keeps all of them")
-            found = {FULL: whole, **found}
-    names = ", ".join(f"{name} ({count:,} tokens)" for name, count in found.items())
-    return tuple(found), tuple(found.values()), "; ".join([names, *told])
+            notes.append(f"{requested} keeps all of them")
+            tokens = {FULL: full, **tokens}
+    names = ", ".join(f"{name} ({count:,} tokens)" for name, count in tokens.items())
+    return tuple(tokens), tuple(tokens.values()), "; ".join([names, *notes])
 
 
-def _trimmed(asked: str, config: Config, source: compress.Source, frozen: Sequence[str]) -> tuple[str, int]:
+def _trimmed(requested: str, config: Config, source: compress.Source, frozen: Sequence[str]) -> tuple[str, int]:
     """A smaller vocabulary's full name, and how many tokens it keeps."""
-    held = [unit for unit in frozen if source.structure.unit(unit).kind in ("embedding", "head")]
-    if held:
-        raise UserError(f"--freeze keeps {held[0]} as it is, and with it the whole vocabulary")
-    store = compress.Store(SCRAP)
-    name = most_used(source, _lines(config), int(asked[4:]), store) if TOP.fullmatch(asked) else asked
-    smaller = trim(source, name, store)
+    untrimmable = [unit for unit in frozen if source.structure.unit(unit).kind in ("embedding", "head")]
+    if untrimmable:
+        raise UserError(f"--freeze keeps {untrimmable[0]} as it is, and with it the whole vocabulary")
+    store = compress.Store(SCRATCH_STORE)
+    name = (
+        make_top_vocabulary(source, _lines(config), int(requested[4:]), store)
+        if TOP.fullmatch(requested)
+        else requested
+    )
+    smaller = trimmed_vocabulary(source, name, store)
     assert smaller is not None
     return name, len(smaller.ids)
 
 
-def keep(config: Config, source: compress.Source, store: compress.Store) -> None:
-    """Lays the vocabularies that are counted in a text where every worker finds them."""
+def store_counted(config: Config, source: compress.Source, store: compress.Store) -> None:
+    """Puts the `top:N` vocabularies of a run into the store, where every worker reads them."""
     for name in config.vocabulary:
         if name.startswith("top:"):
-            most_used(source, _lines(config), int(name.split(":")[1]), store)
+            make_top_vocabulary(source, _lines(config), int(name.split(":")[1]), store)
 
 
 def _lines(config: Config) -> list[str]:
-    """The lines of the texts, and as often the prompt: each translation begins with it, and a prompt in pieces it was
-    never trained on costs a model dearly."""
+    """The lines of the texts, and the prompt once for each: every translation begins with it, and a prompt in tokens
+    that it was not trained on costs a model much quality."""
     try:
         lines = Path(config.vocabulary_texts).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,189 +1,145 @@
-"""Tune's searcher: hands out jobs in phases, the last of them asked of Optuna.
+"""Optuna under Tune: OptunaSearch, with what it lacks.
 
-OptunaSearch is subclassed where it falls short: jobs that are not Optuna's (encoding, sensitivities, recipes) go
-through the same Tune run, so that the same resident workers do everything; a job whose worker died is handed out once
-more; failed, NaN and stopped trials are told as such (the stock class leaves them RUNNING for ever when there are
-several objectives); a study is filled from the table on resume; and nothing is pickled.
+A trial whose values are missing or no numbers ends for Optuna as pruned or failed (the stock class leaves it RUNNING
+for ever when there are several objectives). A candidate whose worker died, or that ended in an unforeseen error, is
+handed out once more. Nothing is pickled: the run's table is what a search is resumed from.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Callable, Iterable
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import TrialState
+from optuna.storages import InMemoryStorage
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from cluster.jobs import SCORE
+from cluster.pool import ATTEMPTS, DIED, WorkerPool
+from search.status import RunStatus
+from search.tuning.journal import DIRECTIONS, METRICS, STUDY, JournalEntry
+from search.tuning.trials import PendingTrial, TrialManager
+
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-Job = dict[str, Any]
-Done = Callable[[Job, dict[str, Any]], None]
-ATTEMPTS = 2  # a job whose worker died, or that ended in an unforeseen error, is tried so often
+
+def study_of(entries: list[JournalEntry], distributions: Mapping[str, BaseDistribution]) -> InMemoryStorage:
+    """Earlier candidates as the study that a sampler of Optuna's goes on with."""
+    storage = InMemoryStorage()
+    study = optuna.create_study(storage=storage, study_name=STUDY, directions=DIRECTIONS)
+    study.add_trials([entry.trial(distributions) for entry in entries])
+    return storage
 
 
-class Phase:
-    """Jobs that may run side by side; `then` is called once all of them are done."""
+class ParetoSearch(OptunaSearch):
+    """Asks Optuna for parameters, and hands out a candidate with the worker that is to evaluate it.
 
-    def __init__(self, name: str, jobs: Iterable[Job], then: Callable[[], None] | None = None) -> None:
-        self.name = name
-        self.waiting = list(jobs)
-        self.total = len(self.waiting)
-        self.running = 0
-        self.then = then
+    Tune logs what a searcher raises and goes on; so the first error ends the search and is kept for whoever runs it.
+    """
 
-    @property
-    def finished(self) -> bool:
-        return not self.waiting and not self.running
-
-
-class EngineSearch(OptunaSearch):
-    """Phases of jobs first; then `trials` candidates asked of the study, which `open_study` sets up when it is time."""
-
-    def __init__(self, done: Done, to_job: Callable[[dict[str, str]], Job]) -> None:
-        Searcher.__init__(self, metric=["comet", "bytes"], mode=["max", "min"])
-        self._done = done
-        self._to_job = to_job
-        self.phases: list[Phase] = []
-        self.trials = 0  # still to ask of the study
-        self.retries = 0
-        self.broken: Exception | None = None  # an error of ours: Tune would hide it and go on
-        self._again: list[Job] = []  # candidates whose worker died
-        self._jobs: dict[str, tuple[Phase | None, Job]] = {}
-        self._asked: dict[str, Any] = {}  # candidate → Optuna's trial
-        # What OptunaSearch's own methods use.
-        self._ot_trials: dict[str, Any] = {}
-        self._completed_trials: set[str] = set()
-        self._ot_study: Any = None
-        self._space: Any = None
-        self._points_to_evaluate = None
-        self._whole = False
-
-    def open_study(self, sampler: BaseSampler, distributions: dict[str, Any], trials: int, whole: bool) -> Any:
-        """`whole`: the sampler suggests whole policies, so that Optuna need not go through 200 parameters one by one,
-        nor hold them: the journal does."""
-        self._space, self._whole = distributions, whole
-        self._sampler, self._storage, self._study_name = sampler, None, "search"
-        self._setup_study(["max", "min"])
-        self.trials = trials
-        return self._ot_study
+    def __init__(
+        self,
+        manager: TrialManager,
+        pool: WorkerPool,
+        sampler: BaseSampler,
+        distributions: Mapping[str, BaseDistribution],
+        storage: InMemoryStorage | None,
+        status: RunStatus,
+    ) -> None:
+        super().__init__(
+            space=dict(distributions),
+            metric=METRICS,
+            mode=["max", "min"],
+            sampler=sampler,
+            study_name=STUDY,
+            storage=storage,
+        )
+        self.manager, self.pool, self.status = manager, pool, status
+        self.error: Exception | None = None
+        self._running: dict[str, tuple[PendingTrial, int]] = {}  # Tune's trial → the candidate, and its worker
+        self._again: list[PendingTrial] = []
+        self._optuna_ids: dict[str, str] = {}  # candidate → under which of Tune's trials Optuna knows it
 
     @property
     def running(self) -> int:
-        return len(self._jobs)
+        return len(self._running)
 
-    def job_of(self, trial_id: str) -> Job | None:
-        return self._jobs[trial_id][1] if trial_id in self._jobs else None
+    def trial(self, trial_id: str) -> PendingTrial:
+        return self._running[trial_id][0]
 
-    def running_kinds(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for _, job in self._jobs.values():
-            found[job["kind"]] = found.get(job["kind"], 0) + 1
-        return found
-
-    def break_off(self, error: Exception) -> None:
-        """Ends the search; whoever started it raises the error. Tune logs what its searcher raises, and goes on."""
-        self.broken = self.broken or error
-        self.phases.clear()
-        self._again.clear()
-        self.trials = 0
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[None]:
+        """Round everything that Tune calls: counts the driver's time, and keeps the first error."""
+        started = time.perf_counter()
+        try:
+            yield
+        except Exception as error:
+            self.error = self.error or error
+        finally:
+            self.status.busy += time.perf_counter() - started
+            self.status.running = Counter({SCORE: len(self._running)})
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        with self.measured():
+            return self._suggest(trial_id)
+        return None if self._running else Searcher.FINISHED
+
+    def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self.error is not None or not (self._again or self.manager.remaining > 0):
+            return None if self._running else Searcher.FINISHED
+        worker = self.pool.borrow()
+        if worker is None:
+            return None  # Tune asks again
         try:
-            return self._next(trial_id)
-        except Exception as error:
-            self.break_off(error)
-            return Searcher.FINISHED if not self._jobs else None
-
-    def _next(self, trial_id: str) -> dict[str, Any] | str | None:
-        while self.phases:
-            phase = self.phases[0]
-            if phase.waiting:
-                job = phase.waiting.pop(0)
-                phase.running += 1
-                self._jobs[trial_id] = (phase, job)
-                return {"job": json.dumps(job)}
-            if not phase.finished:
-                return None  # later phases build on this one
-            self._end_phase()
-        if self._again:
-            job = self._again.pop(0)
-        elif self.trials <= 0:
-            return Searcher.FINISHED if not self._jobs else None
-        else:
-            self.trials -= 1
-            job = self._ask(trial_id)
-        self._jobs[trial_id] = (None, job)
-        return {"job": json.dumps(job)}
-
-    def _ask(self, trial_id: str) -> Job:
-        if self._whole:
-            trial = self._ot_study.ask()
-            parameters = trial.relative_params
-        else:
-            super().suggest(trial_id)
-            trial = self._ot_trials.pop(trial_id)
-            parameters = trial.params
-        job = self._to_job(parameters)
-        self._asked[job["name"]] = trial
-        return job
+            if self._again:
+                trial = self._again.pop(0)
+            else:
+                trial = self.manager.start(super().suggest(trial_id))
+                self._optuna_ids[trial.name] = trial_id
+        except Exception:
+            self.pool.give_back(worker)
+            raise
+        self._running[trial_id] = (trial, worker)
+        return {"worker": worker, "job": json.dumps(self.manager.job(trial))}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        try:
+        with self.measured():
             self._complete(trial_id, result, error)
-        except Exception as found:
-            self.break_off(found)
 
     def _complete(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
-        if trial_id not in self._jobs:
+        if trial_id not in self._running:
             return
-        phase, job = self._jobs.pop(trial_id)
+        trial, worker = self._running.pop(trial_id)
         outcome = json.loads((result or {}).get("outcome", "{}"))
-        died = error or not outcome
+        died = error or not outcome or bool(outcome.get("died"))  # the worker, or Tune's trial with its machine
+        self.pool.give_back(worker, died)
         if died:
-            outcome = {"error": "the worker died"}
-        job["attempts"] = job.get("attempts", 1)
-        if (died or outcome.get("crashed")) and job["attempts"] < ATTEMPTS:
-            self.retries += 1
-            job["attempts"] += 1
-            if phase is None:
-                self._again.append(job)
-            else:
-                phase.running -= 1
-                phase.waiting.append(job)
+            outcome = {"error": DIED, "crashed": True}
+        if outcome.get("crashed") and trial.attempts < ATTEMPTS:
+            trial.attempts += 1
+            self._again.append(trial)
             return
-        self._done(job, outcome)
-        if phase is None:
-            self._tell(job["name"], outcome)
-            return
-        phase.running -= 1
-        if phase.finished and self.phases and self.phases[0] is phase:
-            self._end_phase()
-
-    def _end_phase(self) -> None:
-        phase = self.phases.pop(0)
-        if phase.then is not None:
-            phase.then()
-
-    def _tell(self, name: str, outcome: dict[str, Any]) -> None:
-        trial = self._asked.pop(name)
-        comet, size = outcome.get("comet"), outcome.get("bytes")
-        if comet is None or size is None or not math.isfinite(comet):
-            self._ot_study.tell(trial, state=TrialState.PRUNED if outcome.get("stopped") else TrialState.FAIL)
-        else:
-            self._ot_study.tell(trial, [comet, size])
+        candidate = self.manager.finish(trial, outcome)
+        scored = "error" not in outcome and not outcome["pruned"] and math.isfinite(candidate.comet)
+        values = {"comet": candidate.comet, "bytes": float(candidate.bytes)} if scored else None
+        super().on_trial_complete(self._optuna_ids.pop(trial.name), values, error=not outcome["pruned"])
+        self.status.job_ended({"kind": SCORE, "name": trial.name}, outcome)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher to be able to restore it; there is nothing in it that we would read back."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Tune wants a file; the run's table and journal are what is resumed from, so it is empty."""
+        """Tune wants a file; the run's table is what is resumed from, so it is empty."""
         Path(checkpoint_path).write_bytes(b"")
 
     def restore(self, checkpoint_path: str) -> None:

@@ -1,244 +1,231 @@
-"""The search proper: asks the sampler for policies, lets them climb the rungs, and takes what comes back."""
+"""The trial manager: every candidate of the search, from the sampler's suggestion to its row in the table.
+
+Knows nothing of Ray: the searcher and the scheduler call it, and so do tests and benchmarks.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-import compress
 from cluster import jobs
+from cluster.jobs import Job
 from compress import Policy
-from compress.sizes import Bin
+from compress.errors import UserError
 from results.candidate import FAILED, SCORED, Candidate
 from search.config import Config
 from search.pruning import AUDIT, PART_CHANCE, RungStats, paired_chance
-from search.recorder import Recorder, Tried
-from search.sampling.bayesian import WARM, BayesianSampler, Observation
-from search.sampling.optuna_samplers import make_sampler
+from search.recorder import SEARCH, EvaluatedPolicy, Recorder
+from search.sampling.base import distributions
+from search.sampling.bayesian import WARM, BayesianSampler
+from search.sampling.observations import Observation
+from search.sampling.registry import BAYESIAN
 from search.space.constraint import SizeConstraint
 from search.space.space import Choice
-from search.tuning.journal import Journal
-from search.tuning.searcher import EngineSearch, Job
+from search.tuning.journal import Journal, JournalEntry
 
-SEARCH = "search"
 RUNGS = "rungs.json"
 
 
 @dataclass
 class PendingTrial:
-    """A candidate that is being tried."""
+    """A candidate that is being evaluated."""
 
     name: str
     policy: Policy
     choice: Choice
     parameters: dict[str, str]
-    size: int
-    predicted: float
-    entry: Observation | None  # what the bayesian sampler knows of it
-    audited: bool = False
+    size: int  # bytes of its artifact
+    predicted: float  # COMET that the quality model expects
+    rungs: tuple[str, ...]
+    observation: Observation | None  # what the Bayesian sampler knows of it
+    audited: bool = False  # would have been pruned, and is scored all the same
+    attempts: int = 1
 
 
 class TrialManager:
-    """Candidates of one search, from the sampler's suggestion to the table."""
+    """Turns suggestions into candidates, decides after each rung whether they go on, records how they end."""
 
     def __init__(
         self,
         config: Config,
         recorder: Recorder,
         constraint: SizeConstraint,
-        bins: tuple[Bin, ...],
         bayesian: BayesianSampler,
-        parameters: Callable[[Policy], int],
-        said: str,
+        count_parameters: Callable[[Policy], int],
+        reference: str,
         segments: int,
     ) -> None:
-        self.config, self.recorder, self.constraint, self.bins = config, recorder, constraint, bins
-        self.parameters = parameters  # that remain under a policy
-        self.bayesian, self.said, self.segments = bayesian, said, segments
+        """`bayesian` predicts every candidate, also where another sampler suggests them. `reference` is the key of the
+        reference outputs, `segments` how many segments a candidate is scored on in full."""
+        self.config, self.recorder, self.constraint, self.bayesian = config, recorder, constraint, bayesian
+        self.count_parameters, self.reference, self.segments = count_parameters, reference, segments
         self.space = constraint.space
-        self.journal = Journal(recorder.folder.journal)
-        self.rung_stats = self._earlier_tally()
-        self.asked: dict[str, PendingTrial] = {}
-        self._dice = np.random.default_rng([config.seed, len(recorder.candidates)])
-        self._number = max((int(c.candidate[1:]) for c in recorder.searched()), default=0)
+        self.bins = recorder.bins
+        self.rung_stats = self._earlier_rung_stats()
+        self.pending: dict[str, PendingTrial] = {}
+        searched = recorder.searched()
+        self.remaining = config.trials - len(searched)  # candidates still to be asked of the sampler
+        self._number = max((int(c.candidate[1:]) for c in searched), default=0)
+        self._random = np.random.default_rng([config.seed, len(recorder.candidates)])
+        self._learn_from_the_table()
+        if config.sampler == BAYESIAN and jobs.KL in config.rungs:
+            bayesian.may_score = self.rung_stats.may_score
+            bayesian.warm_after = min(WARM, max(1, config.trials // 4))
+        self.distributions = distributions(self.space)
+        self.journal = Journal(recorder.run_dir.journal, self.distributions, self.earlier())
 
-    def open(self, searcher: EngineSearch, seed: int) -> None:
-        """Sets up the study, and tells it and the sampler what this run already knows."""
-        done = self.recorder.searched()
-        sampler = self.bayesian if self.config.sampler == "house" else self._stock(seed)
-        whole = sampler is self.bayesian
-        study = searcher.open_study(sampler, self.space.distributions, self.config.trials - len(done), whole)
-        if whole and jobs.KL in self.config.rungs:
-            self.bayesian.may_score = self.rung_stats.may_score
-            self.bayesian.warm_after = min(WARM, max(1, self.config.trials // 4))
-        for candidate in self.recorder.candidates:
-            if candidate.recipe == SEARCH:
-                self._retell(None if whole else study, candidate)
-            elif candidate.status == SCORED and not candidate.parent:  # what was trained says nothing of its policy
-                self._learn_recipe(candidate)
-
-    def _stock(self, seed: int) -> Any:
-        return make_sampler(self.config.sampler, self.constraint, self.bins, seed)
-
-    # What Tune's searcher and scheduler call
-
-    def ask(self, parameters: dict[str, str]) -> Job:
+    def start(self, parameters: dict[str, str]) -> PendingTrial:
+        """A suggestion becomes a candidate."""
         choice = self.space.from_parameters(parameters)
-        policy = self.space.policy(choice)
         size = self.constraint.size(choice)
         if not any(each.holds(size) for each in self.bins):
             raise RuntimeError(f"a policy of {size} bytes lies outside every bin asked for")
-        entry = self.bayesian.known.get(self.space.key(choice))
+        observation = self.bayesian.observations.get(choice)
         rungs = self.config.rungs
-        if entry is not None and math.isfinite(entry.kl):  # was stopped at its KL, and has become best_unscored
+        if observation is not None and math.isfinite(observation.kl):  # was pruned, and is now the best unscored one
             rungs = tuple(rung for rung in rungs if rung != jobs.KL)
             self.rung_stats.full += 1
         else:
-            self.rung_stats.asked += 1
+            self.rung_stats.suggested += 1
         self._number += 1
-        name = f"c{self._number:05d}"
-        predicted = self.bayesian.original * math.exp(-max(self.bayesian.quality_model.expect(choice), 0.0))
-        self.asked[name] = PendingTrial(name, policy, choice, parameters, size, predicted, entry)
-        return jobs.score(policy.to_json(), rungs, self.said) | {"name": name, "recipe": SEARCH}
+        self.remaining -= 1
+        trial = PendingTrial(
+            name=f"c{self._number:05d}",
+            policy=self.space.policy(choice),
+            choice=choice,
+            parameters=parameters,
+            size=size,
+            predicted=self.bayesian.original * math.exp(-max(self.bayesian.quality_model.expect(choice), 0.0)),
+            rungs=rungs,
+            observation=observation,
+        )
+        self.pending[trial.name] = trial
+        return trial
 
-    def should_continue(self, job: Job, outcome: dict[str, Any]) -> bool:
-        """After a rung that is not the last: whether the candidate has a chance left, or is let through for audit."""
-        asked = self.asked[job["name"]]
-        if outcome["rung"] == jobs.KL:
-            self.bayesian.learn_kl(asked.choice, asked.size, outcome["kl"])
-            asked.entry = self.bayesian.known.get(self.space.key(asked.choice))
-            promised = self._promised(asked)
+    def job(self, trial: PendingTrial) -> Job:
+        """What a worker is asked to do."""
+        return jobs.score(trial.policy.to_json(), trial.rungs, self.reference) | {"name": trial.name, "recipe": SEARCH}
+
+    def should_continue(self, trial: PendingTrial, outcome: dict[str, Any]) -> bool:
+        """After a rung that is not the last: False prunes the candidate, unless it is drawn for the audit."""
+        at_kl = outcome["rung"] == jobs.KL
+        if at_kl:
+            self.bayesian.learn_kl(trial.choice, trial.size, outcome["kl"])
+            trial.observation = self.bayesian.observations.get(trial.choice)
+            promising = self._promising(trial)
         else:
-            promised = self._part_chance(asked, outcome) >= PART_CHANCE
-        if not promised and not asked.audited:
-            asked.audited = bool(self._dice.random() < AUDIT)
-            self.rung_stats.audited += asked.audited
-        if promised or asked.audited:
-            if asked.entry is not None:
-                asked.entry.pending = True
-            if outcome["rung"] == jobs.KL:
-                self.rung_stats.full += 1
+            promising = self._chance_after_part(trial, outcome) >= PART_CHANCE
+        if not promising and not trial.audited:
+            trial.audited = bool(self._random.random() < AUDIT)
+            self.rung_stats.audited += trial.audited
+        if promising or trial.audited:
+            if trial.observation is not None:
+                trial.observation.pending = True
+            self.rung_stats.full += at_kl
             return True
-        if outcome["rung"] == jobs.KL:
+        if at_kl:
             self.rung_stats.at_kl += 1
         else:
             self.rung_stats.at_part += 1
             self.rung_stats.full -= 1
         return False
 
-    def done(self, job: Job, outcome: dict[str, Any]) -> None:
-        """A candidate came to its end: scored, stopped or failed."""
-        asked = self.asked.pop(job["name"])
-        if asked.entry is not None:
-            asked.entry.pending = False
-            if math.isfinite(asked.entry.kl):
-                outcome.setdefault("kl", asked.entry.kl)
-        stopped = outcome.get("rung", jobs.ALL) != job["rungs"][-1] and "error" not in outcome
-        outcome["stopped"] = stopped
-        found = self.recorder.record(self._tried(asked, job), outcome)
-        if found.status == SCORED:
-            if math.isfinite(found.kl):
-                self.bayesian.learn_kl(asked.choice, asked.size, found.kl)
-            self.bayesian.learn(asked.choice, asked.size, found.comet)
-            if asked.audited and any(m.candidate == asked.name for m in self.recorder.whole.members):
-                self.rung_stats.mistaken += 1
-        elif found.status == FAILED:
-            self.bayesian.mark_failed(asked.choice)
-        values = [found.comet, float(asked.size)] if found.status == SCORED else None
-        outcome |= {"comet": found.comet if values else None, "bytes": asked.size}
-        self.journal.add(asked.name, SEARCH, asked.parameters, self.space.distributions, values, stopped)
-        if not len(self.asked) or self.rung_stats.asked % 20 == 0:
-            self.save_tally()
+    def finish(self, trial: PendingTrial, outcome: dict[str, Any]) -> Candidate:
+        """Records a candidate that was scored, pruned or failed."""
+        del self.pending[trial.name]
+        if trial.observation is not None:
+            trial.observation.pending = False
+            if math.isfinite(trial.observation.kl):
+                outcome.setdefault("kl", trial.observation.kl)
+        outcome["pruned"] = outcome.get("rung", jobs.ALL) != trial.rungs[-1] and "error" not in outcome
+        evaluated = EvaluatedPolicy(
+            name=trial.name,
+            recipe=SEARCH,
+            policy=trial.policy,
+            bytes=trial.size,
+            parameters=self.count_parameters(trial.policy),
+            predicted=trial.predicted,
+            attempts=trial.attempts,
+        )
+        candidate = self.recorder.record(evaluated, outcome)
+        self._learn(trial.choice, candidate)
+        if candidate.status == SCORED and trial.audited:
+            self.rung_stats.mistaken += any(m.candidate == trial.name for m in self.recorder.whole.members)
+        self.journal.add(self.journal_entry(candidate, trial.parameters))
+        if not self.pending or self.rung_stats.suggested % 20 == 0:
+            self.save()
+        return candidate
 
-    def save_tally(self) -> None:
+    def save(self) -> None:
         self.journal.flush()
-        self.recorder.folder.write(RUNGS, json.dumps(asdict(self.rung_stats), indent=2) + "\n")
+        self.recorder.run_dir.write(RUNGS, self.rung_stats.to_json())
 
-    # Smaller things
+    def earlier(self) -> list[JournalEntry]:
+        """The candidates of the search so far."""
+        return [self.journal_entry(candidate) for candidate in self.recorder.searched()]
 
-    def _promised(self, asked: PendingTrial) -> bool:
-        """At the first rung: the most best_unscored of all that were never scored, and there is room to score one."""
-        if self.config.sampler != "house":
-            return True
-        if not self.bayesian.warm or not self.rung_stats.may_score():
-            return False
-        into = next(each for each in self.bins if each.holds(asked.size))
-        return self.bayesian.best_unscored(into) is asked.entry
+    def parameters_of(self, candidate: Candidate) -> dict[str, str]:
+        """An earlier candidate of the search as Optuna parameters."""
+        choice = self.space.choice(self.recorder.run_dir.read_policy(candidate.policy))
+        assert choice is not None
+        return self.space.parameters(choice)
 
-    def _part_chance(self, asked: PendingTrial, outcome: dict[str, Any]) -> float:
-        rival = self.recorder.rival(asked.size)
-        scores = outcome.get("comet_segments") or []
-        if rival is None or len(rival.comet_segments) != self.segments:
-            return 1.0
-        part, _ = self.config.parts(self.segments)
-        return paired_chance(scores, [rival.comet_segments[index] for index in part], self.segments)
-
-    def _tried(self, asked: PendingTrial, job: Job) -> Tried:
-        return Tried(
-            asked.name,
-            SEARCH,
-            asked.policy,
-            asked.size,
-            self.parameters(asked.policy),
-            asked.predicted,
-            int(job.get("attempts", 1)),
+    def journal_entry(self, candidate: Candidate, parameters: dict[str, str] | None = None) -> JournalEntry:
+        return JournalEntry.of(
+            candidate.candidate,
+            candidate.recipe,
+            self.parameters_of(candidate) if parameters is None else parameters,
+            candidate.status,
+            candidate.comet,
+            candidate.bytes,
         )
 
-    def _learn_recipe(self, candidate: Candidate) -> None:
-        """A recipe teaches the sampler too, if its levels and its vocabulary are among the search's."""
-        choice = self.space.choice(self.recorder.folder.read_policy(candidate.policy))
-        if choice is not None:
-            if math.isfinite(candidate.kl):
-                self.bayesian.learn_kl(choice, candidate.bytes, candidate.kl)
-            self.bayesian.learn(choice, candidate.bytes, candidate.comet)
+    def _learn_from_the_table(self) -> None:
+        """What earlier candidates of this run, and recipes whose levels are in the space, teach the sampler."""
+        for candidate in self.recorder.candidates:
+            searched = candidate.recipe == SEARCH
+            if candidate.parent or not (searched or candidate.status == SCORED):
+                continue  # a recovered candidate says nothing of its policy
+            choice = self.space.choice(self.recorder.run_dir.read_policy(candidate.policy))
+            if choice is not None:
+                self._learn(choice, candidate)
 
-    def _retell(self, study: Any, candidate: Candidate) -> None:
-        """Gives an earlier candidate of this run back to the sampler, and to the study of a stock one."""
-        import optuna
-
-        choice = self.space.choice(self.recorder.folder.read_policy(candidate.policy))
-        assert choice is not None
+    def _learn(self, choice: Choice, candidate: Candidate) -> None:
         if math.isfinite(candidate.kl):
             self.bayesian.learn_kl(choice, candidate.bytes, candidate.kl)
-        scored = candidate.status == SCORED
-        if scored:
+        if candidate.status == SCORED:
             self.bayesian.learn(choice, candidate.bytes, candidate.comet)
         elif candidate.status == FAILED:
             self.bayesian.mark_failed(choice)
-        values = [candidate.comet, float(candidate.bytes)] if scored else None
-        parameters = self.space.parameters(choice)
-        if study is not None:
-            states = optuna.trial.TrialState
-            study.add_trial(
-                optuna.trial.create_trial(
-                    state=states.COMPLETE if values else states.FAIL,
-                    values=values,
-                    params=parameters,
-                    distributions=self.space.distributions,
-                )
-            )
-        if candidate.candidate not in self.journal.known:
-            self.journal.add(
-                candidate.candidate,
-                SEARCH,
-                parameters,
-                self.space.distributions,
-                values,
-                stopped=candidate.status not in (SCORED, FAILED),
-            )
 
-    def _earlier_tally(self) -> RungStats:
-        path = self.recorder.folder.path / RUNGS
+    def _promising(self, trial: PendingTrial) -> bool:
+        """At the first rung: there is room to score one more, and this is the best of all that were never scored."""
+        if self.config.sampler != BAYESIAN:
+            return True
+        if not self.bayesian.warm or not self.rung_stats.may_score():
+            return False
+        into = next(each for each in self.bins if each.holds(trial.size))
+        return self.bayesian.best_unscored(into) is trial.observation
+
+    def _chance_after_part(self, trial: PendingTrial, outcome: dict[str, Any]) -> float:
+        """The chance of a higher COMET on all segments than the front has at this size."""
+        rival = self.recorder.rival(trial.size)
+        if rival is None or len(rival.comet_segments) != self.segments:
+            return 1.0
+        part, _ = self.config.parts(self.segments)
+        scores = outcome.get("comet_segments") or []
+        return paired_chance(scores, [rival.comet_segments[index] for index in part], self.segments)
+
+    def _earlier_rung_stats(self) -> RungStats:
+        path = self.recorder.run_dir.path / RUNGS
         if not path.exists():
             return RungStats()
         try:
-            return RungStats(**json.loads(path.read_text(encoding="utf-8")))
+            return RungStats.from_json(path.read_text(encoding="utf-8"))
         except (ValueError, TypeError):
-            raise compress.errors.UserError(
-                f"{path} is damaged: remove it (only the audit's counts are lost)"
-            ) from None
+            raise UserError(f"{path} is damaged: remove it (only the audit's counts are lost)") from None

@@ -70,7 +70,7 @@ class Nodes:
     def works(self, number: int) -> bool:
         """Whether a worker of a search lives on a node."""
         titles = [" ".join(child.cmdline()) for child in self.raylet(number).children(recursive=True)]
-        return any("Trainable" in title for title in titles)
+        return any("WorkerActor" in title for title in titles)
 
     def end(self) -> None:
         """Kills what was started, and what that has started, and waits until it is gone."""

@@ -16,8 +16,10 @@ import ray
 import yaml
 
 from cluster import wait
+from compress.cli import run
 from search.command_line import parser, to_config
 from tests.cluster.nodes import free_port
+from tests.needs import missing
 
 ROOT = Path(__file__).parent.parent.parent
 LAUNCH = ROOT / "cluster" / "launch"
@@ -88,7 +90,7 @@ def test_prometheus_takes_its_file(tmp_path: Path) -> None:
 
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("promtool is not installed (apt-get install prometheus)")
+        missing("promtool is not installed (apt-get install prometheus)")
     done = subprocess.run(
         [promtool, "check", "config", str(ROOT / "cluster" / "prometheus.yml")],
         cwd=tmp_path, capture_output=True, text=True, timeout=60,
@@ -97,7 +99,7 @@ def test_prometheus_takes_its_file(tmp_path: Path) -> None:
 
 
 def test_waiting_for_a_cluster_that_never_comes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert wait.main([f"127.0.0.1:{free_port()}", "1", "--seconds", "0"]) == 2
+    assert run(wait.main, [f"127.0.0.1:{free_port()}", "1", "--seconds", "0"]) == 2
     assert capsys.readouterr().err.startswith("error: no Ray cluster at")
 
 

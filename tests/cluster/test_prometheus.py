@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from tests.cluster.nodes import free_port
+from tests.needs import missing
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parent.parent.parent
@@ -86,7 +87,7 @@ class Prometheus:
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     binary = shutil.which("prometheus")
     if binary is None:
-        pytest.skip("NOT TESTED: prometheus is not installed (apt-get install prometheus)")
+        missing("prometheus is not installed (apt-get install prometheus)")
     folder = tmp_path_factory.mktemp("prometheus")
     ray = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # short: Ray's sockets have names of 107 bytes
     # The shipped file, with this session's folder and no patience.

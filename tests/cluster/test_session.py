@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.session import check_answers, check_guarded, check_versions, silence, token_file, use_token
+from cluster.head import silence
+from cluster.session import check_answers, check_guarded, check_versions, token_file, use_token
 from compress.errors import UserError
 
 

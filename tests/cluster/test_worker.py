@@ -13,8 +13,9 @@ import pytest
 import embedded
 from cluster import jobs
 from cluster.jobs import DROP, LEVEL, TRIM, Context
-from cluster.worker import Worker, model_folder, original_policy
+from cluster.worker import Worker, original_policy
 from compress.errors import UserError
+from evaluate.spec import EvalSpec
 
 
 def right(sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:  # noqa: ARG001
@@ -27,14 +28,8 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
     context = Context(
         model=str(embedded.MODEL),
         store=str(tmp_path_factory.mktemp("store")),
-        data="embedded",
-        split="dev",
-        lang="en-de",
-        segments=6,
+        spec=EvalSpec("embedded", "dev", "en-de", segments=6, batch_size=6, max_new_tokens=40),
         sense_segments=4,
-        chat=False,
-        batch_size=6,
-        max_new_tokens=40,
         part=(1, 3),
         scorers=(),
         device="cpu",
@@ -103,12 +98,12 @@ def test_a_trimmed_policy_translates_and_scores_as_its_artifact_does(worker: Wor
     from evaluate.decoding.generate import translate
     from evaluate.models import load_model
 
-    last(worker, jobs.score(None))  # batches and drafts of the whole vocabulary lie ready
+    last(worker, jobs.score(None))  # batches of the whole vocabulary are ready
     policy = replace(original_policy(worker.source), vocabulary="scripts:en,de", dropped=("lm.3",))
     found = last(worker, jobs.score(policy.to_json(), ("kl", "part", "all"), said(worker)))
     pack(worker.source, policy, worker.store, tmp_path / "artifact")
     model, processor = load_model(str(tmp_path / "artifact"))
-    raw = translate(model, processor, prepare(worker.data, processor, worker.context.batch_size), 40)
+    raw = translate(model, processor, prepare(worker.data, processor, worker.context.spec.batch_size), 40)
     assert found["hypotheses"] == [clean(text) for text in raw]
     assert found["kl"] > 0
     again = last(worker, jobs.score(policy.to_json()))
@@ -130,7 +125,8 @@ def test_what_has_a_row_a_token_is_encoded_under_a_vocabulary(worker: Worker) ->
 
     last(worker, jobs.build([("head", "grid@3"), ("lm.5.mlp", "grid@3")], ""))
     told = last(worker, jobs.build([("head", "grid@3"), ("head", "rtn:4:g4096")], "", "scripts:en,de"))
-    assert told == {"built": [], "unsupported": []}
+    assert (told["built"], told["unsupported"]) == ([], [])
+    assert told["hits"]["variants_asked"] > 0
     ledger = compress.Ledger(worker.source, worker.store, ["grid@3"])
     assert ledger.size("head", "grid@3", "scripts:en,de") < 0.7 * ledger.size("head", "grid@3")
     assert ledger.size("lm.5.mlp", "grid@3", "scripts:en,de") == ledger.size("lm.5.mlp", "grid@3")
@@ -167,25 +163,11 @@ def test_calibration_lowers_the_noise_at_the_same_bytes(worker: Worker) -> None:
     assert digest == last(worker, jobs.calibrate(said(worker)))["calibration"]
     unit, level = "lm.4.mlp", "grid@2"
     worker.build([[unit, level]], "")
-    from cluster.worker import relative_error
     from compress import EncodeOptions, build
+    from compress.calibration.relative_error import relative_error
 
     plain = build(worker.source, unit, level, worker.store)
-    fed_back = build(worker.source, unit, level, worker.store, wanted=EncodeOptions(calibration=digest))
+    fed_back = build(worker.source, unit, level, worker.store, options=EncodeOptions(calibration=digest))
     assert fed_back.nbytes <= plain.nbytes * 1.03
     noise = [relative_error(worker.source, worker.store, v, digest) for v in (plain, fed_back)]
     assert noise[1] < 0.8 * noise[0]
-
-
-def test_a_model_that_is_not_there() -> None:
-    with pytest.raises(UserError, match=r"'\./nowhere' is not there"):
-        model_folder("./nowhere")
-
-
-def test_a_hub_name_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    with pytest.raises(UserError, match="give its folder with --model"):
-        model_folder("Somebody/Something-7B")

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from compress.artifact.artifact import Artifact, load
-from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Part
+from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Section
 from compress.codecs import Encoded, decode, encode
 from compress.codecs.lossless import zstd_decode, zstd_encode
 from compress.errors import UserError
@@ -104,7 +104,7 @@ class Artifacts:
         store = Store(work / "store")
         start = recipe("drop:1", source.structure, source.digest)
         levels = {}
-        for unit in start.kept_units(source.structure):
+        for unit in start.remaining_units(source.structure):
             pruned = [level for level in LEVELS if unit.name == "lm.0.mlp" or not level.startswith("ffn")]
             levels[unit.name] = rng.choice([level for level in pruned if level != "rtn:3:g16" or unit.kind != "conv"])
         pack(source, Policy(source.digest, levels, start.dropped), store, work / "good")
@@ -139,16 +139,18 @@ class Artifacts:
         return self.good | {MANIFEST: zstd_encode(json.dumps(table).encode(), 3)}
 
     def payload(self, rng: random.Random) -> dict[str, bytes]:
-        """A damaged unit or group of kept tensors, its size and checksum mended."""
-        parts = [*self.manifest.kept, *self.manifest.units]
+        """A damaged unit or group of unquantized tensors, with its size and checksum made valid."""
+        parts = [*self.manifest.unquantized, *self.manifest.units]
         hit, at, stretches = rng.randrange(len(parts)), 0, []
         for index, part in enumerate(parts):
             data = self.good[WEIGHTS][at : at + part.nbytes]
             at += part.nbytes
             stretches.append(mutated(data, rng) if index == hit else data)
-        mended = [Part(len(data), checksum(data)) for data in stretches]
-        kept = len(self.manifest.kept)
-        return self.mended(kept=tuple(mended[:kept]), units=tuple(mended[kept:])) | {WEIGHTS: b"".join(stretches)}
+        mended = [Section(len(data), checksum(data)) for data in stretches]
+        kept = len(self.manifest.unquantized)
+        return self.mended(unquantized=tuple(mended[:kept]), units=tuple(mended[kept:])) | {
+            WEIGHTS: b"".join(stretches)
+        }
 
     def files(self, rng: random.Random) -> dict[str, bytes]:
         """Config, tokenizer or names of files with other values, checksum mended."""
@@ -163,7 +165,7 @@ class Artifacts:
         else:
             table[name] = mutated(table[name].encode(), rng).decode(errors="replace")
         data = zstd_encode(json.dumps(table).encode(), 3)
-        return self.mended(files=Part(len(data), checksum(data))) | {FILES: data}
+        return self.mended(files=Section(len(data), checksum(data))) | {FILES: data}
 
     def mended(self, **changes: Any) -> dict[str, bytes]:
         return self.good | {MANIFEST: replace(self.manifest, **changes).to_bytes()}

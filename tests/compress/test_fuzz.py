@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import embedded
-from compress.artifact.assemble import processor_of
+from compress.artifact.assemble import load_processor
 from compress.errors import UserError
 from compress.model.source import Source
 from tests.compress.fuzz import fuzz
@@ -28,5 +28,5 @@ def test_a_tokenizer_that_would_panic_is_refused_in_silence(capfd: pytest.Captur
     for prefix in ("a very long prefix", "\u00e4"):
         table["model"]["continuing_subword_prefix"] = prefix
         with pytest.raises(UserError, match="continuing_subword_prefix"):
-            processor_of({**files, "tokenizer.json": json.dumps(table).encode()})
+            load_processor({**files, "tokenizer.json": json.dumps(table).encode()})
     assert capfd.readouterr().err == ""

@@ -45,7 +45,7 @@ def test_text_models(kind: str, tmp_path: Path) -> None:
     resident = Resident(source, store)
     batch = dict(resident.processor(["Das Modell übersetzt.", "模型"], return_tensors="pt", padding=True))
     batch.pop("token_type_ids", None)
-    digest = calibrate(source, [batch], store, places=[batch["attention_mask"].bool()], resident=resident)
+    digest = calibrate(source, [batch], store, target_masks=[batch["attention_mask"].bool()], resident=resident)
     levels = recipe("uniform:grid@3", source.structure, source.digest).levels
     policy = Policy(source.digest, levels, ("lm.1",), "scripts:en,de", digest)
     packed = pack(source, policy, store, tmp_path / "art")

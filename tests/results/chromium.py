@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.needs import missing
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE = 120.0  # seconds: the machine may be busy
@@ -28,10 +28,10 @@ def find() -> str | None:
 
 
 def needed() -> str:
-    """The browser; without one, a skip that says what was not tested."""
+    """The browser; without one, `missing` says what was not tested."""
     path = find()
     if path is None:
-        pytest.skip("NOT TESTED: report.html in a browser. Install chromium (apt-get install chromium) or set CHROMIUM")
+        missing("report.html in a browser: install chromium (apt-get install chromium) or set CHROMIUM")
     return path
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import compress
 import embedded
-from evaluate.metrics.mt import interval
+from evaluate.metrics.significance import interval
 from results.candidate import Candidate
 from results.shipping.verify import Settings, recheck
 from tests.results.examples import candidate, make_run
@@ -42,18 +42,18 @@ def scored_run(folder: Path) -> tuple[Path, Candidate, dict[str, Any]]:
         "max_new_tokens": 64,
         "threads": 1,
     }
-    result = recheck(Settings.of(config, artifact, str(embedded.COMET), "cpu", None))
-    scores = result["comet_segments"]
+    outcome = recheck(Settings.of(config, artifact, str(embedded.COMET), "cpu", None))
+    scores = outcome["comet_segments"]
     low, high = interval(scores)
     row = replace(
         candidate("c00001", nbytes, sum(scores) / len(scores)),
         comet_low=low,
         comet_high=high,
         comet_segments=tuple(scores),
-        hypotheses=tuple(result["hypotheses"]),
+        hypotheses=tuple(outcome["hypotheses"]),
         segments=SEGMENTS,
         policy=f"policies/{policy.digest}.json",
-        signature=f"metric:comet|digest:{result['comet']['digest']}|comet:{result['comet']['version']}",
+        signature=f"metric:comet|digest:{outcome['comet']['digest']}|comet:{outcome['comet']['version']}",
         order=1,
     )
-    return run, row, result
+    return run, row, outcome

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from compress.errors import UserError
 from results.atomic_write import write_atomically
+from tests.needs import mount_small_disk, unmount
 
 
 def test_text_and_bytes(tmp_path: Path) -> None:
@@ -38,11 +38,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 64 KiB, where the machine lets us mount one."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("needs the right to mount")
+    mount_small_disk(tmp_path, "64k")
     yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
+    unmount(tmp_path)
 
 
 def test_a_really_full_disk(small_disk: Path) -> None:

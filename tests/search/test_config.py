@@ -13,7 +13,7 @@ import pytest
 from compress import Policy
 from compress.codecs import has_trellis
 from compress.errors import UserError
-from search.command_line import levels_of, parser, to_config
+from search.command_line import parse_levels, parser, to_config
 from search.config import FREE_TO_CHANGE, Config, check_name
 from search.run_dir import RunDir
 from search.space.space import DEFAULT_LEVELS
@@ -146,14 +146,14 @@ def test_defaults_of_the_embedded_run() -> None:
 
 
 def test_trellis_is_a_ladder_of_other_levels() -> None:
-    assert levels_of(None, trellis=False) == ()
-    assert levels_of("grid@2,nf4,grid@1", trellis=True) == ("grid@2:trellis", "nf4", "grid@1:trellis")
-    assert levels_of("grid@2,grid@2:trellis", trellis=True) == ("grid@2:trellis",)
-    ladder = levels_of(None, trellis=True)
+    assert parse_levels(None, trellis=False) == ()
+    assert parse_levels("grid@2,nf4,grid@1", trellis=True) == ("grid@2:trellis", "nf4", "grid@1:trellis")
+    assert parse_levels("grid@2,grid@2:trellis", trellis=True) == ("grid@2:trellis",)
+    ladder = parse_levels(None, trellis=True)
     assert {"grid@1:trellis", "grid@6:trellis", "raw:bf16"} <= set(ladder)
     assert len(ladder) == len(DEFAULT_LEVELS)
     with pytest.raises(UserError, match="unknown level"):
-        levels_of("grid@2,nonsense", trellis=True)
+        parse_levels("grid@2,nonsense", trellis=True)
 
 
 @pytest.mark.parametrize(

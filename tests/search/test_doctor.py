@@ -1,4 +1,4 @@
-"""The doctor: says what is wrong and what to do, and is itself never ill."""
+"""--doctor: says what is missing and what to do about it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from search import doctor
+from search.command_line import parser
 from search.doctor import check_comet, check_disk, check_model, check_packages, numbers
 
 
@@ -15,9 +16,9 @@ def test_versions_compare_as_numbers() -> None:
     assert numbers("2.9") < numbers("2.13")
 
 
-def test_installed_packages_are_well_and_missing_ones_have_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_and_missing_packages_have_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not [f for f in check_packages() if f.remedy]
-    monkeypatch.setattr(doctor, "NEEDED", {"torch": "999", "no-such-package": "1"})
+    monkeypatch.setattr(doctor, "LEAST_VERSIONS", {"torch": "999", "no-such-package": "1"})
     assert all("pip install" in finding.remedy for finding in check_packages())
 
 
@@ -33,4 +34,19 @@ def test_comet_that_is_not_there() -> None:
 def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not check_disk(str(tmp_path / "not" / "yet")).remedy
     monkeypatch.setattr(doctor, "LEAST_FREE_GB", 1e9)
-    assert "free some" in check_disk(str(tmp_path)).remedy
+    assert "delete something" in check_disk(str(tmp_path)).remedy
+
+
+@pytest.mark.parametrize(("remedy", "last", "code"), [("", "no problems", 0), ("buy a GPU", "problems: 1", 2)])
+def test_a_line_a_check_and_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], remedy: str, last: str, code: int
+) -> None:
+    for check in ("check_packages", "check_disk", "check_model", "check_comet", "check_ray"):
+        finding = doctor.Finding(check, "fine")
+        result = [finding] if check == "check_packages" else finding
+        monkeypatch.setattr(doctor, check, lambda *_, result=result: result)
+    monkeypatch.setattr(doctor, "check_gpus", lambda: doctor.Finding("GPUs", "none", remedy))
+    assert doctor.examine(parser().parse_args(["--doctor"])) == code
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == last
+    assert (f"{'':<18} → {remedy}" in lines) == bool(remedy)

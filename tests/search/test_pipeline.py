@@ -13,7 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 import compress
 import embedded
@@ -128,9 +131,8 @@ def test_the_vocabulary_is_chosen_weighed_to_the_byte_and_kept_on_resume(tmp_pat
 
 
 def test_the_study_opens_in_optuna(finished: tuple[Path, Any]) -> None:
-    from search.tuning.journal import Journal
-
-    study = Journal(finished[0] / "t" / "study.journal").study
+    storage = JournalStorage(JournalFileBackend(str(finished[0] / "t" / "study.journal")))
+    study = optuna.load_study(storage=storage, study_name="search")
     assert len(study.trials) == 5
     assert study.metric_names == ["comet", "bytes"]
 
@@ -185,7 +187,7 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path) -> None:
         if not killed and len(list(folder.glob("part-*.parquet"))) >= 2:
             for child in psutil.Process(process.pid).children(recursive=True):
                 with contextlib.suppress(psutil.Error):
-                    if child.name().startswith("ray::") and "Trainable.train" in " ".join(child.cmdline()):
+                    if child.name().startswith("ray::") and "WorkerActor" in " ".join(child.cmdline()):
                         child.kill()
                         killed = True
                         break

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import compress
 import embedded
 from compress.errors import UserError
 from search.config import Config
@@ -42,3 +43,10 @@ def test_a_config_without_weights_and_tokenizer_is_enough(tmp_path: Path, capsys
 def test_a_bin_out_of_reach_is_refused_with_what_could_be() -> None:
     with pytest.raises(UserError, match=r"Bin5 .* cannot be reached: .* have about [\d,]+ to [\d,]+ bytes"):
         show(replace(CONFIG, bins=("Bin5",), levels=("raw:bf16", "grid@1")))
+
+
+def test_bytes_and_bins_are_those_of_the_run() -> None:
+    plan = outline(CONFIG)
+    original_bytes = compress.Source.open(embedded.MODEL).original_bytes
+    assert plan.original_bytes == original_bytes
+    assert plan.bins == CONFIG.bins_in_bytes(original_bytes)

@@ -11,6 +11,7 @@ import pytest
 
 from results.candidate import Candidate
 from results.table.storage import Table
+from tests.needs import mount_small_disk, unmount
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parent.parent.parent
@@ -29,35 +30,38 @@ POISONED = '''
 import os
 import sys
 
-import torch
-
-import cluster.trainable
+import cluster.pool
+from cluster.worker import Worker
 from search.run import main
 
 DEATHS = sys.argv.pop(1)
 
 
-class Poisoned(cluster.trainable.JobTrainable):
-    def step(self):
-        name = self._job.get("name")
+class PoisonedWorker(Worker):
+    def run(self, job):
+        name = job.get("name")
         if name == "c00002":
             with open(DEATHS, "a") as stream:
                 stream.write(f"{os.getpid()}\\n")
             os.kill(os.getpid(), 9)
         if name != "c00003":
-            return super().step()
-        self._worker._teach(self._job["said"])  # what the original says is not poisoned
-        resident = self._worker._load()
-        module = next(m for m in resident.model.modules() if type(m).__name__.endswith("RMSNorm"))
+            yield from super().run(job)
+            return
+        self.reference_logits(job["reference"])  # what the original says is not poisoned
+        module = next(m for m in self.resident.model.modules() if type(m).__name__.endswith("RMSNorm"))
         sane = module.forward
         module.forward = lambda states: sane(states) * float("nan")
         try:
-            return super().step()
+            yield from super().run(job)
         finally:
             module.forward = sane
 
 
-cluster.trainable.JobTrainable = Poisoned
+class PoisonedActor(cluster.pool.WorkerActor):
+    worker_class = PoisonedWorker
+
+
+cluster.pool.WorkerActor = PoisonedActor
 sys.exit(main(sys.argv[1:]))
 '''
 
@@ -105,11 +109,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 2 MiB for the run, where the machine lets us mount one."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("needs the right to mount")
+    mount_small_disk(disk, "2m")
     yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    unmount(disk)
 
 
 def test_a_full_disk_is_one_line_and_nothing_is_lost(small_disk: Path, tmp_path: Path) -> None:

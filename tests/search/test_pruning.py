@@ -1,6 +1,8 @@
-"""Rungs: forecasts from KL, paired chances, and the record of who was stopped."""
+"""Pruning: forecasts from KL, paired chances, and the counts of the rungs."""
 
 from __future__ import annotations
+
+import json
 
 import numpy as np
 import pytest
@@ -10,23 +12,23 @@ from hypothesis import strategies as st
 from search.pruning import Forecast, RungStats, choose_part, paired_chance
 
 
-def taught(count: int = 40, original: float = 0.9) -> Forecast:
+def fitted(count: int = 40, original: float = 0.9) -> Forecast:
     """COMET falls with KL as exp(−0.8 KL^0.9), a little off each time."""
     forecast = Forecast(original)
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for kl in np.geomspace(1e-3, 3, count):
-        forecast.learn(kl, original * float(np.exp(-0.8 * kl**0.9 * np.exp(0.1 * dice.standard_normal()))))
+        forecast.learn(kl, original * float(np.exp(-0.8 * kl**0.9 * np.exp(0.1 * generator.standard_normal()))))
     return forecast
 
 
 @given(st.floats(1e-3, 2.0), st.floats(1.05, 3.0))
 def test_a_smaller_kl_has_the_better_chance(kl: float, factor: float) -> None:
-    forecast = taught()
+    forecast = fitted()
     assert forecast.chance(kl, 0.7) >= forecast.chance(kl * factor, 0.7) - 0.02
 
 
 def test_chances_follow_what_was_scored() -> None:
-    forecast = taught()
+    forecast = fitted()
     assert forecast.chance(0.05, 0.5) > 0.95
     assert forecast.chance(1.5, 0.8) < 0.05
     even = 0.9 * float(np.exp(-0.8 * 0.5**0.9))
@@ -45,17 +47,17 @@ def test_paired_chance_knows_the_winner_when_all_is_seen(count: int, seed: int) 
 
 
 def test_paired_chance_is_the_share_of_times() -> None:
-    """Of many sets of 40 of which 10 are seen, the chance told is the share in which the candidate won in the end."""
-    dice = np.random.default_rng(1)
-    told, won = [], []
+    """Of many sets of 40 of which 10 are seen, the chance is the share in which the candidate won in the end."""
+    generator = np.random.default_rng(1)
+    chances, wins = [], []
     for _ in range(4000):
-        difference = dice.normal(0.1 * dice.standard_normal(), 0.3, 40)
-        told.append(paired_chance(difference[:10].tolist(), [0.0] * 10, 40))
-        won.append(difference.mean() > 0)
-    chances, wins = np.array(told), np.array(won)
+        difference = generator.normal(0.1 * generator.standard_normal(), 0.3, 40)
+        chances.append(paired_chance(difference[:10].tolist(), [0.0] * 10, 40))
+        wins.append(difference.mean() > 0)
+    predicted, actual = np.array(chances), np.array(wins)
     for low in (0.05, 0.3, 0.6, 0.8):
-        inside = (chances >= low) & (chances < low + 0.15)
-        assert abs(wins[inside].mean() - chances[inside].mean()) < 0.08
+        inside = (predicted >= low) & (predicted < low + 0.15)
+        assert abs(actual[inside].mean() - predicted[inside].mean()) < 0.08
 
 
 @given(st.integers(1, 600), st.floats(0.05, 0.9))
@@ -68,9 +70,21 @@ def test_part_and_rest_are_all(total: int, share: float) -> None:
 def test_the_share_that_is_scored_is_held() -> None:
     rung_stats = RungStats()
     for _ in range(100):
-        rung_stats.asked += 1
+        rung_stats.suggested += 1
         rung_stats.full += rung_stats.may_score()
     assert 25 <= rung_stats.full <= 28
-    rung_stats.at_kl = rung_stats.asked - rung_stats.full
-    assert "stopped early" in rung_stats.told()
-    assert RungStats().told() == ""
+    rung_stats.at_kl = rung_stats.suggested - rung_stats.full
+
+    assert rung_stats.summary().startswith(f"pruned {rung_stats.at_kl} of 100")
+    assert RungStats().summary() == ""
+
+
+def test_counts_are_saved_under_the_names_of_earlier_runs() -> None:
+    text = '{"asked": 9, "at_kl": 5, "at_part": 1, "full": 3, "audited": 2, "mistaken": 1}'
+    rung_stats = RungStats.from_json(text)
+    assert rung_stats == RungStats(suggested=9, at_kl=5, at_part=1, full=3, audited=2, mistaken=1)
+    assert json.loads(rung_stats.to_json()) == json.loads(text)
+    expected = "pruned 6 of 9 (67%): 5 at KL, 1 at part; audit: 1 of 2 that were scored anyway are on the front"
+    assert rung_stats.summary() == expected
+    with pytest.raises((ValueError, TypeError)):
+        RungStats.from_json('{"asked": 9, "unknown": 1}')

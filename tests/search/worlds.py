@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from compress import Policy
-from search.sampling.quality_model import Sensitivities
-from search.space.allocate import Damage
+from compress.sizes import Bin
+from search.space.allocate import ActionCosts
 from search.space.constraint import SizeConstraint
 from search.space.space import Choice, Space, make_space, with_vocabularies
 
@@ -20,24 +20,24 @@ TRIM_FILES, TRIM_SHARE, TRIM_DAMAGE = -300, 0.6, 0.02  # of the smaller vocabula
 
 @dataclass(frozen=True)
 class World:
-    """A space, an exact size, and the COMET every choice truly has."""
+    """A space, exact sizes, and the true damage and COMET of every choice."""
 
     space: Space
-    truth: Damage
-    sensitivities: Sensitivities
+    truth: ActionCosts
+    sensitivities: ActionCosts
 
     @property
     def constraint(self) -> SizeConstraint:
         return SizeConstraint(self.space, self.exact)
 
     def exact(self, policy: Policy) -> int:
-        """Like a real artifact: the fixed files grow a little with the policy's text."""
+        """As of a real artifact: the manifest grows a little with the number of units."""
         choice = self.space.choice(policy)
         assert choice is not None
-        return self.space.weigh(choice) + FIXED + 3 * len(policy.levels)
+        return self.space.variable_bytes(choice) + FIXED + 3 * len(policy.levels)
 
     def comet(self, choice: Choice) -> float:
-        return 0.8 * float(np.exp(-self.truth.of(self.space, choice)))
+        return 0.8 * float(np.exp(-self.truth.total(self.space, choice)))
 
 
 def world(layers: int = 6, seed: int = 0, wrong: float = 0.5, trims: bool = False) -> World:
@@ -55,7 +55,7 @@ def world(layers: int = 6, seed: int = 0, wrong: float = 0.5, trims: bool = Fals
         layers=names,
         levels=list(BITS),
         sizes=sizes,
-        kept=dict.fromkeys(names, 40),
+        unquantized=dict.fromkeys(names, 40),
         droppable={name: name != "lm.0" for name in names},
     )
     damages = np.zeros(1)
@@ -67,7 +67,21 @@ def world(layers: int = 6, seed: int = 0, wrong: float = 0.5, trims: bool = Fals
     levels = scale[:, None] * 4.0 ** (1.0 - np.array(list(BITS.values())))[None, :]
     drops = np.exp(generator.normal(-1.0, 1.2, layers))
     drops[0] = 3.0
-    truth = Damage(levels, np.where(space.droppable, drops, np.inf), damages)
+    truth = ActionCosts(levels, np.where(space.droppable, drops, np.inf), damages)
     noise = np.exp(generator.normal(0.0, wrong, len(units)))
-    measured = Sensitivities(levels * noise[:, None], drops * np.exp(generator.normal(0.0, wrong, layers)), damages)
+    measured = ActionCosts(levels * noise[:, None], drops * np.exp(generator.normal(0.0, wrong, layers)), damages)
     return World(space, truth, measured)
+
+
+def middle_bin(w: World) -> Bin:
+    """From a tenth to three tenths of the sizes that policies have."""
+    least, most = w.constraint.size(w.constraint.smallest()), w.constraint.size(w.constraint.largest())
+    return Bin("Bin2", round(least + 0.1 * (most - least)), round(least + 0.3 * (most - least)))
+
+
+def some_choice(w: World, seed: int) -> Choice:
+    """A random choice, of any size."""
+    generator = np.random.default_rng(seed)
+    columns = generator.integers(len(w.space.levels), size=len(w.space.units))
+    dropped = w.space.droppable & (generator.random(len(w.space.layers)) < 0.4)
+    return Choice(columns, dropped, int(generator.integers(len(w.space.vocabularies))))

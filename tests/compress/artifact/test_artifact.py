@@ -20,6 +20,7 @@ from compress.policy.recipes import recipe
 from compress.policy.store import Store
 from compress.policy.variant import build
 from compress.resident import Resident
+from compress.sizes import bin_of
 from compress.unpack import unpack
 from compress.verify import verify
 from tests.compress.tiny import inputs, save_tiny
@@ -169,9 +170,11 @@ def test_report_adds_up(source: Source, store: Store, tmp_path: Path) -> None:
     pack(source, policy, store, tmp_path / "art")
     report = inspect(tmp_path / "art")
     assert report.total_bytes == disk_bytes(tmp_path / "art")
-    assert report.unit_bytes + report.kept_bytes + report.files_bytes + report.manifest_bytes == report.total_bytes
+    assert (
+        report.unit_bytes + report.unquantized_bytes + report.files_bytes + report.manifest_bytes == report.total_bytes
+    )
     assert report.total_bytes == verify(tmp_path / "art").total_bytes
-    assert report.bin == "Bin5"
+    assert report.bin == bin_of(report.total_bytes, source.original_bytes)
 
 
 def test_an_artifact_is_never_written_over(source: Source, store: Store, tmp_path: Path) -> None:

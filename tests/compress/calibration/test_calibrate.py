@@ -92,7 +92,7 @@ def test_importance_is_measured_where_it_matters(
         place[:, -3:] = True
     with torch.no_grad():
         before = resident.model(**batches[0]).logits
-    again = calibrate(source, batches, store, places=places, resident=resident)
+    again = calibrate(source, batches, store, target_masks=places, resident=resident)
     assert again != digest
     with torch.no_grad():
         assert torch.equal(resident.model(**batches[0]).logits, before)
@@ -117,8 +117,8 @@ def test_importance_is_measured_where_it_matters(
     with torch.no_grad():
         assert torch.equal(loaded(**batches[0]).logits, resident.model(**batches[0]).logits)
     resident.restore()
-    with pytest.raises(UserError, match="masks of places"):
-        calibrate(source, batches, store, places=places[:1])
+    with pytest.raises(UserError, match="target masks"):
+        calibrate(source, batches, store, target_masks=places[:1])
 
 
 def test_importance_is_the_same_again_and_the_noise_goes(
@@ -132,7 +132,7 @@ def test_importance_is_the_same_again_and_the_noise_goes(
     assert set(first) == set(wanted[0].tensors)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert all(torch.equal(before[name], value) for name, value in resident.model.named_parameters())
-    resident.disturb(0.1, seed=0)
+    resident.add_noise(0.1, seed=0)
     noisy = dict(resident.model.named_parameters())
     for name in wanted[0].tensors:
         added = float((noisy[name] - before[name]).float().square().mean().sqrt())
@@ -154,11 +154,8 @@ def test_little_memory_gives_the_same_in_more_passes(
             assert one is None or other is None or torch.equal(one.hessian, other.hessian)
 
 
-def test_it_is_gathered_once(
-    source: Source, store: Store, batches: list[dict[str, Any]], digest: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("compress.calibration.calibrate._gather", lambda *_: pytest.fail("gathered again"))
-    assert calibrate(source, batches, store) == digest
+def test_it_is_gathered_once(source: Source, store: Store, batches: list[dict[str, Any]], digest: str) -> None:
+    assert calibrate(source, batches, store, progress=lambda *_: pytest.fail("gathered again")) == digest
 
 
 def test_a_calibrated_policy_packs_loads_and_is_better(

@@ -57,10 +57,10 @@ def test_every_parameter_is_in_one_unit_or_kept(full: Structure) -> None:
     encoded = [t for unit in full.units.values() for t in unit.tensors]
     grouped = [t for names in full.groups.values() for t in names]
     assert len(encoded) == len(set(encoded))
-    assert sorted(grouped) == sorted(full.kept)
-    assert not set(encoded) & set(full.kept)
-    kept_biases = {t for unit in full.units.values() for t in unit.kept}
-    assert kept_biases <= set(full.kept)
+    assert sorted(grouped) == sorted(full.unquantized)
+    assert not set(encoded) & set(full.unquantized)
+    kept_biases = {t for unit in full.units.values() for t in unit.unquantized}
+    assert kept_biases <= set(full.unquantized)
 
 
 def test_palomino_selects_96_linears_and_all_418(full: Structure) -> None:
@@ -108,7 +108,7 @@ def test_aya_has_one_norm_a_layer_and_tied_embeddings() -> None:
     assert structure.parameters == 8_028_033_024
     assert structure.tied
     assert "head" not in structure.units
-    assert all(len(layer.kept) == 1 for layer in structure.layers)
+    assert all(len(layer.unquantized) == 1 for layer in structure.layers)
     assert [(s.name, s.length) for s in structure.stacks] == [("lm", 32)]
 
 

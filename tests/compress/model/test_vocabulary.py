@@ -10,7 +10,7 @@ import torch
 from compress.artifact.artifact import load
 from compress.errors import UserError
 from compress.model.source import Source
-from compress.model.vocabulary import most_used, trim
+from compress.model.vocabulary import make_top_vocabulary, trimmed_vocabulary
 from compress.pack import pack
 from compress.policy.ledger import Ledger
 from compress.policy.policy import Policy
@@ -44,7 +44,7 @@ def raw(source: Source, vocabulary: str) -> Policy:
 
 
 def test_scripts_drop_what_no_language_of_the_pair_writes(source: Source) -> None:
-    german, chinese = trim(source, "scripts:en,de"), trim(source, "scripts:en,zh")
+    german, chinese = trimmed_vocabulary(source, "scripts:en,de"), trimmed_vocabulary(source, "scripts:en,zh")
     assert german is not None
     assert chinese is not None
     assert len(german.ids) < source.structure.vocabulary
@@ -53,12 +53,12 @@ def test_scripts_drop_what_no_language_of_the_pair_writes(source: Source) -> Non
 
 @pytest.mark.parametrize("name", ["scripts:en,de", "top"])
 def test_any_text_round_trips_and_logits_stay(name: str, source: Source, store: Store, tmp_path: Path) -> None:
-    vocabulary = most_used(source, TEXTS[:1], 300, store) if name == "top" else name
+    vocabulary = make_top_vocabulary(source, TEXTS[:1], 300, store) if name == "top" else name
     policy = raw(source, vocabulary)
     packed = pack(source, policy, store, tmp_path / "art")
     assert Ledger(source, store, ["raw:bf16"]).predict(policy) == packed
     loaded, processor = load(tmp_path / "art")
-    smaller = trim(source, vocabulary, store)
+    smaller = trimmed_vocabulary(source, vocabulary, store)
     assert smaller is not None
     tokenizer = processor.tokenizer
     for text in TEXTS:
@@ -103,22 +103,22 @@ def test_the_resident_changes_vocabulary_and_comes_back(source: Source, store: S
 
 def test_prompt_tokens_stay_as_they_were(source: Source, store: Store) -> None:
     """A prompt made of kept tokens is cut into the very same tokens."""
-    smaller = trim(source, most_used(source, [TEXTS[0]], 320, store), store)
+    smaller = trimmed_vocabulary(source, make_top_vocabulary(source, [TEXTS[0]], 320, store), store)
     assert smaller is not None
     from tokenizers import Tokenizer
 
-    old = Tokenizer.from_str(source.fixed["tokenizer.json"].decode()).encode(TEXTS[0])
+    old = Tokenizer.from_str(source.aux_files["tokenizer.json"].decode()).encode(TEXTS[0])
     new = Tokenizer.from_str(smaller.files["tokenizer.json"].decode()).encode(TEXTS[0])
     assert old.tokens == new.tokens
 
 
 def test_only_embedding_and_head_get_variants_of_their_own(source: Source, store: Store) -> None:
     full, small = EncodeOptions(), EncodeOptions(vocabulary="scripts:en,de")
-    assert build(source, "lm.0.mlp", "grid@2", store, wanted=full) == build(
-        source, "lm.0.mlp", "grid@2", store, wanted=small
+    assert build(source, "lm.0.mlp", "grid@2", store, options=full) == build(
+        source, "lm.0.mlp", "grid@2", store, options=small
     )
-    head = build(source, "head", "grid@2", store, wanted=small)
-    assert head.nbytes < build(source, "head", "grid@2", store, wanted=full).nbytes
+    head = build(source, "head", "grid@2", store, options=small)
+    assert head.nbytes < build(source, "head", "grid@2", store, options=full).nbytes
 
 
 def test_tied_vocabulary(tmp_path: Path) -> None:
@@ -140,4 +140,4 @@ def test_a_vocabulary_that_is_none_is_refused(name: str, source: Source, store: 
 
 def test_fewer_tokens_than_bytes_are_refused(source: Source, store: Store) -> None:
     with pytest.raises(UserError, match="too few"):
-        most_used(source, TEXTS, 100, store)
+        make_top_vocabulary(source, TEXTS, 100, store)

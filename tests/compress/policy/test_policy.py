@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from compress.errors import UserError
 from compress.model.source import Source
 from compress.policy.policy import Policy, read_policy
-from compress.policy.recipes import names, recipe
+from compress.policy.recipes import recipe, recipe_names
 
 MODEL = "ab" * 16
 LEVELS = st.sampled_from(
@@ -113,7 +113,7 @@ def test_a_policy_must_be_whole(folder: Path) -> None:
 
 def test_every_recipe_is_a_policy_for_the_model_or_says_why_not(folder: Path) -> None:
     source = Source.open(folder)
-    for name in names():
+    for name in recipe_names():
         concrete = name.replace("LIST", "0,2-3").replace("LEVEL", "grid@3")
         if name.startswith("moslem"):
             with pytest.raises(UserError, match="model of 32"):

@@ -1,4 +1,4 @@
-"""What is trained is shipped, and weighed: kept tensors, payloads and adapters through ledger, packing and loading."""
+"""What is trained is shipped and counted: unquantized tensors, payloads and adapters in ledger, packing and loading."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def shapes_in(source: compress.Source, policy: compress.Policy, store: compress.
     return [tuple(v.shape) for v in codec(policy.levels[unit]).decode(payload, found.shapes, source.dtype)]
 
 
-def recovery_of(source: compress.Source, policy: compress.Policy, store: compress.Store) -> compress.Recovery:
+def recovery_of(source: compress.Source, policy: compress.Policy, store: compress.Store) -> compress.RecoveryDelta:
     """A bit of everything: norms moved, an adapter on four units, scales of one, another payload of one."""
     torch.manual_seed(0)
     kept = {
         name: source.tensor(name) + torch.randn(source.tensor(name).shape).to(source.tensor(name).dtype)
-        for name in source.structure.kept
+        for name in source.structure.unquantized
         if name.endswith("norm.weight") or "layers.1." in name
     }
     adapters = {}
@@ -54,14 +54,16 @@ def recovery_of(source: compress.Source, policy: compress.Policy, store: compres
     other = codec(policy.levels["audio.1.mlp"]).encode(fresh, [None] * len(fresh), wanted.roles)
     built = compress.build(source, "lm.1.mlp", policy.levels["lm.1.mlp"], store)
     scaled = rescaled(store.get(built.key) or b"", built.level, [1.5] * len(source.structure.unit("lm.1.mlp").tensors))
-    return compress.Recovery(policy, kept, {"audio.1.mlp": other, "lm.1.mlp": scaled}, adapters, {"method": "test"})
+    return compress.RecoveryDelta(
+        policy, kept, {"audio.1.mlp": other, "lm.1.mlp": scaled}, adapters, {"method": "test"}
+    )
 
 
 def test_predicted_bytes_are_those_on_disk_and_loading_gives_the_recovered_model(
     source: compress.Source, store: compress.Store, policy: compress.Policy, tmp_path: Path
 ) -> None:
     recovery_of(source, policy, store).save(tmp_path / "recovery")
-    recovered = compress.Recovered.open_at(source, tmp_path / "recovery")
+    recovered = compress.RecoveredSource.open_at(source, tmp_path / "recovery")
     assert recovered.digest != source.digest
     for unit, level in recovered.policy.levels.items():
         compress.build(recovered, unit, level, store)
@@ -123,7 +125,7 @@ def test_nothing_changes_for_artifacts_without_adapters(
     compress.pack(source, policy, store, tmp_path / "again")
     assert (tmp_path / "plain" / MANIFEST).read_bytes() == (tmp_path / "again" / MANIFEST).read_bytes()
     assert compress.Artifact.open(tmp_path / "plain").manifest.adapters == ()
-    empty = compress.Recovered(source, compress.Recovery(policy))
+    empty = compress.RecoveredSource(source, compress.RecoveryDelta(policy))
     compress.pack(empty, empty.policy, store, tmp_path / "empty")
     assert (tmp_path / "empty" / WEIGHTS).read_bytes() == (tmp_path / "plain" / WEIGHTS).read_bytes()
 
@@ -131,7 +133,7 @@ def test_nothing_changes_for_artifacts_without_adapters(
 def test_a_recovered_artifact_unpacks_into_a_plain_folder(
     source: compress.Source, store: compress.Store, policy: compress.Policy, tmp_path: Path
 ) -> None:
-    recovered = compress.Recovered(source, recovery_of(source, policy, store))
+    recovered = compress.RecoveredSource(source, recovery_of(source, policy, store))
     compress.pack(recovered, recovered.policy, store, tmp_path / "art")
     compress.unpack(tmp_path / "art", tmp_path / "plain", dtype=torch.float32)
     plain = compress.Source.open(tmp_path / "plain")
@@ -145,13 +147,13 @@ def test_a_recovery_for_another_model_is_refused(
 ) -> None:
     stranger = replace(policy, model="ab" * 16)
     with pytest.raises(UserError, match="not for"):
-        compress.Recovered(source, replace(recovery_of(source, policy, store), policy=stranger))
+        compress.RecoveredSource(source, replace(recovery_of(source, policy, store), policy=stranger))
 
 
 def test_a_trained_unit_has_no_other_level(
     source: compress.Source, store: compress.Store, policy: compress.Policy, out: Path
 ) -> None:
-    recovered = compress.Recovered(source, recovery_of(source, policy, store))
+    recovered = compress.RecoveredSource(source, recovery_of(source, policy, store))
     other = replace(recovered.policy, levels={**policy.levels, "lm.1.mlp": "nf4"})
     with pytest.raises(UserError, match=r"was trained at level grid@4"):
         compress.pack(recovered, other, store, out)
@@ -166,27 +168,27 @@ def test_damaged_recoveries_are_refused_in_one_line(
     with pytest.raises(UserError, match="exists already"):
         whole.save(tmp_path / "r")
     with pytest.raises(UserError, match="no recovery at"):
-        compress.Recovery.read(tmp_path / "nowhere")
+        compress.RecoveryDelta.read(tmp_path / "nowhere")
     table = json.loads((tmp_path / "r" / "recovery.json").read_text())
     changes: list[dict[str, Any]] = [{"format": "x"}, {"adapters": {}}, {"adapters": None}, {"policy": 3}]
     for change in changes:
         (tmp_path / "r" / "recovery.json").write_text(json.dumps(table | change))
         with pytest.raises(UserError):
-            compress.Recovery.read(tmp_path / "r")
+            compress.RecoveryDelta.read(tmp_path / "r")
     strays: list[dict[str, Any]] = [
-        {"kept": {"no.such": torch.zeros(1)}},
+        {"unquantized": {"no.such": torch.zeros(1)}},
         {"units": {"lm.2.mlp": b"1"}},
-        {"kept": {source.structure.kept[0]: torch.zeros(1, 1, 1)}},
+        {"unquantized": {source.structure.unquantized[0]: torch.zeros(1, 1, 1)}},
     ]
     for stray in strays:
         with pytest.raises(UserError, match="damaged recovery"):
-            compress.Recovered(source, replace(whole, **stray))
+            compress.RecoveredSource(source, replace(whole, **stray))
 
 
-def test_adapters_of_a_wrong_shape_or_of_no_numbers_are_refused() -> None:
-    with pytest.raises(UserError, match="these are others"):
+def test_adapters_of_a_wrong_shape_or_not_finite_are_refused() -> None:
+    with pytest.raises(UserError, match="of shapes"):
         encode_adapter("u", "raw:bf16", 2, [torch.zeros(2, 3), torch.zeros(2, 4)], [(4, 4)])
-    with pytest.raises(UserError, match="no numbers"):
+    with pytest.raises(UserError, match="not finite"):
         encode_adapter("u", "raw:bf16", 1, [torch.full((1, 4), float("nan")), torch.zeros(1, 4)], [(4, 4)])
     with pytest.raises(UserError, match="plain matrices"):
         thin_shapes("audio.conv", 2, [(4, 4, 3)])
@@ -197,7 +199,7 @@ def test_manifests_that_lie_about_adapters_are_refused(
 ) -> None:
     from compress.codecs.lossless import zstd_decode, zstd_encode
 
-    recovered = compress.Recovered(source, recovery_of(source, policy, store))
+    recovered = compress.RecoveredSource(source, recovery_of(source, policy, store))
     compress.pack(recovered, recovered.policy, store, tmp_path / "art")
     table = json.loads(zstd_decode((tmp_path / "art" / MANIFEST).read_bytes(), 1 << 20))
     good = table["adapters"]

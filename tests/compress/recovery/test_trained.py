@@ -46,11 +46,15 @@ def speech(processor: Any, rows: int = 2) -> dict[str, Tensor]:
 
 
 def shipped_logits(
-    source: compress.Source, store: compress.Store, recovery: compress.Recovery, batch: dict[str, Tensor], out: Path
+    source: compress.Source,
+    store: compress.Store,
+    recovery: compress.RecoveryDelta,
+    batch: dict[str, Tensor],
+    out: Path,
 ) -> Tensor:
     """Of the artifact, loaded; after its size was found to be the predicted one."""
     recovery.save(out / "recovery")
-    recovered = compress.Recovered.open_at(source, out / "recovery")
+    recovered = compress.RecoveredSource.open_at(source, out / "recovery")
     packed = compress.pack(recovered, recovered.policy, store, out / "art")
     ledger = compress.Ledger(recovered, store, set(recovered.policy.levels.values()))
     assert ledger.predict(recovered.policy) == packed == sum(f.stat().st_size for f in (out / "art").iterdir())
@@ -101,7 +105,7 @@ def test_norms_biases_and_scales_cost_no_bytes_and_are_shipped(
     assert any(abs(value - 1) > 0.005 for value in found.values())
     by_name = {name: found[here[name]] for name in scalable}
     units = shipping.scaled_units(source, policy, store, by_name)
-    recovery = compress.Recovery(policy, shipping.kept_of(source, now.model, kept), units)
+    recovery = compress.RecoveryDelta(policy, shipping.kept_of(source, now.model, kept), units)
     shipped = shipped_logits(source, store, recovery, batch, tmp_path)
     untrained = logits_of(resident(source, store, policy).model, batch)
     error = (shipped - trained).abs().mean()
@@ -118,7 +122,7 @@ def test_trained_integers_are_shipped_value_for_value(
 ) -> None:
     now = resident(source, store, policy)
     batch = speech(now.processor)
-    units = [u for u in policy.kept_units(source.structure) if policy.levels[u.name].startswith("grid@")]
+    units = [u for u in policy.remaining_units(source.structure) if policy.levels[u.name].startswith("grid@")]
     here = shipping.names_now(source.structure, policy.dropped)
     found: dict[str, QuantizedIntegers] = {}
     for unit in units:
@@ -138,7 +142,7 @@ def test_trained_integers_are_shipped_value_for_value(
         )
         for unit in units
     }
-    shipped = shipped_logits(source, store, compress.Recovery(policy, {}, payloads), batch, tmp_path)
+    shipped = shipped_logits(source, store, compress.RecoveryDelta(policy, {}, payloads), batch, tmp_path)
     assert torch.allclose(shipped, trained, atol=1e-4)
     assert not torch.allclose(shipped, before, atol=1e-2)
 
@@ -166,7 +170,7 @@ def test_adapters_are_trained_over_what_the_artifact_holds(
     now = resident(source, store, policy)
     widths = {n: tuple(m.weight.shape) for n, m in now.model.named_modules() if isinstance(m, torch.nn.Linear)}
     adapters = shipping.adapters_of(source.structure, policy, widths, products, "raw:bf16")
-    shipped = shipped_logits(source, store, compress.Recovery(policy, adapters=adapters), batch, tmp_path)
+    shipped = shipped_logits(source, store, compress.RecoveryDelta(policy, adapters=adapters), batch, tmp_path)
     assert (shipped - trained).abs().mean() < 0.1 * (shipped - before).abs().mean()
     assert compress.inspect(tmp_path / "art").adapter_bytes > 0
 
@@ -184,8 +188,8 @@ def test_a_fully_trained_model_is_encoded_again(
     parameters = {name: now.model.get_parameter(place) for name, place in here.items() if "embed_pos" not in name}
     Training(now.model, parameters, [batch], QUICK).run()
     units = shipping.encoded_again(source, raw, now.model, store)
-    names = {n: here[n] for n in source.structure.kept if n in here}
-    recovery = compress.Recovery(raw, shipping.kept_of(source, now.model, names), units)
+    names = {n: here[n] for n in source.structure.unquantized if n in here}
+    recovery = compress.RecoveryDelta(raw, shipping.kept_of(source, now.model, names), units)
     with torch.no_grad():
         trained = logits_of(now.model, batch)
     before = logits_of(resident(source, store, raw).model, batch)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from compress.errors import UserError
 from evaluate.data.conditions import CHOICES, check_condition, check_disjoint, split_by_talk, talks_of
-from evaluate.data.dataset import DataSet, Segment, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet, Segment
 
 
 def made(talks: list[str], origin: str = "other", split: str = "dev") -> DataSet:

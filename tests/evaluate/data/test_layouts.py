@@ -11,7 +11,7 @@ import soundfile
 from compress.errors import UserError
 from evaluate.data.audio import read_audio
 from evaluate.data.conditions import talks_of
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from tests.evaluate.data.test_open import sound
 
 TALKS = ("2022.acl-long.268", "2022.acl-long.367")
@@ -136,7 +136,7 @@ def test_talks_of_acl_60_60_are_known_wherever_they_come_from(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "message"),
     [
         ("a: [", "is not YAML"),
         ("{}", "holds no list of segments"),
@@ -148,8 +148,8 @@ def test_talks_of_acl_60_60_are_known_wherever_they_come_from(tmp_path: Path) ->
         ("- {offset: 1, duration: 1, wav: a.wav}\n" * 2, r"a\.wav is missing"),
     ],
 )
-def test_wrong_segments(tmp_path: Path, entries: str, told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_wrong_segments(tmp_path: Path, entries: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         open_data(iwslt(tmp_path, entries=entries), "dev", "en-de")
 
 

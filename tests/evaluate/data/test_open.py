@@ -10,7 +10,7 @@ import soundfile
 
 import embedded
 from compress.errors import UserError
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 
 
 def sound(path: Path, seconds: float = 0.1, rate: int = 16_000) -> Path:
@@ -60,7 +60,7 @@ def test_manifest_with_relative_paths(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "split", "lang", "told"),
+    ("spec", "split", "lang", "message"),
     [
         ("nowhere", "dev", "en-zh", "unknown data 'nowhere'"),
         ("acl6060:/not/there", "dev", "en-zh", "holds no ACL 60/60"),
@@ -72,8 +72,8 @@ def test_manifest_with_relative_paths(tmp_path: Path) -> None:
         ("embedded", "dev", "zh", "unknown language pair"),
     ],
 )
-def test_mistakes(spec: str, split: str, lang: str, told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_mistakes(spec: str, split: str, lang: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         open_data(spec, split, lang)
 
 

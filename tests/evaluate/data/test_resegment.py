@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.errors import UserError
-from evaluate.data import resegment as module
-from evaluate.data.resegment import find_program, joined, resegment
+from evaluate.data.resegment import cut, find_program, joined, resegment
 
 # Gives the first references one word (or character) each and the last one the rest, and notes how it was called.
 PROGRAM = """#!{python}
@@ -60,15 +59,15 @@ def test_nothing_said_is_nothing_everywhere(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("crash it", "mweralign failed: it crashed"),
-        ("changed it now", "gave back another text"),
-        ("fewer of them", "gave 2 lines for 3 references"),
+        ("changed it now", "returned another text"),
+        ("fewer of them", "returned 2 lines for 3 references"),
     ],
 )
-def test_what_goes_wrong_is_told(log: Path, text: str, told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_what_goes_wrong_is_told(log: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         resegment([text], ["a", "b", "c"], "en-de")
     assert log.exists()
 
@@ -76,7 +75,7 @@ def test_what_goes_wrong_is_told(log: Path, text: str, told: str) -> None:
 def test_not_installed_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("MWERALIGN", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(module.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(UserError, match=r"needs the program mweralign: pip install 'compression-search\[resegment\]'"):
         find_program()
     monkeypatch.setenv("MWERALIGN", str(tmp_path / "none"))
@@ -96,8 +95,8 @@ def test_lines_are_joined_as_the_language_writes() -> None:
 def test_cutting_loses_no_character(lines: list[str], language: str) -> None:
     text = joined([line.strip() for line in lines], language)
     counts = [len("".join(line.split())) for line in lines]
-    found = module._cut(text, counts)
-    assert ["".join(piece.split()) for piece in found] == ["".join(line.split()) for line in lines]
+    pieces = cut(text, counts)
+    assert ["".join(piece.split()) for piece in pieces] == ["".join(line.split()) for line in lines]
 
 
 @pytest.mark.parametrize(

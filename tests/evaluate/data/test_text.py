@@ -1,4 +1,4 @@
-"""Lines: only line feeds end them, bad bytes are told, and what is written is read again."""
+"""Lines: only line feeds end them, bad bytes are refused, and what is written is read again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.errors import UserError
-from evaluate.data.lines import empty_lines, read_lines, write_lines
+from evaluate.data.text import empty_lines, read_lines, write_lines
 
 
 @settings(deadline=None, max_examples=50)

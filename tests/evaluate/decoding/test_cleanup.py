@@ -60,14 +60,14 @@ def test_one_line_and_stable(text: str) -> None:
 
 
 def test_every_change_is_counted_and_listed() -> None:
-    found = clean_all(["Gut so.", 'Übersetzung:  "Gut."', " a"])
-    assert found.texts == ("Gut so.", "Gut.", "a")
-    assert found.counts == {"preamble": 1, "quotes": 1, "spaces": 2}
-    assert found.changes == (
+    cleaned = clean_all(["Gut so.", 'Übersetzung:  "Gut."', " a"])
+    assert cleaned.texts == ("Gut so.", "Gut.", "a")
+    assert cleaned.counts == {"preamble": 1, "quotes": 1, "spaces": 2}
+    assert cleaned.changes == (
         Change(2, "spaces", 'Übersetzung:  "Gut."', 'Übersetzung: "Gut."'),
         Change(2, "preamble", 'Übersetzung: "Gut."', '"Gut."'),
         Change(2, "quotes", '"Gut."', "Gut."),
         Change(3, "spaces", " a", "a"),
     )
-    assert found.told == "clean-up changed 2 of 3 segments (preamble 1, quotes 1, spaces 2)"
+    assert cleaned.summary == "clean-up changed 2 of 3 segments (preamble 1, quotes 1, spaces 2)"
     assert clean_all(["Gut so."]).changes == ()

@@ -1,4 +1,4 @@
-"""Translating and divergence, on the embedded model itself."""
+"""Translating with the embedded model."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import torch
 
 import compress
 import embedded
-from compress.artifact.assemble import processor_of
 from compress.errors import UserError
-from compress.model.vocabulary import trim
-from evaluate.data.dataset import DataSet, Segment, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet, Segment
 from evaluate.decoding.batches import prepare
-from evaluate.decoding.encoder_cache import EncoderHook
 from evaluate.decoding.generate import halves, translate
-from evaluate.metrics.divergence import Smaller, append_translations, divergence, log_probs, respelled, teach
 
 COUNT = 10
 
@@ -39,9 +36,9 @@ def run(resident: Any, data: DataSet, size: int) -> list[str]:
 
 
 def test_output_does_not_depend_on_batch_size_and_keeps_the_order(resident: Any, data: DataSet) -> None:
-    found = {size: run(resident, data, size) for size in (1, 3, COUNT)}
-    assert found[1] == found[3] == found[COUNT]
-    assert len(set(found[1])) == COUNT
+    texts = {size: run(resident, data, size) for size in (1, 3, COUNT)}
+    assert texts[1] == texts[3] == texts[COUNT]
+    assert len(set(texts[1])) == COUNT
 
 
 def test_it_translates(resident: Any, data: DataSet) -> None:
@@ -76,34 +73,6 @@ def test_halves_hold_the_whole(resident: Any, data: DataSet) -> None:
     assert torch.equal(torch.cat([left.inputs["input_ids"], right.inputs["input_ids"]]), batch.inputs["input_ids"])
 
 
-def test_the_original_is_closest_to_itself_and_worse_levels_are_farther(resident: Any, data: DataSet) -> None:
-    resident.restore()
-    batches = prepare(data, resident.processor, COUNT)
-    texts = translate(resident.model, resident.processor, batches, 48)
-    taught = teach(resident.model, resident.processor, batches, texts)
-    assert divergence(resident.model, taught) == pytest.approx(0.0, abs=1e-6)
-    units = resident.source.structure.units
-    found = []
-    for level in ("int8", "grid@3", "grid@1"):
-        resident.apply(compress.Policy(model=resident.source.digest, levels=dict.fromkeys(units, level)))
-        found.append(divergence(resident.model, taught))
-    resident.restore()
-    assert 0 < found[0] < found[1] < found[2]
-    assert divergence(resident.model, taught) == pytest.approx(0.0, abs=1e-6)
-
-
-def test_closeness_of_a_broken_model_is_nan(resident: Any, data: DataSet) -> None:
-    batches = prepare(data.first(2), resident.processor, 2)
-    taught = teach(resident.model, resident.processor, batches, data.references)
-    weight = next(resident.model.parameters())
-    with torch.no_grad():
-        kept = weight.clone()
-        weight.fill_(float("nan"))
-        found = divergence(resident.model, taught)
-        weight.copy_(kept)
-    assert found != found
-
-
 def test_a_segment_longer_than_the_window_is_refused_by_name(resident: Any, tmp_path: Path) -> None:
     import numpy as np
     import soundfile
@@ -118,72 +87,3 @@ def test_a_segment_longer_than_the_window_is_refused_by_name(resident: Any, tmp_
 def test_a_text_model_given_speech_is_refused(data: DataSet) -> None:
     with pytest.raises(UserError, match="takes no audio"):
         prepare(data, object(), 1)
-
-
-@pytest.fixture(scope="module")
-def german(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, DataSet, Any, list[str]]:
-    """The original, some speech in batches, and what it says in German, where the embedded vocabulary can shrink."""
-    data = open_data("embedded", "dev", "en-de").first(COUNT)
-    store = compress.Store(tmp_path_factory.mktemp("german"))
-    resident = compress.Resident(compress.Source.open(embedded.MODEL), store)
-    batches = prepare(data, resident.processor, COUNT)
-    return resident, data, batches, translate(resident.model, resident.processor, batches, 48)
-
-
-def smaller_of(resident: Any) -> Smaller:
-    found = trim(resident.source, "scripts:en,de")
-    assert found is not None
-    return Smaller(found.ids.tolist(), processor_of(found.files), resident.processor)
-
-
-def test_closeness_under_a_smaller_vocabulary_is_what_the_lost_tokens_had(german: Any) -> None:
-    resident, _, batches, texts = german
-    resident.restore()
-    plain = teach(resident.model, resident.processor, batches, texts)
-    smaller = smaller_of(resident)
-    taught = teach(resident.model, resident.processor, batches, texts, smaller=smaller)
-    assert len(smaller.ids) == 677 < resident.source.structure.vocabulary
-    said = log_probs(resident.model, plain[0].inputs, plain[0].places, EncoderHook(resident.model, plain[0].batch))
-    lost = -said[:, smaller.ids].logsumexp(-1).mean().item()
-    policy = original_policy_of(resident, "scripts:en,de")
-    resident.apply(policy)
-    found = divergence(resident.model, taught)
-    # The same weights say the same of what stays, so that only the mass of what goes is missing.
-    assert found == pytest.approx(lost, abs=2e-6)
-    assert 0 <= found < 0.01
-    resident.apply(compress.Policy(policy.model, dict.fromkeys(policy.levels, "grid@1"), (), policy.vocabulary))
-    assert divergence(resident.model, taught) > 0.1
-    resident.restore()
-
-
-def original_policy_of(resident: Any, vocabulary: str) -> compress.Policy:
-    levels = dict.fromkeys(resident.source.structure.units, "raw:bf16")
-    return compress.Policy(model=resident.source.digest, levels=levels, vocabulary=vocabulary)
-
-
-def test_a_vocabulary_that_loses_nothing_gives_the_plain_closeness(german: Any) -> None:
-    resident, _, batches, texts = german
-    resident.restore()
-    everything = range(resident.source.structure.vocabulary)
-    smaller = Smaller(everything, resident.processor, resident.processor)
-    taught = teach(resident.model, resident.processor, batches, texts, smaller=smaller)
-    plain = teach(resident.model, resident.processor, batches, texts)
-    assert all(torch.equal(a.inputs["input_ids"], b.inputs["input_ids"]) for a, b in zip(taught, plain, strict=True))
-    assert all(torch.equal(a.places, b.places) for a, b in zip(taught, plain, strict=True))
-    resident.apply(compress.Policy(resident.source.digest, dict.fromkeys(resident.source.structure.units, "grid@2")))
-    assert divergence(resident.model, taught) == pytest.approx(divergence(resident.model, plain), rel=1e-5)
-    resident.restore()
-
-
-def test_a_token_that_goes_is_written_in_its_pieces_and_the_places_stay(german: Any) -> None:
-    resident, _, batches, _ = german
-    smaller = smaller_of(resident)
-    chinese = ["模型翻译语音 and back" for _ in range(COUNT)]
-    plain, before = append_translations(batches[0], resident.processor, chinese)
-    inputs, places = respelled(batches[0], resident.processor, chinese, smaller)
-    assert int(places.sum()) == int(before.sum()), "a place for each token of the original's"
-    assert inputs["input_ids"].shape[1] > plain["input_ids"].shape[1]
-    assert int(inputs["input_ids"].max()) < len(smaller.ids)
-    row, mask = inputs["input_ids"][0], inputs["attention_mask"][0].bool()
-    old, old_mask = plain["input_ids"][0], plain["attention_mask"][0].bool()
-    assert smaller.tokenizer.decode(row[mask]) == resident.processor.tokenizer.decode(old[old_mask])

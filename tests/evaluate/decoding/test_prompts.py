@@ -28,7 +28,7 @@ def test_text_prompts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "speech", "told"),
+    ("template", "speech", "message"),
     [
         ("{language}", True, r"holds \{language\}: known are"),
         ("{}", True, r"holds \{\}: known are"),
@@ -39,8 +39,8 @@ def test_text_prompts() -> None:
         ("{target_language}", False, "no place for the sentence"),
     ],
 )
-def test_templates_that_cannot_be_meant(template: str, speech: bool, told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_templates_that_cannot_be_meant(template: str, speech: bool, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         prompt("en-zh", template=template) if speech else text_prompt("en-zh", "a", template=template)
 
 

@@ -1,4 +1,4 @@
-"""A text model translates text: its own prompt, the same batches, drafts, scores and commands."""
+"""A text model translates text: its own prompt, the same batches, scores and commands."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 
 from compress.cli import run
 from compress.errors import UserError
-from evaluate.data.dataset import DataSet, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet
 from evaluate.decoding.batches import prepare
-from evaluate.decoding.drafts import Drafts
 from evaluate.decoding.generate import translate
 from evaluate.models import load_model
 from evaluate.translate import main as translate_command
@@ -73,15 +73,11 @@ def loaded(folder: Path) -> tuple[Any, Any]:
     return load_model(str(folder), "cpu")
 
 
-def test_translations_do_not_depend_on_batch_size_or_drafts(loaded: tuple[Any, Any], data: DataSet) -> None:
+def test_translations_do_not_depend_on_batch_size(loaded: tuple[Any, Any], data: DataSet) -> None:
     model, tokenizer = loaded
-    found = [translate(model, tokenizer, prepare(data, tokenizer, size), 12) for size in (1, 2, 4)]
-    assert found[0] == found[1] == found[2]
-    assert len(set(found[0])) == 4
-    drafts = Drafts()
-    for _ in range(2):
-        assert translate(model, tokenizer, prepare(data, tokenizer, 4), 12, drafts=drafts) == found[0]
-    assert drafts.confirmed == 4
+    texts = [translate(model, tokenizer, prepare(data, tokenizer, size), 12) for size in (1, 2, 4)]
+    assert texts[0] == texts[1] == texts[2]
+    assert len(set(texts[0])) == 4
 
 
 def test_batches_are_left_padded_and_hold_the_sentence(loaded: tuple[Any, Any], data: DataSet) -> None:
@@ -91,7 +87,7 @@ def test_batches_are_left_padded_and_hold_the_sentence(loaded: tuple[Any, Any], 
     assert bool((batch.inputs["attention_mask"][:, -1] == 1).all())
     text = tokenizer.decode(batch.inputs["input_ids"][0], skip_special_tokens=True)
     assert text == f"German: {data.sources[1]}\nCzech:"
-    assert batch.heard_digest == ""
+    assert batch.audio_digest == ""
 
 
 def test_the_chat_form_is_used_where_there_is_one(folder: Path, data: DataSet) -> None:
@@ -118,13 +114,13 @@ def test_the_command_translates_text(
     out = tmp_path / "hyp.txt"
     call = ["--model", str(folder), "--data", spec, "--lang", "de-cs", "-o", str(out), "--max-new-tokens", "6"]
     assert run(translate_command, [*call, "--json", "--device", "cpu"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["segments"] == 4
+    result = json.loads(capsys.readouterr().out)
+    assert result["segments"] == 4
     assert len(out.read_text(encoding="utf-8").split("\n")) == 5
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"--data": "embedded", "--lang": "en-zh"}, "takes no audio"),
         ({"--lang": "de-xx"}, "unknown language pair 'de-xx'"),
@@ -137,12 +133,12 @@ def test_the_command_translates_text(
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
-    folder: Path, spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, str], told: str
+    folder: Path, spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, str], message: str
 ) -> None:
     call = {"--model": str(folder), "--data": spec, "--lang": "de-cs", "-o": str(tmp_path / "h"), **changed}
     assert run(translate_command, [word for pair in call.items() for word in pair]) == 2
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "h").exists()

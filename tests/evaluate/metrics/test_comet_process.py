@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 
+import evaluate
 from compress.errors import UserError
-from evaluate.metrics.comet import AT_ONCE, Comet
+from evaluate.metrics.comet import BATCHES_A_REQUEST, Comet
 
 SERVER = """#!{python}
 import json, os, sys
 folder = {folder!r}
 open(os.path.join(folder, "starts"), "a").write("x")
+open(os.path.join(folder, "path"), "w").write(os.environ["PYTHONPATH"])
 print(json.dumps({{"checkpoint": "c", "digest": "d", "version": "v"}}), flush=True)
 for line in sys.stdin:
     samples = json.loads(line)["samples"]
-    open(os.path.join(folder, "asked"), "a").write("x" * len(samples))
+    open(os.path.join(folder, "requests"), "a").write("x" * len(samples))
     texts = [sample["mt"] for sample in samples]
     deadly = os.path.join(folder, "deadly")
     if any(text == "die" for text in texts) and os.path.exists(deadly):
@@ -56,7 +58,7 @@ def test_a_process_that_dies_is_started_again_once_and_only_its_request_asked_ag
     texts = ["a" * n for n in range(1, 3)] + ["die"] + ["a" * n for n in range(4, 13)]
     assert score(comet, texts) == [len(text) / 7 for text in texts]
     assert count(folder, "starts") == 2
-    assert count(folder, "asked") == len(texts) + AT_ONCE
+    assert count(folder, "requests") == len(texts) + BATCHES_A_REQUEST
     comet.close()
 
 
@@ -64,14 +66,14 @@ def test_a_second_death_is_reported_and_nothing_scored_is_lost(folder: Path) -> 
     (folder / "deadly").write_text("always")
     comet = Comet("x", batch_size=1, cache=folder / "scores")
     short, long = ["a", "b", "c", "d"], "die-not"
-    with pytest.raises(UserError, match=r"died twice \(the last words\)") as told:
+    with pytest.raises(UserError, match=r"died twice \(the last words\)") as error:
         score(comet, [*short, "die", long])
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
     assert count(folder, "starts") == 2
-    asked = count(folder, "asked")
+    requests = count(folder, "requests")
     other = Comet("x", batch_size=1, cache=folder / "scores")
     assert score(other, short) == [1 / 7] * 4
-    assert count(folder, "asked") == asked
+    assert count(folder, "requests") == requests
     (folder / "deadly").unlink()
     assert score(comet, ["die"]) == [3 / 7]  # started anew when it is next needed
     comet.close()
@@ -84,41 +86,41 @@ def test_a_hypothesis_scored_by_an_earlier_process_is_not_scored_again(folder: P
         assert score(comet, ["one", "two", "one"]) == [3 / 7] * 3
         assert comet.hits == (1, 3)[turn]
         comet.close()
-    assert count(folder, "asked") == 2
+    assert count(folder, "requests") == 2
 
 
 def test_without_reuse_everything_is_asked_every_time(folder: Path) -> None:
     comet = Comet("x", reuse=False, cache=folder / "scores")
     for _ in range(2):
         score(comet, ["one", "one"])
-    assert count(folder, "asked") == 4
+    assert count(folder, "requests") == 4
     assert not (folder / "scores").exists()
     comet.close()
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("nan", "gave no number for 1 segments, first: 'nan'"),
         ("fail", "COMET failed: OutOfMemory: no room"),
         ("short", "gave 1 scores for 2 segments"),
     ],
 )
-def test_what_is_no_score_is_refused_and_not_kept(folder: Path, text: str, told: str) -> None:
+def test_what_is_no_score_is_refused_and_not_kept(folder: Path, text: str, message: str) -> None:
     comet = Comet("x", cache=folder / "scores")
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         score(comet, ["fine", text])
-    asked = count(folder, "asked")
+    requests = count(folder, "requests")
     score(comet, ["fine"])
-    assert count(folder, "asked") == asked + 1
+    assert count(folder, "requests") == requests + 1
     comet.close()
 
 
 @pytest.mark.usefixtures("folder")
 def test_progress_tells_what_is_left() -> None:
-    comet, told = Comet("x", batch_size=1), []
-    comet.score(["s"] * 10, ["a" * n for n in range(10)], ["r"] * 10, lambda done, total: told.append((done, total)))
-    assert told == [(4, 10), (8, 10), (10, 10)]
+    comet, calls = Comet("x", batch_size=1), []
+    comet.score(["s"] * 10, ["a" * n for n in range(10)], ["r"] * 10, lambda done, total: calls.append((done, total)))
+    assert calls == [(4, 10), (8, 10), (10, 10)]
     comet.close()
 
 
@@ -126,3 +128,11 @@ def test_an_interpreter_that_is_not_there_is_refused(folder: Path, monkeypatch: 
     monkeypatch.setenv("COMET_PYTHON", os.fspath(folder / "none"))
     with pytest.raises(UserError, match="check COMET_PYTHON"):
         Comet("x")
+
+
+def test_another_environment_does_not_inherit_this_ones_libraries(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(folder / "libraries-of-the-model-side"))
+    Comet("x").close()
+    assert (folder / "path").read_text() == str(Path(evaluate.__file__).parent.parent)

@@ -50,9 +50,9 @@ def test_a_changed_score_is_not_believed(tmp_path: Path) -> None:
 
 def test_a_file_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "s").write_bytes(b"not a database, and long enough to be looked at" * 20)
-    with pytest.raises(UserError, match=r"cannot be used .*remove it") as told:
+    with pytest.raises(UserError, match=r"cannot be used .*remove it") as error:
         ScoreCache(tmp_path / "s", "m")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
     with pytest.raises(UserError, match=r"cannot keep scores|cannot be used"):
         ScoreCache(tmp_path / "s" / "below", "m")
 
@@ -66,6 +66,6 @@ def test_several_processes_write_at_once_and_nothing_is_lost(tmp_path: Path) -> 
     )
     running = [subprocess.Popen([sys.executable, "-c", program, str(path), str(who)]) for who in range(4)]
     assert [process.wait() for process in running] == [0] * 4
-    found = ScoreCache(path, "m").get([(who, str(n), "") for who in ("0", "1", "2", "3", "all") for n in range(40)])
-    assert len(found) == 200
-    assert found["3", "5", ""] == 5 / 7
+    scores = ScoreCache(path, "m").get([(who, str(n), "") for who in ("0", "1", "2", "3", "all") for n in range(40)])
+    assert len(scores) == 200
+    assert scores["3", "5", ""] == 5 / 7

@@ -9,7 +9,8 @@ import pytest
 import sacrebleu
 
 from compress.cli import run
-from evaluate.data.dataset import DataSet, open_data
+from evaluate.data.open import open_data
+from evaluate.data.types import DataSet
 from evaluate.metrics.scores import score, versus
 from evaluate.score import main as score_command
 
@@ -32,23 +33,23 @@ def files(tmp_path: Path, data: DataSet) -> tuple[Path, Path]:
 
 def test_figures_are_those_of_sacrebleu(data: DataSet) -> None:
     hypotheses = [line[:-3] for line in data.references]
-    found = {each.metric: each for each in score(hypotheses, data)}
+    by_metric = {each.metric: each for each in score(hypotheses, data)}
     references = [data.references]
-    assert found["chrF"].value == sacrebleu.corpus_chrf(hypotheses, references).score
-    assert found["chrF++"].value == sacrebleu.corpus_chrf(hypotheses, references, word_order=2).score
-    assert found["BLEU"].value == sacrebleu.corpus_bleu(hypotheses, references, tokenize="zh").score
-    for each in found.values():
+    assert by_metric["chrF"].value == sacrebleu.corpus_chrf(hypotheses, references).score
+    assert by_metric["chrF++"].value == sacrebleu.corpus_chrf(hypotheses, references, word_order=2).score
+    assert by_metric["BLEU"].value == sacrebleu.corpus_bleu(hypotheses, references, tokenize="zh").score
+    for each in by_metric.values():
         assert each.low <= each.value <= each.high
-    assert "tok:zh" in found["BLEU"].signature
-    assert "nw:2" in found["chrF++"].signature
-    assert f"segments:{COUNT}|datadigest:{data.digest}|clean:no|nrefs:1|bs:1000" in found["chrF"].signature
+    assert "tok:zh" in by_metric["BLEU"].signature
+    assert "nw:2" in by_metric["chrF++"].signature
+    assert f"segments:{COUNT}|datadigest:{data.digest}|clean:no|nrefs:1|bs:1000" in by_metric["chrF"].signature
 
 
 def test_versus_tells_systems_apart_and_not_from_themselves(data: DataSet) -> None:
     worse = [line[::-1] for line in data.references]
-    found = {each.metric: each for each in versus(data.references, worse, data, ([0.9] * COUNT, [0.1] * COUNT))}
-    assert list(found) == ["COMET", "chrF", "chrF++", "BLEU"]
-    assert all(each.difference > 0 and each.p < 0.05 for each in found.values())
+    by_metric = {each.metric: each for each in versus(data.references, worse, data, ([0.9] * COUNT, [0.1] * COUNT))}
+    assert list(by_metric) == ["COMET", "chrF", "chrF++", "BLEU"]
+    assert all(each.difference > 0 and each.p < 0.05 for each in by_metric.values())
     same = versus(worse, worse, data)
     assert all(each.difference == 0 and each.p > 0.5 for each in same)
 
@@ -60,12 +61,12 @@ def test_the_command_scores_and_compares(
     cache = ["--cache", str(tmp_path / "scores"), "--threads", "1"]
     call = ["--hyp", str(good), "--versus", str(bad), *CALL, *cache]
     assert run(score_command, [*call, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    scores = [{each["metric"]: each["value"] for each in system["scores"]} for system in told["systems"]]
+    results = json.loads(capsys.readouterr().out)
+    scores = [{each["metric"]: each["value"] for each in system["scores"]} for system in results["systems"]]
     assert scores[0]["COMET"] > 0.9 > scores[1]["COMET"]
     assert scores[0]["BLEU"] == pytest.approx(100)
-    assert told["systems"][1]["cleaned"]["preamble"] == COUNT
-    assert told["versus"][0]["p"] < 0.05
+    assert results["systems"][1]["cleaned"]["preamble"] == COUNT
+    assert results["versus"][0]["p"] < 0.05
     assert run(score_command, call) == 0
     out = capsys.readouterr()
     assert f"COMET {scores[0]['COMET']:.4f} [" in out.out
@@ -88,7 +89,7 @@ def test_clean_up_can_be_switched_off_and_listed(files: tuple[Path, Path], capsy
 
 
 @pytest.mark.parametrize(
-    ("content", "more", "told"),
+    ("content", "more", "message"),
     [
         (b"a\nb\n", [], f"has 2 lines, embedded (dev) has {COUNT} segments"),
         (b"a\n" * 7 + b"\n", [], "line 8 is empty (1 in all)"),
@@ -100,13 +101,13 @@ def test_clean_up_can_be_switched_off_and_listed(files: tuple[Path, Path], capsy
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, more: list[str], told: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, more: list[str], message: str
 ) -> None:
     if content is not None:
         (tmp_path / "hyp.txt").write_bytes(content)
     assert run(score_command, ["--hyp", str(tmp_path / "hyp.txt"), *CALL, *more]) == 2
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
 

@@ -1,4 +1,4 @@
-"""The paired bootstrap: exact where it must be, calibrated where it can only be likely, and NaN never gets in."""
+"""The bootstrap: intervals, and the paired test: exact or calibrated, and NaN is refused."""
 
 from __future__ import annotations
 
@@ -9,9 +9,24 @@ from hypothesis import strategies as st
 
 from compress.errors import UserError
 from evaluate.metrics import significance
-from evaluate.metrics.significance import paired
+from evaluate.metrics.significance import interval, paired
 
 SCORES = st.lists(st.tuples(st.floats(-1, 2), st.floats(-1, 2)), min_size=1, max_size=40)
+
+
+def test_interval_holds_the_mean_and_narrows_with_segments() -> None:
+    generator = np.random.default_rng(0)
+    few, many = generator.normal(0.7, 0.1, 30), generator.normal(0.7, 0.1, 3000)
+    for scores in (few, many):
+        low, high = interval(list(scores))
+        assert low < scores.mean() < high
+    assert np.ptp(interval(list(many))) < 0.2 * np.ptp(interval(list(few)))
+
+
+def test_interval_is_as_wide_as_theory_says() -> None:
+    scores = np.random.default_rng(1).normal(0.0, 1.0, 400)
+    low, high = interval(list(scores))
+    assert high - low == pytest.approx(2 * 1.96 * scores.std() / 20, rel=0.1)
 
 
 @settings(max_examples=30, deadline=None)
@@ -30,25 +45,25 @@ def test_swapping_the_systems_mirrors_everything(pairs: list[tuple[float, float]
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.floats(-1, 2), min_size=1, max_size=40))
 def test_a_system_does_not_differ_from_itself(scores: list[float]) -> None:
-    found = paired(scores, scores, 100)
-    assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
+    test = paired(scores, scores, 100)
+    assert (test.difference, test.low, test.high, test.p) == (0, 0, 0, 1)
 
 
 def test_a_constant_gain_is_certain() -> None:
     scores = np.random.default_rng(0).normal(0.7, 0.1, 100)
-    found = paired(list(scores + 0.01), list(scores), 1000)
-    assert found.difference == pytest.approx(0.01)
-    assert found.low == pytest.approx(0.01)
-    assert found.p == pytest.approx(1 / 1001)
+    test = paired(list(scores + 0.01), list(scores), 1000)
+    assert test.difference == pytest.approx(0.01)
+    assert test.low == pytest.approx(0.01)
+    assert test.p == pytest.approx(1 / 1001)
 
 
-def test_interval_is_as_wide_as_theory_says_and_pairing_helps() -> None:
+def test_paired_interval_is_as_wide_as_theory_says_and_pairing_helps() -> None:
     generator = np.random.default_rng(1)
     hard = generator.normal(0.7, 0.2, 400)
     first, second = hard + generator.normal(0.01, 0.05, 400), hard + generator.normal(0, 0.05, 400)
-    found = paired(list(first), list(second), 4000)
+    test = paired(list(first), list(second), 4000)
     width = 2 * 1.96 * (first - second).std() / 20
-    assert found.high - found.low == pytest.approx(width, rel=0.1)
+    assert test.high - test.low == pytest.approx(width, rel=0.1)
     assert width < 0.5 * 2 * 1.96 * np.hypot(first.std(), second.std()) / 20
 
 
@@ -66,12 +81,12 @@ def test_the_same_seed_gives_the_same_figures_in_any_blocks(monkeypatch: pytest.
     whole = paired(first, second)
     assert paired(first, second) == whole
     assert paired(first, second, seed=1) != whole
-    monkeypatch.setattr(significance, "CELLS", 170)
+    monkeypatch.setattr(significance, "BLOCK", 170)
     assert paired(first, second) == whole
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "count", "told"),
+    ("first", "second", "count", "message"),
     [
         ([0.1, float("nan")], [0.1, 0.2], 10, "first system's score of segment 2 is not a number"),
         ([0.1, 0.2], [float("inf"), 0.2], 10, "second system's score of segment 1 is not a number"),
@@ -80,6 +95,6 @@ def test_the_same_seed_gives_the_same_figures_in_any_blocks(monkeypatch: pytest.
         ([0.1], [0.2], 0, "0 resamples"),
     ],
 )
-def test_refused(first: list[float], second: list[float], count: int, told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_refused(first: list[float], second: list[float], count: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         paired(first, second, count)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import compress
+from compress.artifact.recovered import RecoveredSource, RecoveryDelta
 from compress.errors import UserError
 from results import export
 from results.candidate import Candidate
@@ -141,18 +142,19 @@ def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: S
     import torch
 
     import embedded
-    from compress.artifact.recovered import Recovered, Recovery
 
     run, row, _ = shipped
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
     base = compress.Source.open(embedded.MODEL)
     policy = compress.Policy.from_json((run / row.policy).read_text())
-    name = base.structure.kept[0]
+    name = base.structure.unquantized[0]
     changed = base.tensor(name) + torch.ones_like(base.tensor(name))
-    recovery = Recovery(policy, {name: changed}, about={"train": "embedded", "train_split": "dev", "condition": "c"})
+    recovery = RecoveryDelta(
+        policy, {name: changed}, about={"train": "embedded", "train_split": "dev", "condition": "c"}
+    )
     recovery.save(folder / "recovered" / "c00001+distill")
-    source = Recovered(base, recovery)
+    source = RecoveredSource(base, recovery)
     path = f"policies/{source.policy.digest}.json"
     (folder / path).write_text(source.policy.to_json())
     nbytes = compress.pack(source, source.policy, None, tmp_path / "before")

@@ -13,7 +13,7 @@ import pytest
 import compress
 import embedded
 from compress.errors import UserError
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from results import submit
 from results.shipping import provenance
 from results.shipping.declaration import level_in_words, techniques

@@ -10,7 +10,7 @@ import torch
 
 import compress
 from compress.recovery.batches import output_of, pieces, placed
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from evaluate.decoding.encoder_cache import find_encoder
 from search.recovery import encoder_states as hearing
 from search.recovery.data import lessons_of

@@ -11,8 +11,9 @@ import pytest
 
 import compress
 from compress.errors import UserError
+from compress.model.vocabulary import trimmed_vocabulary
 from compress.recovery.losses import IGNORE
-from evaluate.data.dataset import open_data
+from evaluate.data.open import open_data
 from search.recovery import data as lessons_
 from search.recovery import job as work
 from search.recovery.methods import METHODS, method, parse
@@ -82,7 +83,7 @@ def test_a_trimmed_model_learns_from_a_teacher_of_the_same_words(
     source: compress.Source, train: str, dev: str, tmp_path: Path, name: str
 ) -> None:
     trimmed = replace(policy_of(source), vocabulary="scripts:en")
-    kept = compress.model.vocabulary.trim(source, trimmed.vocabulary)
+    kept = trimmed_vocabulary(source, trimmed.vocabulary)
     assert kept is not None
     assert len(kept.ids) < source.structure.vocabulary
     outcome = work.recover(task_of(source, train, dev, tmp_path, name, policy=trimmed.to_json()), score, lambda _: None)
@@ -99,7 +100,7 @@ def test_every_method_ships_what_it_promises(
     outcome = work.recover(task, score, entries.append)
     assert "training_stopped" in outcome
     assert not outcome["training_stopped"]
-    recovered = compress.Recovered.open_at(source, task.out)
+    recovered = compress.RecoveredSource.open_at(source, task.out)
     policy = compress.Policy.from_json(outcome["policy"])
     assert policy == recovered.policy
     assert policy.levels == policy_of(source).levels
@@ -109,7 +110,7 @@ def test_every_method_ships_what_it_promises(
     assert [stage["stage"] for stage in outcome["stages"]] == list(method(name).stages)
     assert bool(recovered.adapters) == ("qlora" in name)
     assert {entry["stage"] for entry in entries} == set(method(name).stages)
-    changed = {**recovered.recovery.kept, **recovered.recovery.units, **recovered.adapters}
+    changed = {**recovered.recovery.unquantized, **recovered.recovery.units, **recovered.adapters}
     assert changed
 
 
@@ -118,11 +119,13 @@ def test_trained_integers_take_no_more_bytes_than_before(
 ) -> None:
     levels = {name: "grid@2" for name, unit in source.structure.units.items() if unit.kind in ("attention", "mlp")}
     policy = replace(policy_of(source), levels={**policy_of(source).levels, **levels}, dropped=())
-    before = work.size(compress.Recovered(source, compress.Recovery(policy)), compress.Store(str(tmp_path / "store")))
+    before = work.size(
+        compress.RecoveredSource(source, compress.RecoveryDelta(policy)), compress.Store(str(tmp_path / "store"))
+    )
     wild = {"epochs": 3, "learning_rate": 0.1, "checkpoint_every": 20, "keep_best": "false"}
     task = task_of(source, train, dev, tmp_path, "codes", policy=policy.to_json(), settings=wild)
     assert work.recover(task, score)["bytes"] <= before
-    recovery = compress.Recovery.read(task.out)
+    recovery = compress.RecoveryDelta.read(task.out)
     assert set(recovery.units) == set(levels)
 
 

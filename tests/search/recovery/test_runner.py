@@ -17,7 +17,7 @@ from compress.sizes import parse_bins
 from results.candidate import FAILED, HELD_OUT, SCORED, Candidate
 from results.table.storage import Table
 from search.config import Config
-from search.recorder import Recorder, Tried
+from search.recorder import EvaluatedPolicy, Recorder
 from search.recovery import runner as board
 from search.recovery.runner import PendingTrial, Where, recover_run
 from search.recovery.task import Task
@@ -98,7 +98,7 @@ class World:
 
     def put(self, name: str, policy: Policy) -> None:
         outcome = {"comet_segments": [0.1, 0.2, 0.3, 0.4], "hypotheses": ["a"] * 4}
-        self.recorder.record(Tried(name, "search", policy, 100_000, 1000, 0.0), outcome)
+        self.recorder.record(EvaluatedPolicy(name, "search", policy, 100_000, 1000, 0.0), outcome)
 
     def candidate(self, name: str = "c00001") -> Candidate:
         found = self.recorder.find(name)
@@ -176,7 +176,7 @@ def test_rows_of_the_same_table_that_are_made_once(session: Any, world: World) -
     for row in rows:
         kept = by_name[row.candidate]
         assert (kept.parent, kept.recipe[:8], kept.layers_dropped) == ("c00001", "recover:", 1)
-        recovered = compress.Recovered.open_at(world.source, world.folder.path / "recovered" / row.candidate)
+        recovered = compress.RecoveredSource.open_at(world.source, world.folder.path / "recovered" / row.candidate)
         policy = world.folder.read_policy(kept.policy)
         art = world.folder.path.parent / f"art-{row.candidate}"
         assert compress.pack(recovered, policy, compress.Store(world.where.store), art) == kept.bytes

@@ -1,24 +1,24 @@
-"""EvoPress's moves: inside the bin, near the parent, and better with generations."""
+"""EvoPress's mutations: inside the bin, near the parent, and better with generations."""
 
 from __future__ import annotations
 
 import numpy as np
 import optuna
 
-from search.sampling.evolution import OFFSPRING, Evolution
+from search.sampling.base import distributions
+from search.sampling.evolution import OFFSPRING, EvolutionSampler
 from search.space.space import Choice
-from tests.search.space.test_constraint import middle_bin
-from tests.search.worlds import world
+from tests.search.worlds import middle_bin, world
 
 
 def test_it_starts_from_one_level_and_gets_better() -> None:
     w = world(layers=8, seed=1)
-    into = middle_bin(w)
-    sampler = Evolution(w.constraint, [into], 0)
+    size_bin = middle_bin(w)
+    sampler = EvolutionSampler(w.constraint, [size_bin], 0)
     scores = []
     for _ in range(10 * OFFSPRING):
-        choice = sampler.suggest(into)
-        assert into.holds(w.constraint.size(choice))
+        choice = sampler.suggest(size_bin)
+        assert size_bin.holds(w.constraint.size(choice))
         scores.append(w.comet(choice))
         sampler.learn(choice, w.constraint.size(choice), scores[-1])
     assert max(scores[-OFFSPRING:]) > scores[0]
@@ -27,7 +27,7 @@ def test_it_starts_from_one_level_and_gets_better() -> None:
 
 def test_children_are_near() -> None:
     w = world(layers=8, seed=2)
-    sampler = Evolution(w.constraint, [middle_bin(w)], 0)
+    sampler = EvolutionSampler(w.constraint, [middle_bin(w)], 0)
     parent = Choice(np.full(len(w.space.units), 2), np.zeros(len(w.space.layers), dtype=bool))
     for _ in range(50):
         child = sampler.mutate(parent)
@@ -35,9 +35,9 @@ def test_children_are_near() -> None:
         assert abs(child.columns - parent.columns).max() <= 3
 
 
-def test_drops_are_traded_one_for_one() -> None:
+def test_drops_are_exchanged_one_for_one() -> None:
     w = world(layers=8, seed=3)
-    sampler = Evolution(w.constraint, [middle_bin(w)], 0)
+    sampler = EvolutionSampler(w.constraint, [middle_bin(w)], 0)
     dropped = np.zeros(len(w.space.layers), dtype=bool)
     dropped[[2, 5]] = True
     parent = Choice(np.full(len(w.space.units), 2), dropped)
@@ -48,21 +48,22 @@ def test_drops_are_traded_one_for_one() -> None:
 
 def test_it_is_a_sampler_of_optuna() -> None:
     w = world(layers=4, seed=4)
-    into = middle_bin(w)
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=Evolution(w.constraint, [into], 0))
+    size_bin = middle_bin(w)
+    sampler = EvolutionSampler(w.constraint, [size_bin], 0)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     for _ in range(12):
-        trial = study.ask(w.space.distributions)
+        trial = study.ask(distributions(w.space))
         choice = w.space.from_parameters(trial.params)
         study.tell(trial, [w.comet(choice), w.constraint.size(choice)])
-        assert into.holds(w.constraint.size(choice))
+        assert size_bin.holds(w.constraint.size(choice))
 
 
 def test_the_vocabulary_is_switched_now_and_then_and_only_where_there_are_several() -> None:
     w = world(layers=8, seed=3, trims=True)
-    sampler = Evolution(w.constraint, [middle_bin(w)], 0)
+    sampler = EvolutionSampler(w.constraint, [middle_bin(w)], 0)
     parent = Choice(np.full(len(w.space.units), 2), np.zeros(len(w.space.layers), dtype=bool), 1)
-    found = [sampler.mutate(parent).vocabulary for _ in range(300)]
-    assert 0 < found.count(0) < 90
+    vocabularies = [sampler.mutate(parent).vocabulary for _ in range(300)]
+    assert 0 < vocabularies.count(0) < 90
     one = world(layers=8, seed=3)
-    alone = Evolution(one.constraint, [middle_bin(one)], 0)
+    alone = EvolutionSampler(one.constraint, [middle_bin(one)], 0)
     assert {alone.mutate(Choice(parent.columns, parent.dropped)).vocabulary for _ in range(100)} == {0}

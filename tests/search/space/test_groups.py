@@ -5,25 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.space.groups import tie, tie_sensitivities
+from search.space.groups import tie, tie_costs
 from search.space.space import Choice
 from tests.search.worlds import world
 
 
 @pytest.mark.parametrize("trims", [False, True])
-@pytest.mark.parametrize("how", ["layer", "1", "2", "4"])
-def test_a_tied_choice_weighs_what_its_policy_does(how: str, trims: bool) -> None:
+@pytest.mark.parametrize("groups", ["layer", "1", "2", "4"])
+def test_a_tied_choice_has_the_bytes_of_its_policy(groups: str, trims: bool) -> None:
     w = world(layers=6, seed=1, trims=trims)
-    tied = tie(w.space, how)
-    dice = np.random.default_rng(0)
+    tied = tie(w.space, groups)
+    generator = np.random.default_rng(0)
     for _ in range(30):
-        dropped = tied.droppable & (dice.random(len(tied.layers)) < 0.3)
-        vocabulary = int(dice.integers(len(tied.vocabularies)))
-        choice = Choice(dice.integers(0, len(tied.levels), len(tied.units)), dropped, vocabulary)
+        dropped = tied.droppable & (generator.random(len(tied.layers)) < 0.3)
+        vocabulary = int(generator.integers(len(tied.vocabularies)))
+        choice = Choice(generator.integers(0, len(tied.levels), len(tied.units)), dropped, vocabulary)
         policy = tied.policy(choice)
         untied = w.space.choice(policy)
         assert untied is not None
-        assert w.space.weigh(untied) == tied.weigh(choice)
+        assert w.space.variable_bytes(untied) == tied.variable_bytes(choice)
         assert w.space.policy(untied) == policy
         back = tied.choice(policy)
         assert back is not None
@@ -38,10 +38,10 @@ def test_rows_are_named_after_what_they_tie() -> None:
     assert by_four.units == (
         "lm.0-3.attention", "lm.0-3.mlp", "lm.4-5.attention", "lm.4-5.mlp", "embedding", "head"
     )  # fmt: skip
-    assert list(by_four.droppable) == [False, True], "the first layer never goes, nor what is tied to it"
+    assert list(by_four.droppable) == [False, True], "the first layer is never dropped, nor what is tied to it"
 
 
-def test_a_policy_that_treats_tied_units_unlike_is_not_in_the_space() -> None:
+def test_a_policy_that_gives_tied_units_different_levels_is_not_in_the_space() -> None:
     w = world(layers=4)
     columns = np.zeros(len(w.space.units), dtype=int)
     columns[0] = 1
@@ -50,9 +50,9 @@ def test_a_policy_that_treats_tied_units_unlike_is_not_in_the_space() -> None:
     assert w.space.choice(policy) is not None
 
 
-def test_sensitivities_add_up() -> None:
+def test_costs_of_tied_units_add_up() -> None:
     w = world(layers=4)
-    tied = tie_sensitivities(w.space, w.sensitivities, "2")
+    tied = tie_costs(w.space, w.sensitivities, "2")
     assert tied.levels.sum() == pytest.approx(w.sensitivities.levels.sum())
     assert tied.drops.tolist() == pytest.approx([w.sensitivities.drops[:2].sum(), w.sensitivities.drops[2:].sum()])
     assert tie(w.space, "") is w.space

@@ -1,4 +1,4 @@
-"""Which vocabularies a search may choose from: asked for, left out, refused."""
+"""Which vocabularies a search may choose from: requested, left out, refused."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 import compress
 import embedded
 from compress.errors import UserError
-from compress.model.vocabulary import Tokens, trim
+from compress.model.vocabulary import BpeTokenizer, trimmed_vocabulary
 from evaluate.decoding.prompts import prompt
 from search.command_line import parser, to_config
 from search.config import Config
-from search.launch import settle as settle_run
+from search.inputs import choose_vocabularies as settle_run
 from search.recorder import parameters_left
-from search.space.vocabularies import keep, parse, scripts, settle
+from search.space.vocabularies import parse, resolve, scripts, store_counted
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def config(tmp_path: Path, lang: str = "en-de", **others: object) -> Config:
 
 
 @pytest.mark.parametrize(
-    ("told", "names"),
+    ("option", "names"),
     [
         (None, ()),
         ("full", ("full",)),
@@ -46,16 +46,16 @@ def config(tmp_path: Path, lang: str = "en-de", **others: object) -> Config:
         ("top:400,scripts,top:600", ("scripts:en,de", "top:600", "top:400")),
     ],
 )
-def test_names_from_the_command_line(told: str | None, names: tuple[str, ...]) -> None:
-    assert parse(told, "en-de", "texts.txt" if told and "top" in told else "") == names
-    more = ["--vocabulary", told] if told else []
-    texts = ["--vocabulary-texts", "texts.txt"] if told and "top" in told else []
+def test_names_from_the_command_line(option: str | None, names: tuple[str, ...]) -> None:
+    assert parse(option, "en-de", "texts.txt" if option and "top" in option else "") == names
+    more = ["--vocabulary", option] if option else []
+    texts = ["--vocabulary-texts", "texts.txt"] if option and "top" in option else []
     options = parser().parse_args(["--bin", "Bin2", "--lang", "en-de", *more, *texts])
     assert to_config(options).vocabulary == names
 
 
 @pytest.mark.parametrize(
-    ("told", "texts", "refused"),
+    ("option", "texts", "refused"),
     [
         ("klingon", "", "'klingon' is none of full, scripts and top:N"),
         ("full,", "", "'' is none of"),
@@ -65,70 +65,70 @@ def test_names_from_the_command_line(told: str | None, names: tuple[str, ...]) -
         (None, "x", "goes with --vocabulary top:N"),
     ],
 )
-def test_names_that_mean_nothing(told: str | None, texts: str, refused: str) -> None:
+def test_names_that_mean_nothing(option: str | None, texts: str, refused: str) -> None:
     with pytest.raises(UserError, match=refused):
-        parse(told, "en-de", texts)
+        parse(option, "en-de", texts)
 
 
-def test_unasked_for_the_scripts_of_the_pair_where_they_are_fewer(source: compress.Source, tmp_path: Path) -> None:
-    names, tokens, told = settle(config(tmp_path), source)
+def test_by_default_the_scripts_of_the_pair_where_they_are_fewer(source: compress.Source, tmp_path: Path) -> None:
+    names, tokens, message = resolve(config(tmp_path), source)
     assert names == ("full", "scripts:en,de")
     assert tokens == (1024, 677)
-    assert "scripts:en,de (677 tokens)" in told
-    names, tokens, told = settle(config(tmp_path, "en-zh"), source)
+    assert "scripts:en,de (677 tokens)" in message
+    names, tokens, message = resolve(config(tmp_path, "en-zh"), source)
     assert (names, tokens) == (("full",), (1024,))
-    assert "scripts:en,zh keeps all of them" in told
-    assert settle(config(tmp_path, "en-zh", vocabulary=(scripts("en-zh"),)), source)[0] == ("full",)
+    assert "scripts:en,zh keeps all of them" in message
+    assert resolve(config(tmp_path, "en-zh", vocabulary=(scripts("en-zh"),)), source)[0] == ("full",)
 
 
 def test_a_tokenizer_that_cannot_be_trimmed(source: compress.Source, tmp_path: Path) -> None:
     bare = compress.Source.open(embedded.MODEL)
-    bare.fixed = {name: data for name, data in source.fixed.items() if name != "tokenizer.json"}
-    names, _, told = settle(config(tmp_path), bare)
+    bare.aux_files = {name: data for name, data in source.aux_files.items() if name != "tokenizer.json"}
+    names, _, message = resolve(config(tmp_path), bare)
     assert names == ("full",)
-    assert "scripts:en,de is left out: " in told
+    assert "scripts:en,de is left out: " in message
     with pytest.raises(UserError, match=r"--vocabulary scripts:en,de: .* no tokenizer\.json"):
-        settle(config(tmp_path, vocabulary=("full", "scripts:en,de")), bare)
+        resolve(config(tmp_path, vocabulary=("full", "scripts:en,de")), bare)
 
 
-def test_what_is_frozen_keeps_its_rows(source: compress.Source, tmp_path: Path) -> None:
-    assert settle(config(tmp_path), source, ("head",))[0] == ("full",)
-    assert settle(config(tmp_path), source, ("lm.3.mlp",))[0] == ("full", "scripts:en,de")
+def test_a_frozen_embedding_or_head_cannot_be_trimmed(source: compress.Source, tmp_path: Path) -> None:
+    assert resolve(config(tmp_path), source, ("head",))[0] == ("full",)
+    assert resolve(config(tmp_path), source, ("lm.3.mlp",))[0] == ("full", "scripts:en,de")
     with pytest.raises(UserError, match="--freeze keeps head as it is"):
-        settle(config(tmp_path, vocabulary=("scripts:en,de",)), source, ("head",))
+        resolve(config(tmp_path, vocabulary=("scripts:en,de",)), source, ("head",))
 
 
 def test_the_most_used_tokens_of_a_text_have_a_name_that_every_worker_finds(
     source: compress.Source, tmp_path: Path, texts: str
 ) -> None:
-    asked = config(tmp_path, vocabulary=("full", "top:400"), vocabulary_texts=texts)
-    settled, told = settle_run(asked, source, ())
-    name = settled.vocabulary[1]
+    requested = config(tmp_path, vocabulary=("full", "top:400"), vocabulary_texts=texts)
+    resolved, message = settle_run(requested, source, ())
+    name = resolved.vocabulary[1]
     assert name.startswith("top:400:")
-    assert f"{name} (" in told
+    assert f"{name} (" in message
     assert not list(tmp_path.glob("**/*.json")), "nothing is written before there is a run"
     assert list(tmp_path.iterdir()) == [Path(texts)]
     store = compress.Store(tmp_path / "store")
-    keep(settled, source, store)
-    found = trim(compress.Source.open(embedded.MODEL), name, store)
-    assert found is not None
-    assert len(found.ids) <= 400
-    tokenizer = Tokens(source).backend()
-    asked_of_it = set(tokenizer.encode(prompt("en-de")).ids)
-    assert asked_of_it <= set(found.ids.tolist()), "the prompt stays whole"
+    store_counted(resolved, source, store)
+    trimmed = trimmed_vocabulary(compress.Source.open(embedded.MODEL), name, store)
+    assert trimmed is not None
+    assert len(trimmed.ids) <= 400
+    tokenizer = BpeTokenizer(source).backend()
+    prompt_ids = set(tokenizer.encode(prompt("en-de")).ids)
+    assert prompt_ids <= set(trimmed.ids.tolist()), "the prompt stays whole"
     with pytest.raises(UserError, match=r"cannot read .*nowhere"):
-        settle(replace(asked, vocabulary_texts="nowhere"), source)
+        resolve(replace(requested, vocabulary_texts="nowhere"), source)
 
 
-def test_resumed_without_a_word_on_it_a_run_keeps_its_vocabularies(source: compress.Source, tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_its_vocabularies_without_the_option(source: compress.Source, tmp_path: Path) -> None:
     again = config(tmp_path)
     again.folder.mkdir()
     older = json.loads(again.to_json())
     del older["vocabulary"]
     (again.folder / "config.json").write_text(json.dumps(older), encoding="utf-8")
     assert settle_run(again, source, ())[0].vocabulary == ("full",)
-    asked = replace(again, vocabulary=("full", "scripts:en,de"))
-    assert settle_run(asked, source, ())[0].vocabulary == ("full", "scripts:en,de")
+    changed = replace(again, vocabulary=("full", "scripts:en,de"))
+    assert settle_run(changed, source, ())[0].vocabulary == ("full", "scripts:en,de")
 
 
 def test_parameters_that_remain(source: compress.Source, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The journal: what is written without reading along is what Optuna reads."""
+"""The journal: the study that Optuna opens is the run's table, whatever happened to the file."""
 
 from __future__ import annotations
 
@@ -7,58 +7,86 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from compress.errors import UserError
-from search.tuning.journal import GATHERED, Journal
+from search.tuning.journal import BATCH, STUDY, Journal, JournalEntry, candidates_in
 
 SPACE = {"level a": optuna.distributions.CategoricalDistribution(["x", "y"])}
+ENTRIES = [
+    JournalEntry.of("c00001", "search", {"level a": "x"}, "scored", 0.5, 100),
+    JournalEntry.of("c00002", "search", {"level a": "y"}, "failed", 0.0, 90),
+    JournalEntry.of("c00003", "search", {"level a": "y"}, "stopped", math.nan, 80),
+]
+
+
+def study(path: Path) -> optuna.Study:
+    """As `optuna-dashboard` opens it."""
+    return optuna.load_study(storage=JournalStorage(JournalFileBackend(str(path))), study_name=STUDY)
+
+
+def names(path: Path) -> list[str]:
+    return [trial.user_attrs["candidate"] for trial in study(path).get_trials()]
+
+
+def write(path: Path, count: int = 3) -> Journal:
+    journal = Journal(path, SPACE, [])
+    for entry in ENTRIES[:count]:
+        journal.add(entry)
+    journal.flush()
+    return journal
 
 
 def test_the_journal_is_a_study_that_optuna_opens(tmp_path: Path) -> None:
     path = tmp_path / "study.journal"
-    journal = Journal(path)
-    journal.add("c00001", "search", {"level a": "x"}, SPACE, [0.5, 100.0])
-    journal.add("c00002", "search", {"level a": "y"}, SPACE, None)
-    journal.add("c00003", "search", {"level a": "y"}, SPACE, None, stopped=True)
-    journal.flush()
-    again = Journal(path)
-    assert again.known == journal.known == {"c00001", "c00002", "c00003"}
-    trials = again.study.get_trials()
+    write(path)
+    trials = study(path).get_trials()
     assert [trial.state for trial in trials] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED]
     assert [trial.number for trial in trials] == [0, 1, 2]
-    assert trials[0].params == {"level a": "x"}
-    assert again.study.best_trials[0].user_attrs["candidate"] == "c00001"
-    assert again.study.metric_names == ["comet", "bytes"]
+    assert [trial.params for trial in trials] == [{"level a": "x"}, {"level a": "y"}, {"level a": "y"}]
+    assert study(path).best_trials[0].user_attrs["candidate"] == "c00001"
+    assert study(path).metric_names == ["comet", "bytes"]
 
 
 def test_a_journal_that_is_gone_on_with_keeps_what_it_had(tmp_path: Path) -> None:
     path = tmp_path / "study.journal"
-    for name, values in (("c00001", [0.5, 100.0]), ("c00002", [0.6, 90.0])):
-        journal = Journal(path)
-        journal.add(name, "search", {"level a": "x"}, SPACE, values)
-        journal.flush()
-    assert [trial.values for trial in Journal(path).study.get_trials()] == [[0.5, 100.0], [0.6, 90.0]]
+    write(path, 2)
+    before = path.read_bytes()
+    journal = Journal(path, SPACE, ENTRIES[:2])
+    journal.add(ENTRIES[2])
+    journal.flush()
+    assert path.read_bytes().startswith(before)
+    assert names(path) == candidates_in(path) == ["c00001", "c00002", "c00003"]
 
 
-def test_many_are_written_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("damage", ["cut", "garbage", "missing", "one too many", "empty"])
+def test_what_is_not_the_table_is_made_anew_from_it(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "study.journal"
+    write(path)
+    content = path.read_bytes()
+    if damage == "cut":
+        path.write_bytes(content[:-20])
+    elif damage == "garbage":
+        path.write_text("nothing that Optuna wrote\n", encoding="utf-8")
+    elif damage == "missing":
+        path.unlink()
+    elif damage == "empty":
+        path.write_bytes(b"")
+    Journal(path, SPACE, ENTRIES[:2] if damage == "one too many" else ENTRIES)
+    assert names(path) == ["c00001", "c00002", "c00003"][: 2 if damage == "one too many" else 3]
+
+
+def test_several_are_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.tuning.journal.PATIENCE", math.inf)
     path = tmp_path / "study.journal"
-    journal = Journal(path)
-    for n in range(GATHERED + 1):
-        journal.add(f"c{n:05d}", "search", {"level a": "x"}, SPACE, [0.5, 100.0])
-    assert len(Journal(path).known) == GATHERED
+    journal = Journal(path, SPACE, [])
+    for _ in range(BATCH + 1):
+        journal.add(ENTRIES[0])
+    assert len(names(path)) == BATCH
     journal.flush()
     journal.flush()
-    assert len(Journal(path).known) == GATHERED + 1
+    assert len(names(path)) == BATCH + 1
     monkeypatch.setattr("search.tuning.journal.PATIENCE", -1.0)
-    journal.add("late", "search", {"level a": "x"}, SPACE, None)
-    assert "late" in Journal(path).known, "what comes after a while is written at once"
-
-
-def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "study.journal"
-    Journal(path)
-    path.write_text("nothing that Optuna wrote\n", encoding="utf-8")
-    with pytest.raises(UserError, match="is damaged"):
-        Journal(path)
+    journal.add(ENTRIES[1])
+    assert names(path)[-1] == "c00002", "what comes after a while is written at once"

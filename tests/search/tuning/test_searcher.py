@@ -1,176 +1,171 @@
-"""The searcher: phases in order, jobs tried again, every failure told to Optuna as FAIL, nothing pickled."""
+"""The searcher: a worker for each candidate, candidates tried again, no trial left running, nothing pickled."""
 
 from __future__ import annotations
 
-import itertools
-import json
 import pickle
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
+from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from search.tuning.searcher import EngineSearch, Phase
-
-SPACE = {"level a": optuna.distributions.CategoricalDistribution(["x", "y"])}
-
-
-def searcher(done: list[dict[str, Any]]) -> EngineSearch:
-    def to_job(parameters: dict[str, str]) -> dict[str, Any]:
-        return {"kind": "score", "name": f"c{next(numbers)}", **parameters}
-
-    numbers = itertools.count()
-    return EngineSearch(lambda job, outcome: done.append(job | {"outcome": outcome}), to_job)
+from search.sampling.registry import NAMES
+from search.tuning.journal import JournalEntry
+from tests.search.tuning.runs import Pool, ask, finish, manager, scored, searcher
 
 
-def ask(search: EngineSearch, trial: str) -> Any:
-    found = search.suggest(trial)
-    return json.loads(found["job"]) if isinstance(found, dict) else found
+def states(search: Any) -> list[TrialState]:
+    return [entry.state for entry in search.manager.earlier()]
 
 
-def finish(search: EngineSearch, trial: str, **outcome: Any) -> None:
-    search.on_trial_complete(trial, {"outcome": json.dumps(outcome)})
+class Observed(RandomSampler):
+    """Notes what Optuna is told at the end of each trial."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(0)
+        self.inner, self.ended = inner, list[tuple[TrialState, Any]]()
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> Any:
+        return self.inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(self, study: Any, trial: Any, search_space: Any) -> Any:
+        return self.inner.sample_relative(study, trial, search_space)
+
+    def after_trial(self, study: Any, trial: Any, state: TrialState, values: Any) -> None:  # noqa: ARG002
+        self.ended.append((state, values))
 
 
-def test_a_phase_waits_for_the_one_before_it() -> None:
-    done: list[dict[str, Any]] = []
-    search = searcher(done)
-    ended: list[str] = []
-    search.phases = [
-        Phase("one", [{"n": 1}, {"n": 2}], lambda: ended.append("one")),
-        Phase("two", [{"n": 3}], lambda: ended.append("two")),
-    ]
-    assert [ask(search, "a"), ask(search, "b")] == [{"n": 1}, {"n": 2}]
-    assert ask(search, "c") is None
-    finish(search, "b", ok=1)
-    assert ask(search, "c") is None
-    finish(search, "a", ok=1)
-    assert ended == ["one"]
-    assert ask(search, "c") == {"n": 3}
-    finish(search, "c", ok=1)
-    assert ended == ["one", "two"]
-    assert ask(search, "d") == Searcher.FINISHED
+def observed(tmp_path: Path, **settings: Any) -> tuple[Any, Observed]:
+    search = searcher(manager(tmp_path, **settings))
+    sampler = Observed(search.manager.bayesian)
+    from search.tuning.searcher import ParetoSearch
+
+    pool: Any = Pool()
+    return ParetoSearch(search.manager, pool, sampler, search.manager.distributions, None, search.status), sampler
 
 
-def test_an_empty_phase_is_passed_over() -> None:
-    search = searcher([])
-    ended: list[int] = []
-    search.phases = [Phase("none", [], lambda: ended.append(1)), Phase("also none", [], lambda: ended.append(2))]
-    assert ask(search, "a") == Searcher.FINISHED
-    assert ended == [1, 2]
+@pytest.mark.parametrize("sampler", NAMES)
+def test_every_sampler_suggests_candidates_inside_the_bin_until_the_last(tmp_path: Path, sampler: str) -> None:
+    search = searcher(manager(tmp_path, sampler=sampler, trials=3, rungs=("all",)))
+    for number in range(3):
+        job = ask(search, f"t{number}")
+        assert job["name"] == f"c{number + 1:05d}"
+        assert job["rungs"] == ["all"]
+        finish(search, f"t{number}", **scored())
+    assert ask(search, "t3") == Searcher.FINISHED
+    rows = search.manager.recorder.searched()
+    assert [row.status for row in rows] == ["scored"] * 3
+    assert all(search.manager.bins[0].holds(row.bytes) for row in rows)
+    assert search.error is None
+
+
+def test_there_are_as_many_candidates_as_free_workers(tmp_path: Path) -> None:
+    search = searcher(manager(tmp_path), workers=2)
+    first, second = ask(search, "a"), ask(search, "b")
+    assert {first["name"], second["name"]} == {"c00001", "c00002"}
+    assert ask(search, "c") is None, "both workers are busy"
+    finish(search, "b", **scored())
+    assert ask(search, "c")["name"] == "c00003"
 
 
 @pytest.mark.parametrize(
     ("outcome", "state"),
     [
-        ({"comet": 0.5, "bytes": 10}, TrialState.COMPLETE),
-        ({"comet": float("nan"), "bytes": 10}, TrialState.FAIL),
-        ({"comet": None, "bytes": 10}, TrialState.FAIL),
-        ({"error": "boom"}, TrialState.FAIL),
-        ({"stopped": True}, TrialState.PRUNED),
+        (scored(), TrialState.COMPLETE),
+        (scored(float("nan")), TrialState.FAIL),
+        ({"error": "no room"}, TrialState.FAIL),
+        ({"rung": "kl", "kl": 3.0}, TrialState.PRUNED),
+        ({}, TrialState.FAIL),
     ],
 )
-def test_no_trial_stays_running(outcome: dict[str, Any], state: TrialState) -> None:
-    search = searcher([])
-    study = search.open_study(optuna.samplers.RandomSampler(0), SPACE, 1, False)
-    assert ask(search, "a")["level a"] in ("x", "y")
-    finish(search, "a", **outcome)
-    assert [trial.state for trial in study.trials] == [state]
-    assert ask(search, "b") == Searcher.FINISHED
+def test_no_trial_stays_running(tmp_path: Path, outcome: dict[str, Any], state: TrialState) -> None:
+    search, sampler = observed(tmp_path, trials=1)
+    ask(search, "a")
+    for trial in ("a", "b") if not outcome else ("a",):
+        finish(search, trial, **outcome)
+        ask(search, "b")
+    assert [ended for ended, _ in sampler.ended] == [state]
+    assert states(search) == [state]
+    assert search.error is None
+    if state == TrialState.COMPLETE:
+        assert sampler.ended[0][1][0] == 0.5
 
 
-def test_a_worker_that_died_gets_its_candidate_again_once() -> None:
-    done: list[dict[str, Any]] = []
-    search = searcher(done)
-    study = search.open_study(optuna.samplers.RandomSampler(0), SPACE, 1, False)
+def test_a_candidate_whose_worker_died_is_tried_again_once(tmp_path: Path) -> None:
+    search, sampler = observed(tmp_path, trials=1)
     first = ask(search, "a")
-    search.on_trial_complete("a", None, error=True)
-    assert done == []
-    assert study.trials[0].state == TrialState.RUNNING
-    second = ask(search, "b")
-    assert second == first | {"attempts": 2}
-    search.on_trial_complete("b", None, error=True)
-    assert done[0]["outcome"]["error"] == "the worker died"
-    assert [trial.state for trial in study.trials] == [TrialState.FAIL]
+    finish(search, "a", died=True)
+    assert search.pool.died == [0]
+    assert sampler.ended == []
+    assert ask(search, "b") == first
+    finish(search, "b", died=True)
+    (row,) = search.manager.recorder.searched()
+    assert (row.status, row.attempts, row.error) == ("failed", 2, "the worker died")
+    assert [state for state, _ in sampler.ended] == [TrialState.FAIL]
     assert ask(search, "c") == Searcher.FINISHED
 
 
-def test_an_unforeseen_error_is_tried_again_and_may_go_well() -> None:
-    done: list[dict[str, Any]] = []
-    search = searcher(done)
-    study = search.open_study(optuna.samplers.RandomSampler(0), SPACE, 1, False)
+def test_an_unforeseen_error_is_tried_again_and_may_go_well(tmp_path: Path) -> None:
+    search, sampler = observed(tmp_path, trials=1)
     ask(search, "a")
     finish(search, "a", error="CUDA error", crashed=True)
     ask(search, "b")
-    finish(search, "b", comet=0.5, bytes=10)
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE]
-    assert done[0]["attempts"] == 2
+    finish(search, "b", **scored())
+    assert [state for state, _ in sampler.ended] == [TrialState.COMPLETE]
+    assert search.manager.recorder.searched()[0].attempts == 2
 
 
-def test_a_job_of_a_phase_is_tried_again_within_its_phase() -> None:
-    done: list[dict[str, Any]] = []
-    search = searcher(done)
-    ended: list[str] = []
-    search.phases = [Phase("one", [{"kind": "build", "n": 1}], lambda: ended.append("one"))]
-    ask(search, "a")
-    search.on_trial_complete("a", None, error=True)
-    assert ended == []
-    assert ask(search, "b") == {"kind": "build", "n": 1, "attempts": 2}
-    finish(search, "b", ok=1)
-    assert ended == ["one"]
-
-
-def test_a_refusal_is_not_tried_again() -> None:
-    done: list[dict[str, Any]] = []
-    search = searcher(done)
-    search.open_study(optuna.samplers.RandomSampler(0), SPACE, 1, False)
+def test_a_user_error_is_not_tried_again(tmp_path: Path) -> None:
+    search, sampler = observed(tmp_path, trials=1)
     ask(search, "a")
     finish(search, "a", error="no room in the store")
-    assert len(done) == 1
+    assert len(sampler.ended) == 1
+    assert search.manager.recorder.searched()[0].attempts == 1
 
 
-def test_whole_policies_leave_no_parameters_in_memory() -> None:
-    class Whole(optuna.samplers.RandomSampler):
-        def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:  # noqa: ARG002
-            return SPACE
-
-        def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:  # noqa: ARG002
-            return {"level a": "y"}
-
-    search = searcher([])
-    study = search.open_study(Whole(0), SPACE, 1, True)
-    assert ask(search, "a")["level a"] == "y"
-    finish(search, "a", comet=0.5, bytes=10)
-    assert study.trials[0].values == [0.5, 10.0]
-    assert study.trials[0].params == {}
+def test_a_sampler_of_optunas_goes_on_with_the_earlier_candidates(tmp_path: Path) -> None:
+    search = searcher(manager(tmp_path, sampler="tpe", trials=2, rungs=("all",)))
+    for trial in ("a", "b"):
+        ask(search, trial)
+        finish(search, trial, **scored())
+    search.manager.recorder.run_dir.release()
+    again = searcher(manager(tmp_path, sampler="tpe", trials=3, rungs=("all",), resume=True))
+    assert all(isinstance(entry, JournalEntry) and entry.values for entry in again.manager.earlier())
+    assert ask(again, "c")["name"] == "c00003"
+    finish(again, "c", **scored())
+    assert ask(again, "d") == Searcher.FINISHED
+    assert [row.candidate for row in again.manager.recorder.searched()] == ["c00001", "c00002", "c00003"]
 
 
 def test_nothing_of_it_is_pickled(tmp_path: Path) -> None:
-    search = searcher([])
-    search.phases = [Phase("one", [{"unpicklable": 1}], lambda: None)]
+    search = searcher(manager(tmp_path))
     assert len(pickle.dumps(search)) < 200
     search.save(str(tmp_path / "state"))
     assert (tmp_path / "state").read_bytes() == b""
 
 
-def test_an_error_of_ours_ends_the_search_and_is_kept() -> None:
-    def broken(job: dict[str, Any], outcome: dict[str, Any]) -> None:  # noqa: ARG001
+def test_an_error_of_ours_ends_the_search_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = searcher(manager(tmp_path))
+    ask(search, "a")
+
+    def broken(*_: object) -> None:
         raise KeyError("a bug")
 
-    search = EngineSearch(broken, lambda parameters: {"kind": "score", "name": "c1", **parameters})
-    search.open_study(optuna.samplers.RandomSampler(0), SPACE, 5, False)
-    ask(search, "a")
-    finish(search, "a", comet=0.5, bytes=10)
-    assert isinstance(search.broken, KeyError)
+    monkeypatch.setattr(search.manager.recorder, "record", broken)
+    finish(search, "a", **scored())
+    assert isinstance(search.error, KeyError)
     assert ask(search, "b") == Searcher.FINISHED
 
 
-def test_an_error_while_asking_ends_the_search_too() -> None:
-    nothing: dict[str, dict[str, Any]] = {}
-    search = EngineSearch(lambda *_: None, lambda parameters: nothing[parameters["level a"]])
-    search.open_study(optuna.samplers.RandomSampler(0), SPACE, 5, False)
+def test_an_error_while_asking_ends_the_search_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = searcher(manager(tmp_path))
+
+    def broken(*_: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(search.manager, "start", broken)
     assert ask(search, "a") == Searcher.FINISHED
-    assert isinstance(search.broken, KeyError)
+    assert isinstance(search.error, KeyError)
+    assert list(search.pool.free) == [0], "its worker is free again"  # type: ignore[attr-defined]

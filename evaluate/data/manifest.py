@@ -1,4 +1,4 @@
-"""Reads the embedded speech, CSV manifests, and pairs of text files."""
+"""Reads a CSV manifest of speech; the embedded speech comes as one."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from pathlib import Path
 
 import embedded
 from compress.errors import UserError
-from evaluate.data.dataset import EMBEDDED, OTHER, DataSet, Segment, check_counts
 from evaluate.data.languages import split_pair
-from evaluate.data.lines import read_lines
+from evaluate.data.types import EMBEDDED, OTHER, DataSet, Segment
 
 
-def embedded_speech(split: str, lang: str) -> DataSet:
-    """The speech that the repository carries: dev to search on, eval to report on."""
+def read_embedded(split: str, lang: str) -> DataSet:
+    """The speech in this repository: dev to search on, eval to report on."""
     if split == "train":
         raise UserError("the embedded training speech is not shipped: `python -m embedded.recipe` makes it again")
-    return manifest(embedded.SPEECH / "segments.csv", embedded.SPEECH, split, lang, name=EMBEDDED, origin=EMBEDDED)
+    return read(embedded.SPEECH / "segments.csv", embedded.SPEECH, split, lang, name=EMBEDDED, origin=EMBEDDED)
 
 
-def manifest(
-    path: Path, root: Path | None, split: str, lang: str, name: str | None = None, origin: str = OTHER
-) -> DataSet:
+def read(path: Path, root: Path | None, split: str, lang: str, name: str | None = None, origin: str = OTHER) -> DataSet:
     """A CSV with id, split, audio_path, source_xx and target_xx, and perhaps talk; paths are relative to `root`."""
     source, target = (f"{what}_{code}" for what, code in zip(("source", "target"), split_pair(lang), strict=True))
     try:
@@ -40,19 +37,9 @@ def manifest(
         raise UserError(f"manifest {path} cannot be read: {error}") from None
     base = root or path.parent
     for number, row in enumerate(rows, start=1):
-        if short := [column for column in needed if not (row[column] or "").strip()]:
-            raise UserError(f"manifest {path}: row {number} of split {split} ('{row['id']}') has no {short[0]}")
+        if empty := [column for column in needed if not (row[column] or "").strip()]:
+            raise UserError(f"manifest {path}: row {number} of split {split} ('{row['id']}') has no {empty[0]}")
     segments = tuple(
         Segment(row["id"], row.get("talk") or "", base / row["audio_path"], row[source], row[target]) for row in rows
     )
     return DataSet(name or path.stem, split, lang, segments, origin)
-
-
-def parallel_text(source: Path, reference: Path, split: str, lang: str) -> DataSet:
-    """Two text files, a sentence a line: what is translated, and how it should be."""
-    said, meant = read_lines(source, allow_empty=False), read_lines(reference, allow_empty=False)
-    check_counts("text", {str(source): len(said), str(reference): len(meant)})
-    segments = tuple(
-        Segment(str(number), "", None, *texts) for number, texts in enumerate(zip(said, meant, strict=True), start=1)
-    )
-    return DataSet(f"text-{source.stem}", split, lang, segments)

@@ -1,10 +1,22 @@
-"""Text files with a sentence a line: read strictly, so that line N of one file is line N of the other."""
+"""Parallel text files, a sentence a line: line N of one file belongs to line N of the other."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from compress.errors import UserError
+from evaluate.data.types import DataSet, Segment, check_counts
+
+
+def read(source: Path, reference: Path, split: str, lang: str) -> DataSet:
+    """Sentences to translate and their references."""
+    sources, references = read_lines(source, allow_empty=False), read_lines(reference, allow_empty=False)
+    check_counts("text", {str(source): len(sources), str(reference): len(references)})
+    segments = tuple(
+        Segment(str(number), "", None, *texts)
+        for number, texts in enumerate(zip(sources, references, strict=True), start=1)
+    )
+    return DataSet(f"text-{source.stem}", split, lang, segments)
 
 
 def read_lines(path: Path, allow_empty: bool = True) -> list[str]:
@@ -20,18 +32,18 @@ def read_lines(path: Path, allow_empty: bool = True) -> list[str]:
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     if not lines[-1]:
         lines.pop()
-    if not allow_empty and (bad := empty_lines(lines)):
-        raise UserError(f"{path}: line {bad[0]} is empty ({len(bad)} in all)")
+    if not allow_empty and (empty := empty_lines(lines)):
+        raise UserError(f"{path}: line {empty[0]} is empty ({len(empty)} in all)")
     return lines
 
 
 def empty_lines(lines: list[str]) -> list[int]:
-    """Numbers of the lines, from 1, that hold nothing but spaces."""
+    """Numbers, from 1, of the lines that hold nothing but spaces."""
     return [number for number, line in enumerate(lines, start=1) if not line.strip()]
 
 
 def write_lines(path: Path, lines: list[str]) -> None:
-    """A line each, written at once; a line break inside becomes a space."""
+    """Writes the file atomically, a text a line; a line break inside a text becomes a space."""
     one_line = [" ".join(line.splitlines()) for line in lines]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,411 @@
+"""A run: prepare → original → calibrate → encode → sensitivities → baselines → pruning → search → report.
+
+Each step looks first at what the run's folder and the store hold, so that a resumed run goes on where it was. Every
+step but the search is a loop over jobs that the pool of workers does side by side; Ray Tune runs the search.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import compress
+import embedded
+from cluster import jobs
+from cluster.jobs import Context, Job
+from cluster.pool import WorkerPool
+from cluster.worker import original_policy
+from compress import Policy, Store
+from compress.codecs import codec
+from compress.errors import UserError
+from results.candidate import FAILED, SCORED, Candidate
+from results.formats import to_text
+from results.report import write_report
+from search.baselines import single_drops, without
+from search.config import Config
+from search.encoding import UnitLevel, Variants, encoding_jobs, needed
+from search.inputs import Inputs, frozen_units, levels_of, prepare
+from search.iterative_pruning import IterativePruning, dropped_last, lm_layers
+from search.progress import Progress
+from search.recorder import EvaluatedPolicy, Recorder, parameters_left
+from search.resources import Resources, resources, store_of
+from search.run_dir import RunDir
+from search.sampling import sensitivity
+from search.sampling.bayesian import BayesianSampler
+from search.sampling.quality_model import QualityModel
+from search.sampling.registry import BAYESIAN, make_sampler
+from search.space import vocabularies
+from search.space.allocate import ActionCosts
+from search.space.constraint import SizeConstraint
+from search.space.groups import tie, tie_costs
+from search.space.of_model import space_of_model
+from search.space.space import Space
+from search.status import RunStatus
+from search.tuning.searcher import ParetoSearch, study_of
+from search.tuning.trials import TrialManager
+from search.tuning.tuner import run_search
+
+ORIGINAL, PRUNING = "original", "iterative-pruning"  # recipes of the table
+NEAR = (0.5, 2.0)  # uniform levels are scored from half a bin's lower bound to twice its upper one
+
+
+@dataclass
+class Run:
+    """What every step works with."""
+
+    inputs: Inputs
+    run_dir: RunDir
+    store: Store
+    recorder: Recorder
+    pool: WorkerPool
+    status: RunStatus
+    progress: Progress
+
+    @property
+    def config(self) -> Config:
+        return self.inputs.config
+
+    @property
+    def source(self) -> compress.Source:
+        return self.inputs.source
+
+    def map(self, step: str, work: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
+        """Jobs with their outcomes, as they end; shown as a step of the run."""
+        if not work:
+            return
+        self.status.begin(step, len(work))
+        for job, outcome in self.pool.map(work):
+            self.status.running = self.pool.running
+            self.status.job_ended(job, outcome)
+            yield job, outcome
+
+    def encoding_jobs(self, pairs: Sequence[UnitLevel], calibration: str) -> list[Job]:
+        workers = len(self.pool.actors)
+        return encoding_jobs(self.source.structure, pairs, calibration, self.config.vocabulary, workers)
+
+    def scoring_job(self, policy: Policy, reference: str, name: str, recipe: str) -> Job:
+        """Every rung that needs no decision, in one job."""
+        rungs = tuple(rung for rung in self.config.rungs if rung != jobs.PART)
+        return jobs.score(policy.to_json(), rungs, reference) | {"name": name, "recipe": recipe}
+
+    def count_parameters(self, policy: Policy) -> int:
+        return parameters_left(self.source, policy, self.store)
+
+    def record(
+        self, name: str, recipe: str, policy: Policy, ledger: compress.Ledger, outcome: dict[str, Any]
+    ) -> Candidate:
+        evaluated = EvaluatedPolicy(
+            name=name,
+            recipe=recipe,
+            policy=policy,
+            bytes=ledger.predict(policy),
+            parameters=self.count_parameters(policy),
+            predicted=0.0,
+            attempts=outcome.get("attempts", 1),
+        )
+        return self.recorder.record(evaluated, outcome)
+
+    def seed(self) -> int:
+        """The run's seed, moved on by what is already there: a resumed run must not draw the same policies again."""
+        return self.config.seed * 1_000_003 + len(self.recorder.candidates)
+
+
+def run(config: Config, resume: bool = False) -> int:
+    """The whole run. Exit code: 0 done, 130 interrupted. Raises UserError with one line for the user."""
+    inputs = prepare(config)
+    run_dir = RunDir(inputs.config, resume)
+    progress = Progress()
+    announce(inputs, run_dir, progress)
+    try:
+        finished = execute(inputs, run_dir, progress)
+    except UserError:
+        run_dir.discard()
+        raise
+    run_dir.release()
+    return 0 if finished else 130
+
+
+def announce(inputs: Inputs, run_dir: RunDir, progress: Progress) -> None:
+    config = inputs.config
+    ranges = ", ".join(f"{each.name} {each.low:,} to {each.high:,} bytes" for each in inputs.bins)
+    progress.say(
+        f"run {run_dir.path}: {config.model} ({inputs.source.original_bytes:,} bytes), {config.lang}, {ranges}"
+    )
+    progress.say(f"vocabulary: {inputs.vocabulary}")
+    if config.comet == "embedded":
+        progress.say(f"COMET: {embedded.LABEL}")
+
+
+def execute(inputs: Inputs, run_dir: RunDir, progress: Progress) -> bool:
+    """Ray, scorers, workers, all steps, the report; True if it came to its end."""
+    config, source = inputs.config, inputs.source
+    recorder = Recorder(run_dir, source.original_bytes, inputs.bins)
+    finished, counts = False, ""
+    with contextlib.suppress(KeyboardInterrupt), resources(config, config.name, inputs.comet, progress.say) as reserved:
+        if reserved.device == "cuda":  # how exactly a score can be had again depends on it
+            run_dir.write("config.json", replace(config, device="cuda").to_json())
+        recorder.signature = lambda: config.eval_spec("dev").signature(reserved.comet(), inputs.data)
+        store = Store(store_of(config))
+        vocabularies.store_counted(config, source, store)
+        room = reserved.room
+        pool = WorkerPool.start(context_of(inputs, reserved), room.workers, max(config.threads, 1), room.worker_gpus)
+        status = RunStatus(config.name, config.trials, recorder, lambda: pool.alive, progress)
+        try:
+            finished, counts = steps(Run(inputs, run_dir, store, recorder, pool, status, progress))
+        finally:
+            status.close()
+    show(inputs, recorder, finished, counts)
+    return finished
+
+
+def steps(run: Run) -> tuple[bool, str]:
+    """The run itself. Whether it came to its end, and a line on how many candidates were pruned."""
+    pairs = needed(
+        run.source.structure, levels_of(run.config), [*run.inputs.recipes.values(), original_policy(run.source)]
+    )
+    variants = Variants({}, {})
+    original, reference = score_original(run, variants, [p for p in pairs if not codec(p[1]).uses_hessian])
+    calibration = calibrate(run, reference)
+    encode(run, variants, [p for p in pairs if codec(p[1]).uses_hessian], calibration)
+    ledger = compress.Ledger(run.source, run.store, variants.levels, calibration)
+    free_space = space_of_model(
+        run.source,
+        ledger,
+        variants.errors,
+        levels_of(run.config),
+        frozen_units(run.config, run.source),
+        run.config.vocabulary,
+        run.config.drop,
+        calibration,
+    )
+    space = tie(free_space, run.config.groups)
+    constraint = SizeConstraint(space, ledger.predict)
+    constraint.check_reachable(run.inputs.bins)
+    describe_model(run, ledger, variants)
+    measured = measure_sensitivities(run, free_space, variants, calibration, reference)
+    sensitivities = tie_costs(free_space, measured, run.config.groups)
+    score_baselines(run, ledger, variants, calibration, reference, free_space)
+    prune_iteratively(run, ledger, reference)
+    return search(run, constraint, sensitivities, original, reference)
+
+
+# The steps, in their order.
+
+
+def score_original(run: Run, variants: Variants, plain: Sequence[UnitLevel]) -> tuple[Candidate, str]:
+    """Scores the original and meanwhile encodes `plain`, what needs no calibration, into `variants`.
+
+    Returns its row, and the key of the reference outputs: its translations, kept in the store.
+    """
+    known = run.recorder.find(ORIGINAL)
+    work = run.encoding_jobs(plain, "")
+    if known is None:
+        work.insert(0, jobs.score(None) | {"name": ORIGINAL, "recipe": ORIGINAL})
+    run.progress.say(f"encoding {len(run.source.structure.units)} units, scoring the original")
+    scored: dict[str, Any] = {}
+    for job, outcome in run.map("encode", work):
+        if job["kind"] == jobs.BUILD:
+            variants.add(outcome)
+        elif "error" in outcome:
+            raise UserError(f"the original model cannot be scored: {outcome['error']}")
+        else:
+            scored = outcome
+    if known is None:
+        policy = original_policy(run.source)
+        ledger = compress.Ledger(run.source, run.store, set(policy.levels.values()))
+        known = run.record(ORIGINAL, ORIGINAL, policy, ledger, scored)
+    if known.status != SCORED:
+        raise UserError(f"the original model cannot be scored: {known.error or 'no result'}")
+    run.progress.say(
+        f"original: COMET {known.comet:.4f}, chrF {known.chrf:.1f}, {known.bytes:,} bytes ({known.segments} segments)"
+    )
+    texts = run.recorder.table.read_by_name([ORIGINAL])[ORIGINAL].hypotheses
+    return known, jobs.keep_reference_outputs(run.store, texts)
+
+
+def calibrate(run: Run, reference: str) -> str:
+    """Statistics of every matrix's inputs on the reference outputs; returns their digest, '' without calibration."""
+    if not run.config.calibration:
+        return ""
+    ((_, outcome),) = run.map("calibrate", [jobs.calibrate(reference)])
+    if "error" in outcome:
+        raise UserError(f"calibrating failed: {outcome['error']}")
+    return str(outcome["calibration"])
+
+
+def encode(run: Run, variants: Variants, calibrated: Sequence[UnitLevel], calibration: str) -> None:
+    """Encodes the levels that look at the calibration into `variants`."""
+    for _, outcome in run.map("encode", run.encoding_jobs(calibrated, calibration)):
+        variants.add(outcome)
+
+
+def describe_model(run: Run, ledger: compress.Ledger, variants: Variants) -> None:
+    """Writes what a report needs to draw a policy: units, their weights and their bytes at every level."""
+    structure = run.source.structure
+    units = [
+        {
+            "name": name,
+            "layer": unit.layer,
+            "weights": unit.weights,
+            "sizes": {level: ledger.size(name, level) for encoded, level in variants.errors if encoded == name},
+        }
+        for name, unit in structure.units.items()
+    ]
+    description = {
+        "digest": run.source.digest,
+        "original_bytes": run.source.original_bytes,
+        "layers": [layer.name for layer in structure.layers],
+        "units": units,
+    }
+    run.run_dir.write("model.json", json.dumps(description))
+
+
+def measure_sensitivities(run: Run, space: Space, variants: Variants, calibration: str, reference: str) -> ActionCosts:
+    """KL to the original of single actions, those that are not known from earlier runs."""
+    config = run.config
+    key = sensitivity.cache_key(
+        [run.source.digest, calibration, config.data, config.lang, str(config.sense_segments), reference]
+    )
+    cache = sensitivity.SensitivityCache(run.store, key, run.run_dir.path / "sensitivities.json")
+    measured = cache.read(config.sensitivities)
+    weights = {name: unit.weights for name, unit in run.source.structure.units.items()}
+    known = {tuple(entry[:3]) for entry in measured}
+    actions = sensitivity.actions_to_measure(space, weights, config.sensitivities == sensitivity.FULL)
+    missing = [action for action in actions if action not in known]
+    if missing:
+        earlier = f", {len(measured)} known from earlier runs" if measured else ""
+        run.progress.say(f"measuring {len(missing)} sensitivities{earlier}")
+    work = [
+        jobs.sense(piece, calibration, reference) for piece in sensitivity.split_actions(missing, len(run.pool.actors))
+    ]
+    for _, outcome in run.map("sensitivities", work):
+        if "error" in outcome:
+            raise UserError(f"measuring sensitivities failed: {outcome['error']}")
+        measured += outcome["sensed"]
+        cache.write(measured)
+    return sensitivity.sensitivity_table(space, variants.errors, measured)
+
+
+def score_baselines(
+    run: Run, ledger: compress.Ledger, variants: Variants, calibration: str, reference: str, space: Space
+) -> None:
+    """Published recipes and uniform levels, and with --score-drops the original without each single layer."""
+    policies: dict[str, Policy] = {}
+    for name, recipe in run.inputs.recipes.items():
+        uses_calibration = any(codec(level).uses_hessian for level in recipe.levels.values())
+        policy = replace(recipe, calibration=calibration) if uses_calibration else recipe
+        reasons = [variants.unsupported[pair] for pair in policy.levels.items() if pair in variants.unsupported]
+        if reasons:
+            run.progress.say(f"recipe {name} is left out: {reasons[0]}")
+        elif run.recorder.find(name) is None and near_the_bins(run, name, ledger.predict(policy)):
+            policies[name] = policy
+    if policies:
+        run.progress.say(f"scoring {len(policies)} recipes")
+    if run.config.score_drops:
+        drops = single_drops(original_policy(run.source), run.source.structure, space)
+        drops = {name: policy for name, policy in drops.items() if run.recorder.find(name) is None}
+        if drops:
+            run.progress.say(f"scoring the original without one layer: {len(drops)} candidates")
+        policies |= drops
+    work = [run.scoring_job(policy, reference, name, name) for name, policy in policies.items()]
+    for job, outcome in run.map("recipes", work):
+        run.record(job["name"], job["recipe"], policies[job["name"]], ledger, outcome)
+
+
+def near_the_bins(run: Run, name: str, size: int) -> bool:
+    """Published recipes are always scored; uniform levels, of which there are many, only near the bins of this run."""
+    return not name.startswith("uniform:") or any(
+        NEAR[0] * each.low <= size < NEAR[1] * each.high for each in run.inputs.bins
+    )
+
+
+def prune_iteratively(run: Run, ledger: compress.Ledger, reference: str) -> None:
+    """Moslem's greedy loop, if baselines are asked for and layers may be dropped: a round is a loop over jobs."""
+    layers = lm_layers(run.source.structure) if run.config.baselines and run.config.drop else ()
+    rounds = len(layers) // 4  # 8 of 32, as published
+    if rounds < 1 or len(layers) - 2 < rounds:
+        return
+    pruning = IterativePruning(layers, rounds=rounds)
+
+    def tell(candidate: Candidate) -> None:
+        dropped = run.run_dir.read_policy(candidate.policy).dropped
+        pruning.tell(dropped, candidate.chrf if candidate.status == SCORED else float("nan"))
+
+    for candidate in run.recorder.candidates:
+        if candidate.recipe == PRUNING and candidate.status in (SCORED, FAILED):
+            tell(candidate)
+    for layer in pruning.candidates:  # what --score-drops scored is its first round
+        known = run.recorder.find(f"drop:{layer}")
+        if known is not None and known.status == SCORED:
+            tell(known)
+    if not pruning.done:
+        run.progress.say(f"{PRUNING}: {pruning.evaluations} evaluations to drop {rounds} layers")
+    while not pruning.done:
+        policies = {}
+        for dropped in pruning.ask():
+            name = f"pruned-{len(dropped)}-{dropped_last(dropped, pruning.dropped)}"
+            policies[name] = without(original_policy(run.source), run.source.structure, dropped)
+        work = [run.scoring_job(policy, reference, name, PRUNING) for name, policy in policies.items()]
+        for job, outcome in run.map(PRUNING, work):
+            tell(run.record(job["name"], PRUNING, policies[job["name"]], ledger, outcome))
+    run.progress.say(f"{PRUNING} drops {', '.join(pruning.dropped)}")
+
+
+def search(
+    run: Run, constraint: SizeConstraint, sensitivities: ActionCosts, original: Candidate, reference: str
+) -> tuple[bool, str]:
+    """The search under Ray Tune. Whether it came to its end, and a line on how many candidates were pruned."""
+    config, bins = run.config, run.inputs.bins
+    quality_model = QualityModel(constraint.space, sensitivities)
+    bayesian = BayesianSampler(constraint, bins, quality_model, run.seed(), original.comet)
+    manager = TrialManager(
+        config, run.recorder, constraint, bayesian, run.count_parameters, reference, original.segments
+    )
+    sampler, storage = bayesian, None
+    if config.sampler != BAYESIAN:
+        sampler = make_sampler(config.sampler, constraint, bins, run.seed())
+        storage = study_of(manager.earlier(), manager.distributions)
+    searcher = ParetoSearch(manager, run.pool, sampler, manager.distributions, storage, run.status)
+    if manager.remaining > 0:
+        rungs = " → ".join(config.rungs)
+        run.progress.say(f"searching: {manager.remaining} candidates, sampler {config.sampler}, rungs {rungs}")
+    run.status.begin("", 0)
+    return run_search(searcher, run.progress.stream), manager.rung_stats.summary()
+
+
+def show(inputs: Inputs, recorder: Recorder, finished: bool, counts: str) -> None:
+    """The front on the screen, the report in the run's folder."""
+    config, run_dir = inputs.config, recorder.run_dir
+    front = recorder.front()
+    again = f"python -m search.run … --name {config.name} --resume"
+    if not front:
+        print(f"Stopped before anything was scored. To go on: {again}")
+        return
+    write_report(run_dir.path, f"{config.name}: {config.model}, {config.lang}", bins=inputs.bins)
+    inside = [c for c in front if any(each.holds(c.bytes) for each in inputs.bins)]
+    sizes = f"{len(inside)} of {len(front)} on the whole front, {len(recorder.candidates)} candidates"
+    print(f"\nThe front in {', '.join(each.name for each in inputs.bins)} ({sizes}):")
+    print(to_text(inside) if inside else "  no candidate inside yet")
+    if counts:
+        print(f"\n{counts[0].upper()}{counts[1:]}")
+    print(f"\nPareto CSV  {run_dir.pareto}\nReport      {run_dir.path / 'report.html'}")
+    if not finished:
+        print(f"\nStopped before the end; nothing that was scored is lost. To go on: {again}")
+
+
+def context_of(inputs: Inputs, reserved: Resources) -> Context:
+    """What every worker needs to know."""
+    config = inputs.config
+    return Context(
+        model=inputs.model,
+        store=store_of(config),
+        spec=config.eval_spec("dev"),
+        sense_segments=config.sense_segments,
+        part=config.parts(len(inputs.data.segments))[0],
+        scorers=reserved.scorers,
+        device=reserved.device,
+        threads=config.threads,
+    )

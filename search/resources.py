@@ -1,0 +1,55 @@
+"""What a run takes of a Ray cluster: the session, the COMET scorers, and room for its workers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster import session
+from cluster.room import Room, share_out
+from cluster.scorer import identify, start_scorers
+from evaluate.metrics.comet import Identity
+from search.config import Config
+
+STORE = ".store"  # in the folder of runs: variants are shared by all of them
+SCORES = "scores.sqlite"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """`scorers` are the names that workers find the scorers by; `comet` waits until the first of them is ready."""
+
+    room: Room
+    scorers: tuple[str, ...]
+    comet: Callable[[], Identity]
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.room.worker_gpus else "cpu"
+
+
+def store_of(config: Config) -> str:
+    """Where variants lie: beside the runs, or wherever --store says (a folder or an fsspec URL)."""
+    if "://" in config.store:
+        return config.store
+    return str((Path(config.store) if config.store else Path(config.runs) / STORE).resolve())
+
+
+@contextlib.contextmanager
+def resources(config: Config, name: str, comet: str, say: Callable[[str], None]) -> Iterator[Resources]:
+    """Joins or starts Ray, shares out its room and starts scorers under `name`; all of it ends with the block."""
+    joined = session.connect(config.address, config.threads)
+    try:
+        token = " (its token: ray get-auth-token)" if os.environ.get(session.AUTH_MODE) == "token" else ""
+        say(f"Ray: {joined.nodes} nodes, {joined.cpus} CPUs, {joined.gpus:g} GPUs; dashboard {joined.dashboard}{token}")
+        on_gpu = config.comet != "embedded"
+        room = share_out(joined.cpus, joined.gpus, config.workers, config.gpus_per_worker, config.threads, on_gpu)
+        # The scorers live on this machine, and so does the file of what they scored.
+        cache = str((Path(config.runs) / STORE / SCORES).resolve())
+        handles, names = start_scorers(name, comet, room.scorers, room.scorer_gpus, config.threads, cache)
+        yield Resources(room, names, lambda: identify(handles[0]))
+    finally:
+        session.disconnect()

@@ -1,0 +1,82 @@
+"""The status of a run: every metric is reported by a run, not only declared; the line says what is going on."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.metrics import METRICS
+from search.progress import Progress
+from search.status import RunStatus
+from tests.cluster.test_metrics import Recorded, told  # noqa: F401
+from tests.search.tuning.runs import ask, finish, manager, scored, searcher
+
+
+@pytest.fixture
+def finished(tmp_path: Path, told: dict[str, Recorded], monkeypatch: pytest.MonkeyPatch) -> RunStatus:  # noqa: F811, ARG001
+    """A run without Ray: a step of the preparation, then two candidates, of which one failed."""
+    monkeypatch.setattr("search.status.METRICS_EVERY", -1.0)
+    search = searcher(manager(tmp_path, trials=3))
+    status = search.status
+    status.begin("encode", 1)
+    status.running["build"] = 1
+    status.job_ended({"kind": "build"}, {"hits": {"variants": 3, "variants_asked": 4}, "worker": 0, "job_seconds": 2.0})
+    status.running["build"] = 0
+    status.begin("", 0)
+    hits: dict[str, Any] = {"hits": {"tower": 5, "tower_asked": 6}, "worker": 0, "comet_hits": 7, "scorer": 0}
+    for trial, outcome in (("a", scored(0.5)), ("b", scored(0.6)), ("c", {"error": "boom"})):
+        ask(search, trial)
+        finish(search, trial, **{**outcome, **hits, "job_seconds": 1.0})
+        status.recorder.started -= 1.0  # a second passes
+    return status
+
+
+def value(told: dict[str, Recorded], name: str, **tags: str) -> float | None:  # noqa: F811
+    return told[name].values.get(tuple(sorted({"run": "t", **tags}.items())))
+
+
+def test_every_metric_is_reported_by_a_run(finished: RunStatus, told: dict[str, Recorded]) -> None:  # noqa: F811
+    finished.close()
+    assert set(told) == set(METRICS)
+    assert not [name for name, metric in told.items() if not metric.values]
+    assert value(told, "candidates", state="done") == 2
+    assert value(told, "candidates", state="failed") == 1
+    assert value(told, "best_comet", bin="Bin2") == 0.6
+    assert value(told, "cache_hits", cache="variants") == 3
+    assert value(told, "cache_asked", cache="variants") == 4
+    assert value(told, "cache_hits", cache="tower") == 5
+    assert value(told, "cache_hits", cache="comet") == 7
+    assert value(told, "jobs_running", kind="score") == 0
+    assert value(told, "jobs", kind="build", outcome="ok") == 1
+
+
+def test_workers_are_those_alive_now(finished: RunStatus, told: dict[str, Recorded]) -> None:  # noqa: F811
+    finished.alive = lambda: 1
+    finished.update()
+    assert value(told, "workers") == 1
+    finished.alive = lambda: 0
+    finished.update()
+    assert value(told, "workers") == 0
+
+
+def test_totals_of_two_workers_are_summed(finished: RunStatus) -> None:
+    finished.job_ended({"kind": "score"}, {"hits": {"tower": 9}, "worker": 1})
+    finished.job_ended({"kind": "score"}, {"hits": {"tower": 10}, "worker": 1})
+    assert finished.hits("tower") == 15
+
+
+def test_the_line_names_the_step_then_the_candidates(finished: RunStatus) -> None:
+    assert finished.line().startswith("candidates 3/3: 2 scored, 0 pruned, 1 failed, 0 running | best COMET 0.6000 at")
+    finished.begin("sensitivities", 4)
+    assert finished.line() == "sensitivities 0/4, 0 running"
+
+
+def test_progress_is_written_now_and_then() -> None:
+    stream = io.StringIO()
+    progress = Progress(stream)
+    for _ in range(3):
+        progress.update("a line")
+    assert stream.getvalue().count("a line") <= 1
