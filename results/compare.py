@@ -18,7 +18,7 @@ from results.atomic_write import write_atomically
 from results.comparison import compare, paired_test
 from results.compatibility import check_metric, labels, model_of
 from results.html.plots import render_two
-from results.runs import Run
+from results.runs import RunView
 
 
 def main(arguments: list[str]) -> None:
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="for programs; no plot")
     options = parser.parse_args(arguments)
 
-    a, b = runs = [Run.open(options.a), Run.open(options.b)]
+    a, b = runs = [RunView.open(options.a), RunView.open(options.b)]
     check_metric(runs)
     for run in runs:
         if not run.front:

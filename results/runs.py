@@ -48,15 +48,18 @@ class RunModel:
 
 
 @dataclass
-class Run:
-    """`Run.open(folder)`. Candidates have no translations; `with_texts` reads those of a few."""
+class RunView:
+    """A run as its folder describes it, read only: `RunView.open(folder)`.
+
+    Candidates have no translations; `with_texts` reads those of a few.
+    """
 
     path: Path
     config: dict[str, Any]
     candidates: list[Candidate]
 
     @classmethod
-    def open(cls, folder: str | Path) -> Run:
+    def open(cls, folder: str | Path) -> RunView:
         """Raises UserError if this is not the folder of a run."""
         path = Path(folder)
         if not path.is_dir():
@@ -69,7 +72,7 @@ class Run:
         return cls(path, config, Table(path / TABLE, make=False).read(texts=False))
 
     @classmethod
-    def in_memory(cls, folder: Path, candidates: Sequence[Candidate]) -> Run:
+    def in_memory(cls, folder: Path, candidates: Sequence[Candidate]) -> RunView:
         """A run whose candidates are in memory already, as in the process that searches."""
         exists = (folder / "config.json").exists()
         config = read_json(folder / "config.json", "the run") if exists else {"lang": "", "name": folder.name}

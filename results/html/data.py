@@ -15,7 +15,7 @@ from results.candidate import SCORED, Candidate
 from results.formats import finite_or_none
 from results.html.downsample import by_interest, downsample, shown_comet
 from results.pareto import Front, front, hypervolume
-from results.runs import ORIGINAL, Run
+from results.runs import ORIGINAL, RunView
 
 MOST_POLICIES = 1500
 MOST_TRANSLATED = 30
@@ -76,7 +76,7 @@ def progress(candidates: Iterable[Candidate], bins: Sequence[Bin], top: float) -
     return [*steps, [count, steps[-1][1]]] if steps and steps[-1][0] < count else steps
 
 
-def policies(run: Run, candidates: Sequence[Candidate]) -> dict[int, compress.Policy]:
+def policies(run: RunView, candidates: Sequence[Candidate]) -> dict[int, compress.Policy]:
     """Policies of the most interesting candidates, by index; missing and damaged ones are left out."""
     by_index: dict[int, compress.Policy] = {}
     for i in by_interest(candidates)[:MOST_POLICIES]:
@@ -87,7 +87,7 @@ def policies(run: Run, candidates: Sequence[Candidate]) -> dict[int, compress.Po
     return by_index
 
 
-def units(run: Run, known: Iterable[compress.Policy]) -> list[dict[str, Any]]:
+def units(run: RunView, known: Iterable[compress.Policy]) -> list[dict[str, Any]]:
     """Every unit of the model: those of model.json, then others that a policy names, in natural order."""
     layers: dict[str, str | None] = {name: unit.layer for name, unit in run.model.units.items()}
     for name in sorted({unit for policy in known for unit in policy.levels}, key=_natural):
@@ -108,7 +108,7 @@ def _natural(name: str) -> list[Any]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
-def bits(run: Run, levels: Sequence[str]) -> dict[str, dict[str, float]]:
+def bits(run: RunView, levels: Sequence[str]) -> dict[str, dict[str, float]]:
     """Bits a weight of each unit at each level, from the bytes in model.json."""
     return {
         name: {level: round(8 * unit.sizes[level] / unit.weights, 4) for level in levels if level in unit.sizes}
@@ -127,7 +127,7 @@ def translations(chosen: Mapping[int, Candidate]) -> dict[str, list[list[int | f
     return rows
 
 
-def sources_and_references(run: Run, count: int) -> tuple[list[str], list[str]]:
+def sources_and_references(run: RunView, count: int) -> tuple[list[str], list[str]]:
     """Of the run's data; empty if this machine does not have it, or it does not have `count` segments."""
     try:
         data = open_data(str(run.config.get("data", "")), "dev", str(run.config["lang"]))
@@ -137,12 +137,12 @@ def sources_and_references(run: Run, count: int) -> tuple[list[str], list[str]]:
     return (data.sources, data.references) if len(data.segments) == count else ([], [])
 
 
-def chosen_by_default(run: Run) -> Candidate | None:
+def chosen_by_default(run: RunView) -> Candidate | None:
     """The best inside the bins of the run, else the best of all."""
     return max(run.front_in_bins or run.front, key=lambda c: c.comet, default=None)
 
 
-def report_data(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any]:
+def report_data(run: RunView, title: str, more: Sequence[str] = ()) -> dict[str, Any]:
     """Everything the page needs. `more`: names of candidates whose translations are included beside the front's."""
     shown = [run.candidates[i] for i in downsample(run.candidates)]
     names = {c.candidate for c in shown}
@@ -190,6 +190,6 @@ def report_data(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any
     }
 
 
-def shown_bins(run: Run) -> list[Bin]:
+def shown_bins(run: RunView) -> list[Bin]:
     """All bins of the model, after the custom bin if the run has one."""
     return [*(each for each in run.bins if each not in run.all_bins), *run.all_bins]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from compress.errors import UserError
-from results.runs import Run
+from results.runs import RunView
 from results.table.storage import Table
 from tests.results.examples import add_model, candidate, make_run
 
@@ -82,7 +82,7 @@ def gone(folder: Path) -> None:
 
 
 def look_at(folder: Path) -> None:
-    run = Run.open(folder)
+    run = RunView.open(folder)
     assert run.model
     assert run.sensitivities
 
@@ -119,7 +119,7 @@ def test_a_policy_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
     Table(folder / "candidates.parquet").append(
         [replace(candidate("c2"), policy="../secret.json"), replace(candidate("c3"), policy="/etc/passwd")]
     )
-    run = Run.open(folder)
+    run = RunView.open(folder)
     for name in ("c2", "c3"):
         with pytest.raises(UserError, match="outside of its run"):
             run.policy(run.find(name))

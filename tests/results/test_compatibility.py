@@ -16,7 +16,7 @@ from results import compare, merge
 from results import front as front_command
 from results.comparison import compare as compared
 from results.pareto import front
-from results.runs import Run
+from results.runs import RunView
 from tests.results.examples import SIGNATURE, add_model, candidate, make_run, policy
 
 
@@ -45,7 +45,7 @@ def test_a_merged_run_is_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
     a, b = two_runs(tmp_path)
     add_model(Path(a))
     merge.main([a, b, "--out", str(tmp_path / "both")])
-    run = Run.open(tmp_path / "both")
+    run = RunView.open(tmp_path / "both")
     assert [c.candidate for c in run.candidates] == ["original", "a/c1", "a/c2", "b/c1"], "the original once"
     assert [c.candidate for c in run.front] == ["a/c2", "b/c1", "original"]
     assert [c.order for c in run.candidates] == [1, 2, 3, 4]

@@ -17,7 +17,7 @@ from results.html.downsample import MOST_POINTS, by_interest, downsample
 from results.html.write import write_report
 from results.pareto import front
 from results.report import main
-from results.runs import Run
+from results.runs import RunView
 from tests.results.examples import UNITS, add_model, candidate, make_run, policy
 
 HOSTILE = "<img src=x onerror=hacked=1></script><script>hacked=1</script>"
@@ -213,11 +213,11 @@ def test_a_run_in_which_nothing_was_scored_has_no_report(tmp_path: Path) -> None
     folder = make_run(tmp_path / "run", [candidate("c1", status="failed")])
     with pytest.raises(UserError, match="no front to show"):
         main([str(folder)])
-    assert Run.open(folder).front == []
+    assert RunView.open(folder).front == []
 
 
 def test_limits_of_ones_own_are_the_bin(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", [candidate("c1", 1_500, 0.6)], bins=[], max_bytes=2_000, min_bytes=1_000)
-    assert [each[1:] for each in Run.open(folder).bins] == [(1_000, 2_000)]
+    assert [each[1:] for each in RunView.open(folder).bins] == [(1_000, 2_000)]
     data = data_of(write_report(folder).read_text(encoding="utf-8"))
     assert [(each["low"], each["high"]) for each in data["bins"] if each["target"]] == [(1_000, 2_000)]

@@ -15,7 +15,7 @@ from compress.artifact.recovered import RecoveredSource, RecoveryDelta
 from compress.errors import UserError
 from results import export
 from results.candidate import Candidate
-from results.runs import Run
+from results.runs import RunView
 from results.shipping import build as build_module
 from results.shipping.agreement import (
     IN_FLOAT32,
@@ -160,7 +160,7 @@ def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: S
     nbytes = compress.pack(source, source.policy, None, tmp_path / "before")
     recovered = replace(row, candidate="c00001+distill", parent="c00001", policy=path, bytes=nbytes, order=2)
     Table(folder / "candidates.parquet").append([recovered, replace(recovered, candidate="../c00001+distill", order=3)])
-    opened = Run.open(folder)
+    opened = RunView.open(folder)
     assert build(opened, recovered, tmp_path / "after") == nbytes
     assert torch.equal(dict(compress.Artifact.open(tmp_path / "after").tensors())[name].float(), changed.float())
     place = opened.recovery(recovered)

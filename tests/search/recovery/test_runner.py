@@ -261,7 +261,7 @@ def test_a_row_scored_on_held_out_talks_has_a_status_of_its_own(world: World) ->
 def test_parameters_are_those_of_the_artifact(world: World, tmp_path: Path, vocabulary: str) -> None:
     policy = replace(policy_of(world.source), vocabulary=vocabulary)
     world.put("c00001", policy)
-    recovered = compress.Recovered(world.source, compress.Recovery(policy))
+    recovered = compress.RecoveredSource(world.source, compress.RecoveryDelta(policy))
     nbytes = compress.pack(recovered, recovered.policy, None, tmp_path / "art")
     outcome = {"comet_segments": [0.5] * 4, "hypotheses": ["a"] * 4, "bytes": nbytes}
     outcome["policy"] = recovered.policy.to_json()
