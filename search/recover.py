@@ -68,9 +68,9 @@ def settings(pairs: Sequence[str]) -> dict[str, str]:
 
 def chosen(path: Path, rule: str, candidates: str | None, top: int, bin_name: str | None) -> list[Any]:
     """Candidates by name, or the ones a rule takes when asked again and again."""
-    from results.runs import Run
+    from results.runs import RunView
 
-    found = Run.open(path)
+    found = RunView.open(path)
     if candidates:
         return [found.find(name.strip()) for name in candidates.split(",") if name.strip()]
     if top < 1:
@@ -98,9 +98,9 @@ def ranked(found: Any, rule: str, among: Sequence[Any], top: int) -> list[Any]:
 
 def after_search(config: Any, count: int) -> None:
     """`search.run --recover N`: the N best inside each range of bytes that the run was asked for."""
-    from results.runs import Run
+    from results.runs import RunView
 
-    found = Run.open(config.folder)
+    found = RunView.open(config.folder)
     names: dict[str, None] = {}
     for name, low, high in found.bins:
         inside = [c for c in found.candidates if low <= c.bytes < high]
