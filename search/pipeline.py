@@ -39,9 +39,9 @@ from search.sampling.quality_model import QualityModel
 from search.sampling.registry import BAYESIAN, make_sampler
 from search.space import vocabularies
 from search.space.allocate import ActionCosts
+from search.space.build_space import space_of_model
 from search.space.constraint import SizeConstraint
 from search.space.groups import tie, tie_costs
-from search.space.of_model import space_of_model
 from search.space.space import Space
 from search.status import RunStatus
 from search.tuning.searcher import ParetoSearch, study_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import session
-from cluster.room import Room, share_out
+from cluster.gpu_shares import Room, share_out
 from cluster.scorer import identify, start_scorers
 from evaluate.metrics.comet import Identity
 from search.config import Config
