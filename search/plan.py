@@ -1,6 +1,6 @@
 """`search.run --plan`: what would be searched, from the model's config alone; no weights are loaded.
 
-Bytes are nominal (a level's bits a weight times the weights): the run itself uses exact ones.
+Sizes are bounds; the run itself uses exact ones.
 """
 
 from __future__ import annotations
@@ -13,21 +13,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import compress
+from compress.codecs.levels import describe_bits
 from compress.errors import UserError
 from compress.model.aux_files import read_aux_files
 from compress.model.meta_model import build_meta_model, config_from_dict
-from compress.models import resolve_model, weight_bytes
+from compress.models import resolve_model
 from compress.policy.recipes import recipe_names
 from compress.sizes import Bin, scale_for
 from search.config import Config
 from search.iterative_pruning import IterativePruning, lm_layers
-from search.space import vocabularies
-from search.space.bounds import out_of_reach
+from search.space import bounds, vocabularies
 from search.space.space import DEFAULT_LEVELS
 
-NOMINAL = {"raw": 16.0, "int8": 8.1, "nf4": 4.13, "digits:2": 5.0, "digits:3": 8.3}  # bits a weight
-MARGIN = 0.1  # of nominal sizes
-KL_SECONDS, SCORE_SECONDS = 0.15, 1.0  # of a utterance-batch: what one KL and one score cost relative to each other
+FROZEN = "raw:bf16"  # the level of units that stay as they are
+KL_SHARE = 0.15  # of the seconds that a score takes: what a KL takes
 SECONDS_AN_UTTERANCE = {"full": 0.12, "small": 0.03}  # an H100-class GPU, batch 32 (assumed); this model on one core
 
 
@@ -40,62 +39,46 @@ class Outline:
     frozen: frozenset[str]
     bins: tuple[Bin, ...]
     original_bytes: int
-    tokens: tuple[int, ...] = ()  # how many each vocabulary keeps
-    vocabulary: str = "full"  # a line on them
+    parts: bounds.NonUnitBytes
+    tokens: tuple[int, ...]  # how many each vocabulary keeps
+    vocabulary: str  # a line on them
 
 
-def nominal_bits(level: str) -> float:
-    """Bits a weight as the level's name tells them."""
-    if level in NOMINAL:
-        return NOMINAL[level]
-    if level.startswith("raw:"):
-        return 32.0 if level.endswith("32") else 16.0
-    if level.startswith("grid@") and (rate := compress.codecs.rate_of(level)):
-        return rate
-    if found := re.fullmatch(r"rtn:(\d+):g(\d+)", level):
-        return int(found[1]) + 32 / int(found[2])
-    return 16.0
+class SourceWithoutWeights:
+    """What a plan needs of a source, from the config and the files beside it."""
 
-
-def structure_of(folder: Path) -> tuple[compress.Structure, int]:
-    """The structure of a model from its config, and the bytes of its weight files.
-
-    Where there is only the config, the bytes are those of its parameters at its dtype.
-    """
-    path = folder / "config.json"
-    if not path.exists():
-        raise UserError(f"--plan needs the model's config.json: {path} is missing; give a folder that holds it")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        meta_model = build_meta_model(config_from_dict(raw))
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path} is no config of a model that can be compressed ({error})") from None
-    structure = compress.read_structure(meta_model)
-    try:
-        return structure, weight_bytes(folder)
-    except UserError:
-        dtype = str(raw.get("torch_dtype") or raw.get("dtype") or "bfloat16")
-        return structure, structure.parameters * (4 if dtype == "float32" else 2)
-
-
-class Paper:
-    """Of a source what is known without its weights: as much as trimming a vocabulary asks for."""
-
-    def __init__(self, folder: Path, structure: compress.Structure) -> None:
-        self.folder, self.structure, self.vocabularies = folder, structure, dict[str, Any]()
-        self.aux_files = read_aux_files(folder)
+    def __init__(self, folder: Path) -> None:
+        path = folder / "config.json"
+        if not path.exists():
+            raise UserError(f"--plan needs the model's config.json: {path} is missing; give a folder that holds it")
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+            self.structure = compress.read_structure(build_meta_model(config_from_dict(config)))
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{path} is no config of a model that can be compressed ({error})") from None
+        dtype = str(config.get("torch_dtype") or config.get("dtype") or "bfloat16")
+        self.bytes_per_parameter = 4 if dtype == "float32" else 2
+        self.original_bytes = self.structure.parameters * self.bytes_per_parameter
+        self.folder, self.aux_files, self.vocabularies = folder, read_aux_files(folder), dict[str, Any]()
 
 
 def outline(config: Config) -> Outline:
+    """Where the weight files are there, only their heads and unquantized tensors are read."""
     folder = resolve_model(config.model, download=False)
-    structure, size = structure_of(folder)
+    weights = any(folder.glob("*.safetensors"))
+    source = compress.Source.open(folder) if weights else cast(compress.Source, SourceWithoutWeights(folder))
+    structure = source.structure
     frozen = frozenset(unit for unit in structure.units if config.freeze and re.search(config.freeze, unit))
     if config.freeze and not frozen:
         raise UserError(f"--freeze {config.freeze}: no unit's name matches")
-    paper = Paper(folder, structure)
-    _, tokens, description = vocabularies.resolve(config, cast(compress.Source, paper), tuple(frozen))
-    levels, bins = config.levels or DEFAULT_LEVELS, config.bins_in_bytes(size)
-    return Outline(structure, levels, frozen, bins, size, tokens, description)
+    names, tokens, description = vocabularies.resolve(config, source, tuple(frozen))
+    if isinstance(source, SourceWithoutWeights):
+        parts = bounds.parts_without_weights(source, names, source.bytes_per_parameter)
+    else:
+        parts = bounds.parts_of(source, names)
+    bins = config.bins_in_bytes(source.original_bytes)
+    levels = config.levels or DEFAULT_LEVELS
+    return Outline(structure, levels, frozen, bins, source.original_bytes, parts, tokens, description)
 
 
 def weights_of(plan: Outline) -> tuple[int, int]:
@@ -105,32 +88,9 @@ def weights_of(plan: Outline) -> tuple[int, int]:
     return free, plan.structure.parameters - free
 
 
-def reach(plan: Outline, drop: bool) -> tuple[int, int]:
-    """Nominal bytes of the smallest and the largest policy."""
-    bits = [nominal_bits(level) for level in plan.levels]
-    free, fixed = weights_of(plan)
-    largest = free * max(bits) / 8 + 2 * fixed
-    smallest = free * min(bits) / 8 + 2 * fixed
-    if plan.tokens and plan.structure.vocabulary:
-        rows = [
-            u for u in plan.structure.units.values() if u.kind in ("embedding", "head") and u.name not in plan.frozen
-        ]
-        share = 1 - min(plan.tokens) / plan.structure.vocabulary
-        smallest -= share * sum(unit.weights for unit in rows) * min(bits) / 8
-    if drop:
-        for layer in plan.structure.layers:
-            if layer.index > 0 and not plan.frozen & set(layer.units):
-                weights = sum(plan.structure.unit(unit).weights for unit in layer.units)
-                smallest -= weights * min(bits) / 8 + 2 * (layer.parameters - weights)
-    return round(smallest), round(largest)
-
-
-def check(plan: Outline, drop: bool) -> None:
-    """Refuses a bin that nominal sizes miss by more than MARGIN; the run knows what is kept, and looks closer."""
-    least, most = reach(plan, drop)
-    for each in plan.bins:
-        if least * (1 - MARGIN) >= each.high or most * (1 + MARGIN) < each.low:
-            raise UserError(out_of_reach(each, f"about {least:,} to {most:,} bytes"))
+def reachable(plan: Outline, drop: bool) -> tuple[int, int]:
+    """No policy has fewer bytes than the first number nor more than the second."""
+    return bounds.bounds(plan.structure, plan.parts, plan.levels, dict.fromkeys(plan.frozen, FROZEN), drop, plan.tokens)
 
 
 def show(config: Config) -> int:
@@ -138,7 +98,7 @@ def show(config: Config) -> int:
     plan = outline(config)
     for line in describe(config, plan):
         print(line)
-    check(plan, config.drop)
+    bounds.check_reachable(plan.bins, *reachable(plan, config.drop))
     return 0
 
 
@@ -161,13 +121,13 @@ def describe(config: Config, plan: Outline) -> list[str]:
         lines.append(
             f"frozen    {len(plan.frozen)} units: {', '.join(sorted(plan.frozen)[:6])}{' …' * (len(plan.frozen) > 6)}"
         )
-    bits = ", ".join(f"{level} ({nominal_bits(level):g})" for level in plan.levels)
+    bits = ", ".join(f"{level} ({describe_bits(level)})" for level in plan.levels)
     lines.append(f"levels    {len(plan.levels)}, nominal bits a weight: {bits}")
     droppable = sum(layer.index > 0 for layer in structure.layers) if config.drop else 0
     choices = (len(structure.units) - len(plan.frozen), droppable)
     lines.append(f"space     {choices[0]} units at {len(plan.levels)} levels, {choices[1]} layers that may be dropped")
     lines.append(f"vocabulary {plan.vocabulary}")
-    least, most = reach(plan, config.drop)
+    least, most = reachable(plan, config.drop)
     lines.append(f"reach     about {least:,} to {most:,} bytes")
     free, fixed = weights_of(plan)
     scale = scale_for(plan.original_bytes)
@@ -193,7 +153,7 @@ def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]
     segments = config.segments or 468
     pace = SECONDS_AN_UTTERANCE["full" if plan.original_bytes > 1e9 else "small"]
     score = segments * pace
-    near = config.sense_segments * pace * KL_SECONDS
+    near = config.sense_segments * pace * KL_SHARE
     total = sensed * near + (recipes + singles + pruning + full) * score + config.trials * near
     workers = max(config.workers, 1)
     return [

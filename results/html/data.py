@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import compress
+from compress.codecs.levels import bits_of
 from compress.errors import UserError
 from compress.sizes import Bin
 from evaluate.data.open import open_data
@@ -20,22 +21,7 @@ from results.runs import ORIGINAL, RunView
 MOST_POLICIES = 1500
 MOST_TRANSLATED = 30
 MOST_SEGMENTS = 40
-NOMINAL = (  # bits a weight by a level's name, where the run does not hold its sizes
-    (re.compile(r"grid@([\d.]+)(?::trellis)?"), lambda m: float(m[1])),
-    (re.compile(r"raw:(?:bf16|fp16)"), lambda _: 16.0),
-    (re.compile(r"raw:fp32"), lambda _: 32.0),
-    (re.compile(r"int8"), lambda _: 8.0),
-    (re.compile(r"nf4"), lambda _: 4.13),
-    (re.compile(r"rtn:(\d+):g(\d+)"), lambda m: float(m[1]) + 32 / float(m[2])),
-)
 UNIT_NAME = re.compile(r"(.+)\.(\d+)\.([^.]+)")  # stack.index.kind
-
-
-def nominal_bits(level: str) -> float | None:
-    for pattern, bits in NOMINAL:
-        if match := pattern.fullmatch(level):
-            return bits(match)
-    return None
 
 
 def points(candidates: Sequence[Candidate]) -> dict[str, list[Any]]:
@@ -175,7 +161,7 @@ def report_data(run: RunView, title: str, more: Sequence[str] = ()) -> dict[str,
             i: [column.get(policy.levels.get(u["name"], ""), -1) for u in all_units] for i, policy in known.items()
         },
         "bits": bits(run, levels),
-        "nominal": {level: value for level in levels if (value := nominal_bits(level)) is not None},
+        "nominal": {level: value for level in levels if (value := bits_of(level).nominal) is not None},
         "bitsCaption": "bits a weight, " + ("side information counted" if run.model.units else "by the level's name"),
         "sensitivities": [[kind, name, level, finite_or_none(kl)] for kind, name, level, kl in run.sensitivities],
         "sensitivityLevels": sorted(measured, key=_natural),

@@ -6,13 +6,13 @@ is encoded. The exact check (constraint.py) follows when every variant's bytes a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
 import compress
 from compress.codecs import codec
+from compress.codecs.levels import bits_of
 from compress.errors import UserError
 from compress.model.aux_files import pack_files
 from compress.model.structure import REST, Unit
@@ -20,36 +20,9 @@ from compress.model.vocabulary import vocabulary_files
 from compress.sizes import Bin
 
 Range = tuple[float, float]  # least and most bytes
-GRID_SLACK = 0.95  # `grid@R` takes at most R, and stops looking at .988 R
-DIGITS_LEAST = 0.5  # bits: digits are absolute, so weights that are nearly all zero cost next to nothing
 TENSOR_BYTES, UNIT_BYTES, MANIFEST_BYTES = 64, 400, 8192  # at most: a payload's header, a unit's entry, the rest
 FILES_RATIO = 20  # text does not compress better than that
 FILES_EXACT = 1 << 20  # bytes of files up to which they are compressed to know their exact size
-
-
-def bits(level: str) -> tuple[float, float]:
-    """At least and at most so many bits a weight."""
-    name, _, settings = level.partition(":")
-    if name == "raw":
-        exact = 32.0 if settings == "fp32" else 16.0
-        return exact, exact
-    if name.startswith("grid@"):
-        rate = float(name.removeprefix("grid@"))
-        return GRID_SLACK * rate, rate
-    if name == "int8":
-        return 8.0, 16.0  # four bytes a row more
-    if name == "nf4":
-        return 4.0, 4.2
-    if name == "digits":
-        return DIGITS_LEAST, 16.5
-    if found := re.fullmatch(r"(\d+):g(\d+)", settings):
-        exact = int(found[1]) + 32 / int(found[2])
-        return exact, exact
-    if name == "ffn":
-        share, _, inner = settings.partition("+")
-        least, most = bits(inner)
-        return float(share) * least, most
-    return 0.0, 33.0
 
 
 @dataclass(frozen=True)
@@ -128,8 +101,8 @@ def _unit_bytes(unit: Unit, levels: Sequence[str]) -> Range:
     if not supported:
         raise UserError(f"none of the levels {', '.join(levels)} fits unit {unit.name}")
     weights = sum(prod(shape) for shape in unit.shapes)
-    least = min(bits(level)[0] for level in supported)
-    most = max(bits(level)[1] for level in supported)
+    least = min(bits_of(level).least for level in supported)
+    most = max(bits_of(level).most for level in supported)
     return weights * least / 8, weights * most / 8 + UNIT_BYTES + TENSOR_BYTES * len(unit.shapes)
 
 

@@ -12,7 +12,7 @@ import compress
 import embedded
 from compress.errors import UserError
 from search.config import Config
-from search.plan import outline, reach, show
+from search.plan import outline, reachable, show
 
 CONFIG = Config(bins=("Bin2",), lang="en-de", vocabulary=())
 
@@ -28,8 +28,8 @@ def test_fewer_rows_reach_lower() -> None:
     plan = outline(CONFIG)
     whole = outline(replace(CONFIG, vocabulary=("full",)))
     assert plan.tokens == (1024, 677)
-    assert reach(plan, True)[0] < reach(whole, True)[0]
-    assert reach(plan, True)[1] == reach(whole, True)[1]
+    assert reachable(plan, True)[0] < reachable(whole, True)[0]
+    assert reachable(plan, True)[1] == reachable(whole, True)[1]
 
 
 def test_a_config_without_weights_and_tokenizer_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +42,7 @@ def test_a_config_without_weights_and_tokenizer_is_enough(tmp_path: Path, capsys
 
 def test_a_bin_out_of_reach_is_refused_with_what_could_be() -> None:
     with pytest.raises(UserError, match=r"Bin5 .* cannot be reached: .* have about [\d,]+ to [\d,]+ bytes"):
-        show(replace(CONFIG, bins=("Bin5",), levels=("raw:bf16", "grid@1")))
+        show(replace(CONFIG, lang="en-zh", bins=("Bin5",), levels=("raw:bf16", "grid@1")))
 
 
 def test_bytes_and_bins_are_those_of_the_run() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from compress.errors import UserError
 from compress.sizes import Bin
-from results.html.data import nominal_bits, progress
+from results.html.data import progress
 from results.html.downsample import MOST_POINTS, by_interest, downsample
 from results.html.write import write_report
 from results.pareto import front
@@ -170,21 +170,6 @@ def test_progress_only_rises_and_ends_at_the_hypervolume() -> None:
     ]
     assert progress(candidates, [Bin("b", 0, 100)], 1.0) == [[1, 0.02], [2, 0.25], [3, 0.25]]
     assert progress(candidates, [Bin("b", 200, 300)], 1.0) == []
-
-
-@pytest.mark.parametrize(
-    ("level", "bits"),
-    [
-        ("grid@2.5", 2.5),
-        ("grid@2.5:trellis", 2.5),
-        ("raw:fp16", 16.0),
-        ("nf4", 4.13),
-        ("rtn:4:g64", 4.5),
-        ("digits:2", None),
-    ],
-)
-def test_nominal_bits(level: str, bits: float | None) -> None:
-    assert nominal_bits(level) == bits
 
 
 def test_the_command_adds_the_translations_of_a_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,27 +11,12 @@ import embedded
 from compress.errors import UserError
 from compress.policy.recipes import recipe
 from compress.sizes import Bin, bins_of
-from search.space.bounds import bits, bounds, check_reachable, parts_of, parts_without_weights
-
-LEVELS = ("raw:bf16", "int8", "nf4", "digits:2", "rtn:4:g32", "grid@2:trellis", "ffn:0.5+digits:2")
+from search.space.bounds import bounds, check_reachable, parts_of, parts_without_weights
 
 
 @pytest.fixture(scope="module")
 def source() -> compress.Source:
     return compress.Source.open(embedded.MODEL)
-
-
-@pytest.mark.parametrize("level", [*LEVELS, "grid@1", "digits:3", "raw:fp16", "raw:fp32", "ffn:0.8+grid@2", "grid@2"])
-def test_real_variants_lie_within_the_bits_of_their_level(level: str, source: compress.Source, tmp_path: Path) -> None:
-    store = compress.Store(tmp_path)
-    for name in ("lm.1.attention", "lm.5.mlp", "projector", "audio.2.mlp"):
-        unit = source.structure.unit(name)
-        try:
-            size = compress.build(source, name, level, store).nbytes
-        except UserError:
-            continue  # does not fit
-        least, most = bits(level)
-        assert unit.weights * least / 8 <= size <= unit.weights * most / 8 + 64 * len(unit.shapes)
 
 
 def test_policies_lie_within_the_bounds(source: compress.Source, tmp_path: Path) -> None:
