@@ -30,7 +30,7 @@ from evaluate.metrics.comet import Comet
 from results.atomic_write import write_atomically
 from search import published
 from search.recovery.job import original, scored, size
-from search.recovery.systems import SYSTEMS, Build
+from search.recovery.systems import SYSTEMS, SystemBuild
 from search.recovery.task import Score
 from search.teach import teach
 
@@ -95,7 +95,7 @@ class Bench:
             source, store = compress.Source.open(self.model), compress.Store(self.work / "store")
             policy = original(source)
             plain = compress.RecoveredSource(source, compress.RecoveryDelta(policy))
-            task = Build(SYSTEMS["wmt25"], self.given(3, "none"), {}).task(str(self.model), policy)
+            task = SystemBuild(SYSTEMS["wmt25"], self.given(3, "none"), {}).task(str(self.model), policy)
             found = scored(task, plain, store, open_data(self.specs["eval"], "eval", self.lang), self.score)
             scores = found["comet_segments"]
             kept = {"bytes": size(plain, store), "comet": sum(scores) / len(scores), "chrf": found["chrf"]}

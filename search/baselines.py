@@ -20,18 +20,18 @@ def uniform(source: compress.Source, level: str) -> Policy:
 
 def baselines(source: compress.Source, levels: Sequence[str]) -> dict[str, Policy]:
     """Recipe name → policy. Recipes made for another shape of model (`moslem-de`: 32 layers) are left out."""
-    found: dict[str, Policy] = {}
+    policies: dict[str, Policy] = {}
     for name in recipe_names():
         if name != name.lower():
             continue  # `drop:LIST` and the like are forms, not recipes
         try:
-            found[name] = recipe(name, source.structure, source.digest)
+            policies[name] = recipe(name, source.structure, source.digest)
         except UserError:
             continue
     for level in levels:
         if not level.startswith("raw:"):
-            found.setdefault(f"uniform:{level}", uniform(source, level))
-    return found
+            policies.setdefault(f"uniform:{level}", uniform(source, level))
+    return policies
 
 
 def without(original: Policy, structure: Structure, dropped: Sequence[str]) -> Policy:

@@ -2,7 +2,7 @@
 
 An object to ask and tell, so that the evaluations of a round may run side by side anywhere: `ask()` names the sets of
 dropped layers still to be measured in this round, `tell(dropped, score)` takes a score (the higher the better: chrF,
-COMET, or minus a KL). Whatever was told is all the state there is: tell it again, in any order, and it goes on there.
+COMET, or minus a KL). The state is the set of (dropped layers, score) pairs: replay them in any order to go on.
 Eight of 32 layers with the first and the last kept are 30 + 29 + … + 23 = 212 evaluations.
 
 With `heal_every` the model is trained again between rounds: `heal` then names the set to train without, nothing else is
@@ -59,8 +59,8 @@ class IterativePruning:
         return sum(len(self.candidates) - number for number in range(self.rounds))
 
     @property
-    def told(self) -> tuple[tuple[Dropped, float], ...]:
-        """Everything measured so far, in the order it was told."""
+    def observations(self) -> tuple[tuple[Dropped, float], ...]:
+        """Everything measured so far, in order."""
         return tuple((self._ordered(gone), score) for gone, score in self._scores.items())
 
     @property
@@ -74,9 +74,9 @@ class IterativePruning:
     def model(self) -> str:
         """The model that this round is measured on: the one healed last, or '' for the one that was begun with."""
         for count in range(len(self._chosen), 0, -1):
-            found = self._models.get(frozenset(self._chosen[:count]))
-            if found is not None:
-                return found
+            model = self._models.get(frozenset(self._chosen[:count]))
+            if model is not None:
+                return model
         return ""
 
     def ask(self) -> list[Dropped]:
@@ -86,7 +86,7 @@ class IterativePruning:
         return [self._ordered(each) for each in self._round() if each not in self._scores]
 
     def tell(self, dropped: Iterable[str], score: float) -> None:
-        """A score of one set; one that failed is NaN and never chosen. What was told first stays."""
+        """A score of one set; one that failed is NaN and never chosen. The first score of a set stays."""
         gone = frozenset(dropped)
         unknown = sorted(gone - set(self.candidates))
         if unknown or not gone:
@@ -106,14 +106,14 @@ class IterativePruning:
     def _advance(self) -> None:
         """Ends every round whose scores are all there. Of equal scores the earliest layer goes."""
         while len(self._chosen) < self.rounds and self.heal is None:
-            asked = self._round()
-            if any(each not in self._scores for each in asked):
+            round_ = self._round()
+            if any(each not in self._scores for each in round_):
                 return
-            scores = [self._scores[each] for each in asked]
+            scores = [self._scores[each] for each in round_]
             usable = [score for score in scores if math.isfinite(score)]
             if not usable:
-                raise UserError(f"none of the {len(asked)} evaluations after {len(self._chosen)} layers gave a score")
-            best = asked[scores.index(max(usable))]
+                raise UserError(f"none of the {len(round_)} evaluations after {len(self._chosen)} layers gave a score")
+            best = round_[scores.index(max(usable))]
             self._chosen += best - frozenset(self._chosen)
 
     def _ordered(self, gone: Iterable[str]) -> Dropped:
@@ -123,10 +123,10 @@ class IterativePruning:
 
 def lm_layers(structure: Structure) -> Dropped:
     """The layers that the published loop prunes: those of the language model, the audio tower untouched."""
-    found = tuple(layer.name for layer in structure.layers if layer.stack == "lm")
-    if not found:
+    layers = tuple(layer.name for layer in structure.layers if layer.stack == "lm")
+    if not layers:
         raise UserError("this model has no stack of language-model layers to prune")
-    return found
+    return layers
 
 
 def dropped_last(dropped: Sequence[str], before: Sequence[str]) -> str:
@@ -150,7 +150,7 @@ def run(
         due = pruning.heal
         if due is not None:
             if heal is None:
-                raise UserError("this pruning heals between rounds and was given nothing that trains")
+                raise UserError("this pruning heals between rounds but there is nothing that trains")
             name = heal(due, pruning.model)
             _note(journal, {"healed": due, "model": name})
             pruning.healed(due, name)

@@ -16,7 +16,7 @@ from compress.errors import UserError
 from compress.recovery.settings import parse_settings
 from search.recovery.methods import method
 from search.recovery.synthetic_speech import speak
-from search.recovery.systems import SYSTEMS, Build, refuse_kind
+from search.recovery.systems import SYSTEMS, SystemBuild, refuse_kind
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -67,11 +67,11 @@ def main(arguments: list[str]) -> None:
             raise UserError("--train is missing: name the data to train on, such as acl6060:DIR with --train-split dev")
         refuse_kind(system, text=False)
         if not options.out.exists():  # before minutes of speaking
-            Build(system, options, settings).refuse_missing()
+            SystemBuild(system, options, settings).refuse_missing()
         options.train = f"manifest:{speak(options.out / 'speech').resolve()}"
     if options.data == "embedded":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    result = Build(system, options, settings).run()
+    result = SystemBuild(system, options, settings).run()
     print(
         f"{options.system}: {result['bytes']:,} bytes, COMET {result['comet']:.4f}, chrF {result['chrf']:.1f}"
         f" on {result['segments']} segments of {options.data} {options.split}\nartifact: {options.out / 'artifact'}"

@@ -22,7 +22,7 @@ from compress.cli import Parser, run
 from compress.errors import UserError
 from compress.models import resolve_model
 from compress.recovery.loop import Training
-from compress.recovery.settings import Settings, parse_settings
+from compress.recovery.settings import TrainingSettings, parse_settings
 from evaluate.decoding.batches import is_chat
 from search.recovery.data import open_lessons, prepared
 
@@ -100,7 +100,7 @@ def teach(
         net,
         parameters,
         prepared(lessons.train, source.aux_files, processor, batch, chat),
-        Settings().but(**(settings or {})),
+        TrainingSettings().but(**(settings or {})),
         prepared(lessons.held_out, source.aux_files, processor, batch, chat),
         work,
         say=_print_entry,

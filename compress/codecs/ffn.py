@@ -71,8 +71,8 @@ def _down(shapes: Sequence[Shape]) -> int | None:
     """Which of three matrices leads out of the neurons; None when they are no gated MLP."""
     if len(shapes) != 3 or any(len(shape) != 2 for shape in shapes):
         return None
-    found = [i for i in (2, 1, 0) if all(shapes[j] == shapes[i][::-1] for j in range(3) if j != i)]
-    return found[0] if found else None
+    candidates = [i for i in (2, 1, 0) if all(shapes[j] == shapes[i][::-1] for j in range(3) if j != i)]
+    return candidates[0] if candidates else None
 
 
 def _must_be_gated(shapes: Sequence[Shape]) -> int:

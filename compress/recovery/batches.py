@@ -53,14 +53,14 @@ def placed(batch: Batch, model: Any) -> dict[str, Tensor]:
 
 
 def output_of(model: Any, batch: Batch, states: bool = False) -> Any:
-    """Logits, and hidden states if they are asked for."""
+    """Logits, and hidden states if `states`."""
     more = {"output_hidden_states": True} if states else {}
     return model(**{k: v for k, v in batch.items() if k not in EXTRA}, use_cache=False, **more)
 
 
 def logits_of(model: Any, batch: Batch) -> Tensor:
-    found: Tensor = output_of(model, batch).logits
-    return found
+    logits: Tensor = output_of(model, batch).logits
+    return logits
 
 
 @torch.no_grad()
@@ -68,8 +68,8 @@ def taught(teacher: Any, batch: Batch, top: int = TOP) -> dict[str, Tensor]:
     """The batch with the teacher's likeliest tokens at each place of the completions, and how likely they are."""
     here = placed(batch, teacher)
     start = first_completion(here["labels"])
-    said = torch.log_softmax(logits_of(teacher, here)[:, start - 1 : -1].float(), dim=-1)
-    likely = said.topk(min(top, said.shape[-1] - 1), dim=-1)
+    log_probs = torch.log_softmax(logits_of(teacher, here)[:, start - 1 : -1].float(), dim=-1)
+    likely = log_probs.topk(min(top, log_probs.shape[-1] - 1), dim=-1)
     # float16 holds a log-probability to 0.1 %, half the memory of a large training set
     word = {TOP_TOKENS: likely.indices.to(torch.int32).cpu(), TOP_LOG_PROBS: likely.values.clamp(min=-6e4).half().cpu()}
     return {**batch, **word}
@@ -81,16 +81,18 @@ def on_policy(student: Any, teacher: Any, batch: Batch, max_new_tokens: int, top
     here = placed(batch, student)
     start = first_completion(here["labels"])
     prompt = {k: (v[:, :start] if k in ("input_ids", "attention_mask") else v) for k, v in here.items()}
-    asked = {k: v for k, v in prompt.items() if k not in EXTRA}
-    made = student.generate(**asked, do_sample=False, max_new_tokens=max_new_tokens)[:, start:]
+    inputs = {k: v for k, v in prompt.items() if k not in EXTRA}
+    made = student.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens)[:, start:]
     ends = student.generation_config.eos_token_id
     ends = torch.tensor(ends if isinstance(ends, list) else [ends], device=made.device)
     ended = torch.isin(made, ends).cumsum(dim=1)
     inside = (ended == 0) | ((ended == 1) & torch.isin(made, ends))  # up to the first end and with it
     labels = torch.full((len(made), start + made.shape[1]), IGNORE, device=made.device)
     labels[:, start:] = torch.where(inside, made, IGNORE)
-    new: dict[str, Tensor] = {k: v.cpu() for k, v in asked.items()}
-    new["input_ids"] = torch.cat([asked["input_ids"], made], dim=1).cpu()
-    new["attention_mask"] = torch.cat([asked["attention_mask"], inside.to(asked["attention_mask"].dtype)], dim=1).cpu()
+    new: dict[str, Tensor] = {k: v.cpu() for k, v in inputs.items()}
+    new["input_ids"] = torch.cat([inputs["input_ids"], made], dim=1).cpu()
+    new["attention_mask"] = torch.cat(
+        [inputs["attention_mask"], inside.to(inputs["attention_mask"].dtype)], dim=1
+    ).cpu()
     new["labels"] = labels.cpu()
     return taught(teacher, new, top)

@@ -62,10 +62,10 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Ten
     """State, trained tensors, the optimiser's and the best of the latest checkpoint; None where there is none."""
     from safetensors.torch import load_file
 
-    found = list_of(folder)
-    if not found:
+    saved = list_of(folder)
+    if not saved:
         return None
-    latest = found[-1]
+    latest = saved[-1]
     try:
         state = json.loads((latest / STATE).read_text(encoding="utf-8"))
         trained = load_file(str(latest / TRAINED))
@@ -85,9 +85,9 @@ def moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def put_moments(optimiser: torch.optim.Optimizer, found: Mapping[str, Tensor]) -> None:
+def put_moments(optimiser: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in found.items():
+    for name, value in moments.items():
         index, _, key = name.partition("/")
         state.setdefault(int(index), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

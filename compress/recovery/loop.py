@@ -22,14 +22,14 @@ from compress.errors import UserError
 from compress.recovery import checkpoints
 from compress.recovery.batches import Batch, check, logits_of, on_policy, output_of, pieces, placed, rows_of
 from compress.recovery.losses import tokens_in, total
-from compress.recovery.matching import Match, places_in
-from compress.recovery.settings import Settings
+from compress.recovery.matching import StateMatch, places_in
+from compress.recovery.settings import TrainingSettings
 
 Say = Callable[[dict[str, Any]], None]  # an entry of the curve, as it is made
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """How a training run ended. The model holds the state that is kept; the curve tells how it came to be."""
 
     steps: int  # taken
@@ -47,12 +47,12 @@ class Training:
         model: Any,
         parameters: Mapping[str, nn.Parameter],
         batches: Sequence[Batch],
-        settings: Settings,
+        settings: TrainingSettings,
         held_out: Sequence[Batch] = (),
         folder: Path | None = None,
         teacher: Any = None,
         say: Say | None = None,
-        match: Match | None = None,
+        match: StateMatch | None = None,
     ) -> None:
         check(batches, "training")
         if not parameters:
@@ -79,7 +79,7 @@ class Training:
         self._best: tuple[float, int, dict[str, Tensor]] | None = None
         self._good: tuple[int, dict[str, Tensor]] = (0, self._state())
 
-    def run(self, stop_at: int | None = None) -> Outcome:
+    def run(self, stop_at: int | None = None) -> TrainingOutcome:
         """Trains to the end (or to a step, to go on later). The model is left with the state that is kept."""
         self._resume()
         last = self.steps if stop_at is None else min(stop_at, self.steps)
@@ -112,10 +112,10 @@ class Training:
                     for piece in pieces(batch, self._rows):
                         here = placed(piece, self.model)
                         with half_on_gpu(here["labels"].device):
-                            said = output_of(self.model, here, states=self.match is not None)
-                            part = total(said.logits, here, self.settings) / count
+                            output = output_of(self.model, here, states=self.match is not None)
+                            part = total(output.logits, here, self.settings) / count
                             if self.match is not None:
-                                apart = self.match.apart(said.hidden_states, here)
+                                apart = self.match.apart(output.hidden_states, here)
                                 part = part + self.settings.hidden * apart / places
                         part.backward()
                         loss += float(part.detach())
@@ -179,7 +179,7 @@ class Training:
         if held is not None and self.settings.keep_best and (self._best is None or held < self._best[0]):
             self._best = (held, self._step, state)
         if self.folder is not None and self._step:
-            told = {
+            progress = {
                 "step": self._step,
                 "fingerprint": self.fingerprint,
                 "curve": self.curve,
@@ -187,7 +187,7 @@ class Training:
                 "best": None if self._best is None else list(self._best[:2]),
             }
             best = None if self._best is None else self._best[2]
-            checkpoints.save(self.folder, self._step, told, state, self.optimiser, best)
+            checkpoints.save(self.folder, self._step, progress, state, self.optimiser, best)
         return ""
 
     @property
@@ -199,10 +199,10 @@ class Training:
         return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
     def _resume(self) -> None:
-        found = None if self.folder is None or self._step else checkpoints.load(self.folder)
-        if found is None:
+        saved = None if self.folder is None or self._step else checkpoints.load(self.folder)
+        if saved is None:
             return
-        state, trained, moments, best = found
+        state, trained, moments, best = saved
         if state.get("fingerprint") != self.fingerprint:
             raise UserError(
                 f"{self.folder} holds the training of other settings, data or another model: give another folder"
@@ -215,7 +215,7 @@ class Training:
         if best is not None:
             self._best = (*state["best"], best)
 
-    def _end(self, stopped: str, finished: bool) -> Outcome:
+    def _end(self, stopped: str, finished: bool) -> TrainingOutcome:
         kept = self._step
         if finished and self._best is not None and self.settings.keep_best:
             kept = self._best[1]
@@ -224,7 +224,7 @@ class Training:
             kept = self._good[0]
             self._put(self._good[1])
         self.optimiser.zero_grad(set_to_none=True)
-        return Outcome(self._step, kept, tuple(self.curve), stopped, self._rows)
+        return TrainingOutcome(self._step, kept, tuple(self.curve), stopped, self._rows)
 
     def _state(self) -> dict[str, Tensor]:
         return {name: value.detach().cpu().clone() for name, value in self.parameters.items()}

@@ -19,7 +19,7 @@ _INNER = "base_model.model."
 
 
 @dataclass(frozen=True)
-class Shape:
+class AdapterShape:
     """Of the adapters. The published ones: r=64, alpha=128, rank-stabilised, without dropout."""
 
     rank: int = 64
@@ -60,7 +60,7 @@ def to_nf4(model: Any, originals: Mapping[str, Tensor], compute: torch.dtype) ->
 
 
 def add_adapters(
-    model: Any, modules: Sequence[str], shape: Shape, seed: int = 0
+    model: Any, modules: Sequence[str], shape: AdapterShape, seed: int = 0
 ) -> tuple[Any, dict[str, nn.Parameter]]:
     """The model inside PEFT's, and the parameters of its adapters by name."""
     from peft import LoraConfig, get_peft_model
@@ -79,15 +79,15 @@ def add_adapters(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wrapped = get_peft_model(model, config)
-    found = {name: value for name, value in wrapped.named_parameters() if ".lora_" in name}
-    for value in found.values():
+    parameters = {name: value for name, value in wrapped.named_parameters() if ".lora_" in name}
+    for value in parameters.values():
         value.data = value.data.float()
-    return wrapped, found
+    return wrapped, parameters
 
 
 def products(wrapped: Any) -> dict[str, tuple[Tensor, Tensor]]:
     """A [r, inputs] and B [outputs, r] of each module by its name in the model, PEFT's scale taken into B."""
-    found = {}
+    by_name = {}
     for name, module in wrapped.named_modules():
         if hasattr(module, "lora_A") and "default" in module.lora_A:
             a, b = module.lora_A["default"].weight.detach(), module.lora_B["default"].weight.detach()
@@ -95,8 +95,8 @@ def products(wrapped: Any) -> dict[str, tuple[Tensor, Tensor]]:
             root = (
                 float(abs(scale)) ** 0.5
             )  # shared out, so that both are of like size for the level they are stored at
-            found[name.removeprefix(_INNER)] = ((a * root).float().cpu(), (b * (scale / root)).float().cpu())
-    return found
+            by_name[name.removeprefix(_INNER)] = ((a * root).float().cpu(), (b * (scale / root)).float().cpu())
+    return by_name
 
 
 def taken_out(wrapped: Any) -> Any:

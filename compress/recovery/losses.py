@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compress.recovery.settings import Settings
+from compress.recovery.settings import TrainingSettings
 
 IGNORE = -100
 TOP_TOKENS, TOP_LOG_PROBS = "top_tokens", "top_log_probs"  # [rows, completion, K], for the last places of each row
@@ -38,8 +38,8 @@ def at_completions(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    said, wanted = at_completions(logits, labels)
-    return F.cross_entropy(said, wanted, reduction="sum")
+    predicted, wanted = at_completions(logits, labels)
+    return F.cross_entropy(predicted, wanted, reduction="sum")
 
 
 def buckets(log_probs: Tensor) -> Tensor:
@@ -52,11 +52,11 @@ def buckets(log_probs: Tensor) -> Tensor:
 def divergence(logits: Tensor, batch: Mapping[str, Tensor], beta: float) -> Tensor:
     """From the teacher: beta 0 is KL(teacher ‖ student), 1 the reverse, between them GKD's Jensen-Shannon."""
     labels = batch["labels"]
-    said, _ = at_completions(logits, labels)
+    predicted, _ = at_completions(logits, labels)
     keep = labels[:, labels.shape[1] - batch[TOP_TOKENS].shape[1] :] != IGNORE
     tokens = batch[TOP_TOKENS][keep].long()
     teacher = buckets(batch[TOP_LOG_PROBS][keep].float())
-    student = buckets(torch.log_softmax(said, dim=-1).gather(-1, tokens))
+    student = buckets(torch.log_softmax(predicted, dim=-1).gather(-1, tokens))
     return between(teacher, student, beta)
 
 
@@ -74,15 +74,15 @@ def kl(p: Tensor, q: Tensor) -> Tensor:
     return (p.exp() * (p - q)).sum()
 
 
-def total(logits: Tensor, batch: Mapping[str, Tensor], settings: Settings) -> Tensor:
+def total(logits: Tensor, batch: Mapping[str, Tensor], settings: TrainingSettings) -> Tensor:
     """The loss of a batch as its settings weigh it. Without a teacher's word on it, cross-entropy alone."""
     taught = settings.distillation > 0 and TOP_TOKENS in batch
-    found = logits.new_zeros((), dtype=torch.float32)
+    loss = logits.new_zeros((), dtype=torch.float32)
     if settings.cross_entropy > 0 or not taught:
-        found = found + (settings.cross_entropy or 1.0) * cross_entropy(logits, batch["labels"])
+        loss = loss + (settings.cross_entropy or 1.0) * cross_entropy(logits, batch["labels"])
     if taught:
-        found = found + settings.distillation * divergence(logits, batch, settings.beta)
-    return found
+        loss = loss + settings.distillation * divergence(logits, batch, settings.beta)
+    return loss
 
 
 def _log(value: float) -> float:

@@ -20,14 +20,14 @@ LEAST = 1e-6  # of a squared norm that is divided by
 
 
 @dataclass(frozen=True)
-class Match:
+class StateMatch:
     """A teacher, and which of the student's hidden states (0: embeddings; n: after its n-th layer) is which of its."""
 
     teacher: Any
     pairs: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, teacher: Any, layers: int, dropped: Iterable[int]) -> Match:
+    def of(cls, teacher: Any, layers: int, dropped: Iterable[int]) -> StateMatch:
         """For a student that is the teacher's like without some of its layers. What leaves the last is the head's."""
         left = sorted(set(range(layers)) - set(dropped))
         if not left:
@@ -40,13 +40,15 @@ class Match:
         with torch.no_grad():
             wanted = output_of(self.teacher, placed(batch, self.teacher), states=True).hidden_states
         counts = batch["attention_mask"].bool()
-        found = states[0].new_zeros((), dtype=torch.float32)
+        distance = states[0].new_zeros((), dtype=torch.float32)
         for mine, its in self.pairs:
             student, teacher = states[mine][counts].float(), wanted[its].to(states[mine].device)[counts].float()
             if student.shape != teacher.shape:
                 raise UserError("the teacher's hidden states are of another size: train with hidden=0")
-            found = found + ((student - teacher).square().sum(-1) / teacher.square().sum(-1).clamp(min=LEAST)).sum()
-        return found / len(self.pairs)
+            distance = (
+                distance + ((student - teacher).square().sum(-1) / teacher.square().sum(-1).clamp(min=LEAST)).sum()
+            )
+        return distance / len(self.pairs)
 
 
 def places_in(batch: Mapping[str, Tensor]) -> int:

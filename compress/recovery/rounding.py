@@ -45,10 +45,10 @@ def settled(begin: Tensor, shift: Tensor, outward: float = 0.5) -> Tensor:
     return torch.where(near.abs() > begin.abs(), later, near)
 
 
-def add_rounding(model: Any, found: Mapping[str, QuantizedIntegers]) -> dict[str, nn.Parameter]:
+def add_rounding(model: Any, integers: Mapping[str, QuantizedIntegers]) -> dict[str, nn.Parameter]:
     """The named weights as rounded ones; returns what trains by the weight's name."""
     out = {}
-    for name, lattice in found.items():
+    for name, lattice in integers.items():
         path, _, last = name.rpartition(".")
         module = model.get_submodule(path)
         rounded = Rounded(lattice, getattr(module, last))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 
-class Factor(nn.Module):
+class ScaleFactor(nn.Module):
     """W · (1 + f)."""
 
     def __init__(self, like: Tensor) -> None:
@@ -23,14 +23,14 @@ class Factor(nn.Module):
 
 def add_factors(model: Any, names: Sequence[str]) -> dict[str, nn.Parameter]:
     """A factor for each named weight; returns the factors by the weight's name."""
-    found = {}
+    factors = {}
     for name in names:
         path, _, last = name.rpartition(".")
         module = model.get_submodule(path)
-        factor = Factor(getattr(module, last))
+        factor = ScaleFactor(getattr(module, last))
         parametrize.register_parametrization(module, last, factor, unsafe=True)
-        found[name] = factor.factor
-    return found
+        factors[name] = factor.factor
+    return factors
 
 
 def take_factors(model: Any, factors: dict[str, nn.Parameter]) -> dict[str, float]:

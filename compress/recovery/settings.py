@@ -12,7 +12,7 @@ from compress.errors import UserError
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """Batches come as they are; `accumulate` of them make a step."""
 
     epochs: float = 3.0
@@ -52,9 +52,9 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def but(self, **changes: Any) -> Settings:
+    def but(self, **changes: Any) -> TrainingSettings:
         """These settings with others in their place, as text from a command line or as values."""
-        known = {f.name: f.type for f in fields(Settings)}
+        known = {f.name: f.type for f in fields(TrainingSettings)}
         typed = {}
         for name, value in changes.items():
             if name not in known:
@@ -77,7 +77,7 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
         if not equals:
             raise UserError(f"--set {pair}: write NAME=VALUE, such as epochs=1")
         settings[name.strip()] = value.strip()
-    Settings().but(**settings)
+    TrainingSettings().but(**settings)
     return settings
 
 

@@ -28,7 +28,7 @@ from compress.policy.variant import EncodeOptions, build, variant_key
 def names_now(structure: Structure, dropped: tuple[str, ...]) -> dict[str, str]:
     """Name in the whole model -> name in the model without the dropped layers, of every parameter that stays."""
     tensors = (*structure.unquantized, *(t for unit in structure.units.values() for t in unit.tensors))
-    found = {}
+    names = {}
     for name in tensors:
         now: str | None = name
         for stack in structure.stacks:
@@ -38,8 +38,8 @@ def names_now(structure: Structure, dropped: tuple[str, ...]) -> dict[str, str]:
                 stays = f"{stack.name}.{index}" not in dropped
                 now = f"{stack.path}.{int(index) - gone}.{rest}" if stays else None
         if now is not None:
-            found[name] = now
-    return found
+            names[name] = now
+    return names
 
 
 def trainable_kept(source: Source, policy: Policy) -> list[str]:
@@ -59,12 +59,12 @@ def kept_of(source: Source, model: Any, names: Mapping[str, str]) -> dict[str, T
 
 def scaled_units(source: Source, policy: Policy, store: Store, factors: Mapping[str, float]) -> dict[str, bytes]:
     """Payloads of the units whose matrices got factors (by tensor name; none is 1)."""
-    found = {}
+    payloads = {}
     for unit in policy.remaining_units(source.structure):
         mine = [factors.get(name, 1.0) for name in unit.tensors]
         if any(name in factors for name in unit.tensors):
-            found[unit.name] = rescaled(payload_of(source, policy, unit, store), policy.levels[unit.name], mine)
-    return found
+            payloads[unit.name] = rescaled(payload_of(source, policy, unit, store), policy.levels[unit.name], mine)
+    return payloads
 
 
 def scalable(source: Source, policy: Policy) -> list[str]:
@@ -108,7 +108,7 @@ def adapters_of(
     `widths` are the shapes of the linear modules' weights: a pruned FFN is narrower than its unit.
     """
     here = names_now(structure, policy.dropped)
-    found = {}
+    adapters = {}
     for unit in policy.remaining_units(structure):
         modules = [here[name].removesuffix(".weight") for name in unit.tensors]
         mine = [products.get(module) for module in modules]
@@ -125,14 +125,14 @@ def adapters_of(
                 thin += [torch.zeros(rank, shape[1]), torch.zeros(rank, shape[0])]
             else:
                 thin += [pair[0], pair[1].T.contiguous()]
-        found[unit.name] = encode_adapter(unit.name, level, rank, thin, shapes)
-    return found
+        adapters[unit.name] = encode_adapter(unit.name, level, rank, thin, shapes)
+    return adapters
 
 
 def encoded_again(source: Source, policy: Policy, model: Any, store: Store | None) -> dict[str, bytes]:
     """Every unit of a fully trained model at the policy's levels, with the calibration the policy names."""
     here = names_now(source.structure, policy.dropped)
-    found = {}
+    payloads = {}
     for unit in policy.remaining_units(source.structure):
         level = policy.levels[unit.name]
         weights = [model.get_parameter(here[name]).detach().cpu() for name in unit.tensors]
@@ -149,5 +149,5 @@ def encoded_again(source: Source, policy: Policy, model: Any, store: Store | Non
             known = list(statistics(store.root, policy.calibration, unit))
         if policy.vocabulary != "full" and unit.kind in {"embedding", "head"}:
             known = [None] * len(weights)
-        found[unit.name] = chosen.encode(weights, known, unit.roles)
-    return found
+        payloads[unit.name] = chosen.encode(weights, known, unit.roles)
+    return payloads

@@ -23,7 +23,7 @@ HELD_OUT = 0.15  # of the segments, in whole talks
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingData:
     """What is trained on and what is held out: whole talks of one data set, or of two."""
 
     train: DataSet
@@ -33,7 +33,7 @@ class Lessons:
 
 def open_lessons(
     spec: str, split: str, lang: str, condition: str = "unconstrained", held_out: float = HELD_OUT
-) -> Lessons:
+) -> TrainingData:
     """Reads what a spec names and holds whole talks out. Refuses what the condition forbids, eval always."""
     data = open_data(spec, split, lang)
     label = check_condition(condition, data, "training")
@@ -47,7 +47,7 @@ def open_lessons(
         raise UserError(f"training on {spec}: an automatic segmentation has no references of its own; use the gold one")
     train, held = hold_out(data, held_out)
     check_disjoint(train, held)
-    return Lessons(train, held, label)
+    return TrainingData(train, held, label)
 
 
 def hold_out(data: DataSet, share: float) -> tuple[DataSet, DataSet]:
@@ -61,7 +61,7 @@ def hold_out(data: DataSet, share: float) -> tuple[DataSet, DataSet]:
     return replace(data, segments=data.segments[:at]), replace(data, segments=data.segments[at:])
 
 
-def refuse_overlap(lessons: Lessons, reporting: DataSet) -> None:
+def refuse_overlap(lessons: TrainingData, reporting: DataSet) -> None:
     """What is reported on was never trained on."""
     check_disjoint(lessons.train, reporting)
 
@@ -88,10 +88,10 @@ def lessons_of(data: DataSet, processor: Any, batch_size: int, chat: bool = Fals
 
 def with_completions(inputs: dict[str, Any], rows: Sequence[Sequence[int]], padding: int) -> dict[str, Tensor]:
     """Prompts, padded on the left, and completions, padded on the right, as one sequence with labels."""
-    prompts, asked = inputs["input_ids"], inputs["attention_mask"]
+    prompts, prompt_mask = inputs["input_ids"], inputs["attention_mask"]
     longest = max(map(len, rows))
     written = torch.full((len(rows), longest), padding)
-    mask = torch.zeros((len(rows), longest), dtype=asked.dtype)
+    mask = torch.zeros((len(rows), longest), dtype=prompt_mask.dtype)
     for row, ids in enumerate(rows):
         written[row, : len(ids)] = torch.tensor(list(ids))
         mask[row, : len(ids)] = 1
@@ -99,13 +99,13 @@ def with_completions(inputs: dict[str, Any], rows: Sequence[Sequence[int]], padd
     return {
         **inputs,
         "input_ids": torch.cat([prompts, written], dim=1),
-        "attention_mask": torch.cat([asked, mask], dim=1),
+        "attention_mask": torch.cat([prompt_mask, mask], dim=1),
         "labels": labels,
     }
 
 
-class Prepared:
-    """Batches of a data set, with a teacher's word or without, and what towers heard, for the next method."""
+class PreparedCache:
+    """Batches of data sets, teachers' log-probabilities and encoder outputs, kept for the next method."""
 
     MOST = 12
 
@@ -118,11 +118,11 @@ class Prepared:
             while len(self._kept) >= self.MOST:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[key] = made
-        found: Made = self._kept[key]
-        return found
+        batches: Made = self._kept[key]
+        return batches
 
 
-PREPARED = Prepared()  # of this process
+PREPARED = PreparedCache()  # of this process
 
 
 def prepared(
@@ -136,12 +136,12 @@ def prepared(
 
 def digest_of(batches: Sequence[Mapping[str, Tensor]], name: str) -> str:
     """Of one tensor in all batches; empty where they have none."""
-    found = blake2b(digest_size=16)
+    state = blake2b(digest_size=16)
     for batch in batches:
         if name not in batch:
             return ""
-        found.update(batch[name].contiguous().numpy().data)
-    return found.hexdigest()
+        state.update(batch[name].contiguous().numpy().data)
+    return state.hexdigest()
 
 
 def with_teacher(batches: Sequence[dict[str, Tensor]], teacher: Any, top: int) -> list[dict[str, Tensor]]:

@@ -1,13 +1,13 @@
-"""What an audio tower heard of the training speech, kept while the tower stays as it is: it is most of a small step.
+"""Outputs of the audio encoder on the training speech, kept while the encoder stays as it is: most of a small step.
 
-A teacher's tower never changes; a student's does not where it is not trained. Batches then carry the tower's states
-beside, or instead of, the sound.
+A teacher's encoder never changes; a student's does not where it is not trained. Batches then carry the encoder's states
+beside, or instead of, the audio features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -17,113 +17,99 @@ from torch import Tensor, nn
 
 from compress.recovery.batches import output_of, placed
 from evaluate.decoding.encoder_cache import EncoderHook, EncoderOutput, find_encoder
-from search.recovery import data as lessons_
+from search.recovery import data as training_data
 
-BY_STUDENT, BY_TEACHER = "heard", "heard_by_teacher"
-SOUND = "input_features"
+OF_STUDENT, OF_TEACHER = "encoder_states", "teacher_encoder_states"  # keys of a batch
+FEATURES = "input_features"
 Batches = list[dict[str, Tensor]]
-MOST = 2_000_000_000  # bytes kept of one data set by one tower
+Outputs = tuple[EncoderOutput, ...]  # one a batch
+MOST_BYTES = 2_000_000_000  # kept of one data set by one encoder
 
 
-@dataclass(frozen=True)
-class Speech:
-    """States of a tower for every batch of a data set."""
+class WithEncoderStates(nn.Module):
+    """A model whose encoder returns the states that a batch carries, and runs where it carries none."""
 
-    states: tuple[Tensor, ...]  # [rows, frames kept, width]
-    frames: int
-    kind: type
-
-
-Observation = tuple[Speech, ...]
-
-
-class Listener(nn.Module):
-    """A model whose tower, asked for a batch that has its states, answers those."""
-
-    def __init__(self, model: Any, name: str, known: Observation | None) -> None:
+    def __init__(self, model: Any, key: str, outputs: Sequence[Outputs] | None) -> None:
         super().__init__()
-        self.model, self.name, self.speech = model, name, known[0] if known else None
+        self.model, self.key = model, key
+        self.output = outputs[0][0] if outputs else None  # for frames and kind, which all have in common
         self.dtype = getattr(model, "dtype", torch.float32)
 
     def forward(self, **inputs: Any) -> Any:
-        found = {name: inputs.pop(name, None) for name in (BY_STUDENT, BY_TEACHER)}[self.name]
-        if found is None or self.speech is None:
+        states = {key: inputs.pop(key, None) for key in (OF_STUDENT, OF_TEACHER)}[self.key]
+        if states is None or self.output is None:
             return self.model(**inputs)
-        with EncoderHook(find_encoder(self.model), EncoderOutput(found, self.speech.frames, self.speech.kind)):
+        with EncoderHook(find_encoder(self.model), replace(self.output, states=states)):
             return self.model(**inputs)
 
 
-class _Enough(Exception):
-    """The tower has heard; what comes after it is not wanted."""
+class _EncoderDone(Exception):
+    """Ends a forward pass after the encoder: what comes after it is not needed."""
 
 
-def listen(model: Any, batches: Sequence[Mapping[str, Tensor]]) -> Speech | None:
-    """The tower's states of all batches; None where it has no tower or they would be too many."""
-    tower = find_encoder(model)
-    if tower is None or SOUND not in batches[0]:
+def encode(model: Any, batches: Sequence[Mapping[str, Tensor]]) -> Outputs | None:
+    """The encoder's outputs on all batches; None without an encoder, or if they would be too large."""
+    encoder = find_encoder(model)
+    if encoder is None or FEATURES not in batches[0]:
         return None
-    found: list[Tensor] = []
-    told: dict[str, Any] = {}
-
-    def keep(output: Any) -> None:
-        told["states"], told["kind"] = output.last_hidden_state, type(output)
-        raise _Enough
-
+    outputs: list[EncoderOutput] = []
     for batch in batches:
+
+        def keep(output: Any, mask: Tensor = batch["feature_attention_mask"]) -> None:
+            outputs.append(EncoderOutput.of(output, mask))
+            raise _EncoderDone
+
         try:
-            with torch.no_grad(), EncoderHook(tower, on_output=keep):
+            with torch.no_grad(), EncoderHook(encoder, on_output=keep):
                 output_of(model, placed(batch, model))
-        except _Enough:
+        except _EncoderDone:
             pass
-        states, mask = told["states"], batch["feature_attention_mask"]
-        used = min(states.shape[1], -(-int(mask.sum(-1).max()) * states.shape[1] // mask.shape[1]) + 1)
-        found.append(states[:, :used].detach().to("cpu", copy=True))
-        if found[-1].nbytes * len(batches) > 2 * MOST or sum(each.nbytes for each in found) > MOST:
+        if outputs[-1].nbytes * len(batches) > 2 * MOST_BYTES or sum(each.nbytes for each in outputs) > MOST_BYTES:
             return None
-    return Speech(tuple(found), told["states"].shape[1], told["kind"])
+    return tuple(outputs)
 
 
-def known(model: Any, *sets: Sequence[Mapping[str, Tensor]]) -> Observation | None:
-    """The same of several sets of batches, remembered by what the tower is and what it hears."""
+def cached_outputs(model: Any, *sets: Sequence[Mapping[str, Tensor]]) -> list[Outputs] | None:
+    """`encode` of several sets of batches, remembered by the encoder's weights and the audio features."""
     if find_encoder(model) is None:
         return None
-    tower, found = digest(model), []
+    encoder, results = digest(model), []
     for batches in sets:
-        sound = lessons_.digest_of(batches, SOUND)
-        speech: Speech | None = (
-            lessons_.PREPARED.get((tower, sound), partial(listen, model, batches)) if sound else None
+        features = training_data.digest_of(batches, FEATURES)
+        outputs: Outputs | None = (
+            training_data.PREPARED.get((encoder, features), partial(encode, model, batches)) if features else None
         )
-        if speech is None:
+        if outputs is None:
             return None
-        found.append(speech)
-    return tuple(found)
+        results.append(outputs)
+    return results
 
 
-def with_states(sets: Sequence[Batches], known: Observation, name: str) -> list[Batches]:
+def with_states(sets: Sequence[Batches], outputs: Sequence[Outputs], key: str) -> list[Batches]:
     return [
-        [{**batch, name: states} for batch, states in zip(batches, speech.states, strict=True)]
-        for batches, speech in zip(sets, known, strict=True)
+        [{**batch, key: output.states} for batch, output in zip(batches, of_set, strict=True)]
+        for batches, of_set in zip(sets, outputs, strict=True)
     ]
 
 
-def without_sound(sets: Sequence[Batches]) -> list[Batches]:
-    """The sound's shape alone, which a model still looks at."""
-    return [[{**b, SOUND: b[SOUND].new_zeros(1).expand(b[SOUND].shape)} for b in batches] for batches in sets]
+def without_features(sets: Sequence[Batches]) -> list[Batches]:
+    """Only the shape of the audio features, which a model still looks at."""
+    return [[{**b, FEATURES: b[FEATURES].new_zeros(1).expand(b[FEATURES].shape)} for b in batches] for batches in sets]
 
 
-def trains(model: Any, parameters: Iterable[nn.Parameter]) -> bool:
-    """Whether any of these parameters is in the model's tower."""
-    tower, mine = find_encoder(model), {id(parameter) for parameter in parameters}
-    return tower is not None and any(id(parameter) in mine for parameter in tower.parameters())
+def encoder_trains(model: Any, parameters: Iterable[nn.Parameter]) -> bool:
+    """Whether any of these parameters is in the model's encoder."""
+    encoder, trained = find_encoder(model), {id(parameter) for parameter in parameters}
+    return encoder is not None and any(id(parameter) in trained for parameter in encoder.parameters())
 
 
 def digest(model: Any) -> str:
-    """Of a tower's values: equal towers hear the same. Empty without a tower."""
-    tower = find_encoder(model)
-    if tower is None:
+    """Of the encoder's weights; empty without an encoder."""
+    encoder = find_encoder(model)
+    if encoder is None:
         return ""
-    found = blake2b(digest_size=16)
-    for name, value in tower.state_dict().items():
-        found.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
+    state = blake2b(digest_size=16)
+    for name, value in encoder.state_dict().items():
+        state.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        state.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return state.hexdigest()

@@ -10,7 +10,7 @@ from compress import Policy, RecoveredSource, RecoveryDelta
 from compress.artifact.recovered import JSON
 from compress.policy.recipes import original_policy
 from compress.recovery import shipping
-from search.recovery import data as lessons_
+from search.recovery import data as training_data
 from search.recovery.methods import WHOLE, method, size_of
 from search.recovery.stages import Stage, do_stage
 from search.recovery.task import Report, Task
@@ -31,12 +31,12 @@ def heal(
         return str(place)
     policy = original_policy(source, dropped)
     begin = narrowed(source, RecoveryDelta.read(before), policy) if before else RecoveryDelta(policy)
-    lessons = lessons_.open_lessons(task.train, task.train_split, task.spec.lang, task.condition, task.held_out)
+    lessons = training_data.open_lessons(task.train, task.train_split, task.spec.lang, task.condition, task.held_out)
     chosen = method("heal")
     settings = chosen.settings(WHOLE, size_of(source), dict(task.settings))
     stage = Stage(WHOLE, chosen, settings, Path(task.work) / place.name)
-    found, note = do_stage(task, stage, source, store, begin, lessons, Teacher(task, source, store), say)
-    replace(found, about={"method": "heal", "dropped": list(dropped), "stages": [note]}).save(place)
+    trained, note = do_stage(task, stage, source, store, begin, lessons, Teacher(task, source, store), say)
+    replace(trained, about={"method": "heal", "dropped": list(dropped), "stages": [note]}).save(place)
     return str(place)
 
 

@@ -21,7 +21,7 @@ from compress.errors import UserError
 from evaluate.data.types import DataSet
 from evaluate.decoding.batches import prepare
 from evaluate.evaluate import SegmentMetric, evaluate
-from search.recovery import data as lessons_
+from search.recovery import data as training_data
 from search.recovery.methods import CHEAP, CODES, UNION, WHOLE, method, size_of
 from search.recovery.stages import Stage, do_stage
 from search.recovery.task import Report, Task
@@ -61,29 +61,29 @@ def reporting(task: Task) -> tuple[DataSet, tuple[int, ...]]:
     The numbers are those of the segments in the run's data, empty for all.
     """
     data = task.spec.open_data()
-    lessons = lessons_.open_lessons(task.train, task.train_split, task.spec.lang, task.condition, task.held_out)
+    lessons = training_data.open_lessons(task.train, task.train_split, task.spec.lang, task.condition, task.held_out)
     trained = {segment.talk for segment in lessons.train.segments} - {""}
     if not trained & {segment.talk for segment in data.segments}:
-        lessons_.refuse_overlap(lessons, data)
+        training_data.refuse_overlap(lessons, data)
         return data, ()
     part = tuple(index for index, segment in enumerate(data.segments) if segment.talk not in trained)
     if not part:
         raise UserError(
             f"every talk of {task.spec.data} ({task.spec.split}) is trained on: hold some out, or train on other data"
         )
-    found = replace(data, segments=tuple(data.segments[index] for index in part))
-    lessons_.refuse_overlap(lessons, found)
-    return found, part
+    held_out = replace(data, segments=tuple(data.segments[index] for index in part))
+    training_data.refuse_overlap(lessons, held_out)
+    return held_out, part
 
 
 def train(task: Task, source: compress.Source, store: compress.Store, policy: Policy, say: Report) -> RecoveryDelta:
     """All stages, each on what the one before it left."""
     chosen, work = method(task.method), Path(task.work)
-    lessons = lessons_.open_lessons(task.train, task.train_split, task.spec.lang, task.condition, task.held_out)
+    lessons = training_data.open_lessons(task.train, task.train_split, task.spec.lang, task.condition, task.held_out)
     teacher = Teacher(task, source, store)
     if chosen.texts == UNION:
-        told = teacher.translations(lessons.train, work.parent)
-        lessons = replace(lessons, train=lessons_.union(lessons.train, told))
+        translations = teacher.translations(lessons.train, work.parent)
+        lessons = replace(lessons, train=training_data.union(lessons.train, translations))
     stages = needed(chosen.stages, policy, bool(task.teacher))
     if task.begin and len(stages) > 1 and WHOLE in stages:
         stages.remove(WHOLE)  # that was done between the rounds
@@ -102,8 +102,8 @@ def train(task: Task, source: compress.Source, store: compress.Store, policy: Po
             recovery = RecoveryDelta.read(place / "recovery")
             notes = list(recovery.about.get("stages", []))
             continue
-        given = {**task.settings, **({"epochs": task.stage_epochs[name]} if name in task.stage_epochs else {})}
-        stage = Stage(name, chosen, chosen.settings(name, size_of(source), given), place)
+        changes = {**task.settings, **({"epochs": task.stage_epochs[name]} if name in task.stage_epochs else {})}
+        stage = Stage(name, chosen, chosen.settings(name, size_of(source), changes), place)
         recovery, note = do_stage(task, stage, source, store, recovery, lessons, teacher, say)
         notes.append(note)
         about: dict[str, Any] = {"method": task.method, "parent": task.parent, "train": task.train, "stages": notes}
@@ -121,14 +121,14 @@ def needed(stages: Sequence[str], policy: Policy, other_teacher: bool) -> list[s
     A policy without a plain `grid` level has no integers to train; with a trellis, scales stand in for them in methods
     of several stages.
     """
-    found = list(stages)
-    only = len(found) == 1
-    if WHOLE in found and not policy.dropped and not other_teacher and not only:
-        found.remove(WHOLE)
-    if CODES in found and not any(has_integers(level) for level in policy.levels.values()):
+    remaining = list(stages)
+    only = len(remaining) == 1
+    if WHOLE in remaining and not policy.dropped and not other_teacher and not only:
+        remaining.remove(WHOLE)
+    if CODES in remaining and not any(has_integers(level) for level in policy.levels.values()):
         scales = not only and any(can_rescale(level) for level in policy.levels.values())
-        found[found.index(CODES) :] = [CHEAP] if scales else []
-    return found
+        remaining[remaining.index(CODES) :] = [CHEAP] if scales else []
+    return remaining
 
 
 def size(recovered: RecoveredSource, store: compress.Store) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import compress
 from compress.errors import UserError
-from compress.recovery.settings import Settings
+from compress.recovery.settings import TrainingSettings
 
 WHOLE, CODES, CHEAP, ADAPTERS = "whole", "codes", "cheap", "adapters"
 GOLD, UNION = "gold", "gold and the teacher's translations"
@@ -39,10 +39,10 @@ class Method:
     rank: int = 64
     embedded_rank: int = 4
 
-    def settings(self, stage: str, size: str, given: Changes) -> Settings:
+    def settings(self, stage: str, size: str, changes: Changes) -> TrainingSettings:
         """The numbers of a stage; what a user gave comes last."""
         kept = self.full if size == FULL else self.embedded
-        return Settings().but(**{**self.learns, **kept.get(stage, {}), **given})
+        return TrainingSettings().but(**{**self.learns, **kept.get(stage, {}), **changes})
 
     @property
     def needs_teacher(self) -> bool:
@@ -129,16 +129,20 @@ def method(name: str) -> Method:
     base, _, rest = name.partition(":")
     if base not in METHODS:
         raise UserError(f"unknown method of recovery '{base}': known are {', '.join(METHODS)}")
-    found = METHODS[base]
+    base_method = METHODS[base]
     if not rest:
-        return found
+        return base_method
     rank, _, level = rest.partition(":")
-    if ADAPTERS not in found.stages or not rank.isdigit() or not 1 <= int(rank) <= 1024:
+    if ADAPTERS not in base_method.stages or not rank.isdigit() or not 1 <= int(rank) <= 1024:
         raise UserError(f"method '{name}': only methods with adapters take a rank, such as lora:16 or lora:16:grid@4")
     if level:
         level = compress.codecs.codec(level).level
     return replace(
-        found, name=name, rank=int(rank), embedded_rank=int(rank), adapter_level=level or found.adapter_level
+        base_method,
+        name=name,
+        rank=int(rank),
+        embedded_rank=int(rank),
+        adapter_level=level or base_method.adapter_level,
     )
 
 

@@ -1,4 +1,4 @@
-"""One stage of a recovery: a model as the stage wants it, what trains in it, and what is shipped of that."""
+"""One stage of a recovery: the model it needs, the parameters it trains, and what of them goes into the artifact."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from compress.errors import UserError
 from compress.policy.recipes import original_policy
 from compress.recovery import lora, rounding, scaling, shipping
 from compress.recovery.loop import Training
-from compress.recovery.matching import Match
-from compress.recovery.settings import Settings
+from compress.recovery.matching import StateMatch
+from compress.recovery.settings import TrainingSettings
 from evaluate.data.types import DataSet
-from search.recovery import data as lessons_
-from search.recovery import encoder_states as hearing
+from search.recovery import data as training_data
+from search.recovery import encoder_states
 from search.recovery.methods import ADAPTERS, CHEAP, CODES, EMBEDDED, WHOLE, Method, size_of
 from search.recovery.task import Report, Task
 from search.recovery.teacher import Teacher
 
-DIGITS = 64  # bytes by which a manifest may grow, since it tells sizes
-LM = "lm"  # the stack whose hidden states a model tells
+DIGITS = 64  # bytes by which a manifest may grow, since it holds sizes
+LM = "lm"  # the stack whose hidden states are compared
 
 
 @dataclass(frozen=True)
 class Stage:
     name: str
     method: Method
-    settings: Settings
+    settings: TrainingSettings
     folder: Path
 
 
 @dataclass(frozen=True)
-class Setup:
+class StageSetup:
     """What a stage works on: a candidate (with what earlier stages left) and its model in memory."""
 
     task: Task
@@ -54,15 +54,15 @@ def do_stage(
     source: compress.Source,
     store: compress.Store,
     before: RecoveryDelta,
-    lessons: lessons_.Lessons,
+    data: training_data.TrainingData,
     teacher: Teacher,
     say: Report,
 ) -> tuple[RecoveryDelta, dict[str, Any]]:
-    """Trains, and lays what was trained over what there was. Also a note of how it went."""
+    """Trains one stage; returns the recovery with what was trained, and a note of how it went."""
     now = RecoveredSource(source, before)
     resident = compress.Resident(now, store, device=task.device)
     policy = now.policy
-    resident.apply(unquantised(policy, now) if stage.name == WHOLE else policy)
+    resident.apply(unquantized(policy, now) if stage.name == WHOLE else policy)
     processor = resident.processor
     taught, matched = stage.settings.distillation > 0, stage.settings.hidden > 0
     words = (
@@ -71,25 +71,27 @@ def do_stage(
         else {**source.aux_files, "vocabulary": policy.vocabulary.encode()}
     )
 
-    def lessons_in(part: DataSet) -> list[dict[str, Any]]:
-        made = lessons_.prepared(part, words, processor, task.train_batch, task.spec.chat)
+    def batches_of(part: DataSet) -> list[dict[str, Any]]:
+        made = training_data.prepared(part, words, processor, task.train_batch, task.spec.chat)
         if not taught:
             return made
         spelled = (policy.vocabulary, task.train_batch, task.spec.chat)
-        said = (part.digest, source.digest, *spelled, teacher.source.digest, task.top)
-        return lessons_.PREPARED.get(said, lambda: lessons_.with_teacher(made, teacher.under(policy), task.top))
+        key = (part.digest, source.digest, *spelled, teacher.source.digest, task.top)
+        return training_data.PREPARED.get(
+            key, lambda: training_data.with_teacher(made, teacher.under(policy), task.top)
+        )
 
-    batches, held = lessons_in(lessons.train), lessons_in(lessons.held_out)
+    batches, held = batches_of(data.train), batches_of(data.held_out)
     own = stage.settings.on_policy > 0  # completions of the student's own
     helper = teacher.under(policy) if own or matched else None
     if helper is None:
         teacher.unload()
-    trained = _KINDS[stage.name](Setup(task, stage, now, policy, store, resident.model))
+    trained = _KINDS[stage.name](StageSetup(task, stage, now, policy, store, resident.model))
     match = matching(source, teacher, policy, helper) if matched else None
     student = trained.model
     if not own:
-        student, match, batches, held = heard(trained, match, batches, held)
-    told = {"task": task.name, "stage": stage.name}
+        student, match, batches, held = reuse_encoder_outputs(trained, match, batches, held)
+    tags = {"task": task.name, "stage": stage.name}
     training = Training(
         student,
         trained.parameters,
@@ -98,59 +100,60 @@ def do_stage(
         held,
         stage.folder / "checkpoints",
         helper,
-        lambda entry: say({**told, **entry}),
+        lambda entry: say({**tags, **entry}),
         match,
     )
     outcome = training.run()
-    found = trained.shipped()
+    trained_parts = trained.shipped()
     note = {"stage": stage.name, "steps": outcome.steps, "kept": outcome.kept, "stopped": outcome.stopped}
     note |= {"settings": stage.settings.to_dict(), "curve": [e for e in outcome.curve if "held_out" in e]}
     return (
         replace(
             before,
-            unquantized={**before.unquantized, **found.kept},
-            units={**before.units, **found.units},
-            adapters={**before.adapters, **found.adapters},
+            unquantized={**before.unquantized, **trained_parts.kept},
+            units={**before.units, **trained_parts.units},
+            adapters={**before.adapters, **trained_parts.adapters},
         ),
         note,
     )
 
 
-def matching(source: compress.Source, teacher: Teacher, policy: Policy, helper: Any) -> Match:
-    """Which of the teacher's hidden states the student's are held to. A teacher of another shape has none to give."""
+def matching(source: compress.Source, teacher: Teacher, policy: Policy, helper: Any) -> StateMatch:
+    """Which of the teacher's hidden states the student's are compared with. Refuses a teacher of another shape."""
     ours, its = ({s.name: s.length for s in each.structure.stacks} for each in (source, teacher.source))
     if ours != its:
         raise UserError(
             f"the teacher {teacher.source.folder} has other layers than the model: train with --set hidden=0"
         )
     gone = [layer.index for layer in source.structure.layers if layer.stack == LM and layer.name in policy.dropped]
-    return Match.of(helper, ours[LM], gone)
+    return StateMatch.of(helper, ours[LM], gone)
 
 
-def heard(
-    trained: Any, match: Match | None, batches: list[dict[str, Any]], held: list[dict[str, Any]]
-) -> tuple[Any, Match | None, list[dict[str, Any]], list[dict[str, Any]]]:
-    """Student, match and batches with what towers that stay as they are heard, once for all steps and stages."""
+def reuse_encoder_outputs(
+    trained: Any, match: StateMatch | None, batches: list[dict[str, Any]], held: list[dict[str, Any]]
+) -> tuple[Any, StateMatch | None, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Student, match and batches with the outputs of encoders that are not trained, computed once for all steps."""
     parts = [batches, held]
-    student, known = trained.model, None
-    if not hearing.trains(student, trained.parameters.values()):
-        known = hearing.known(student, batches, held)
-    if known is not None:
-        parts = hearing.with_states(parts, known, hearing.BY_STUDENT)
-    deaf = known is not None
-    student = hearing.Listener(student, hearing.BY_STUDENT, known)
+    student, outputs = trained.model, None
+    if not encoder_states.encoder_trains(student, trained.parameters.values()):
+        outputs = encoder_states.cached_outputs(student, batches, held)
+    if outputs is not None:
+        parts = encoder_states.with_states(parts, outputs, encoder_states.OF_STUDENT)
+    all_known = outputs is not None
+    student = encoder_states.WithEncoderStates(student, encoder_states.OF_STUDENT, outputs)
     if match is not None:
-        known = hearing.known(match.teacher, batches, held)
-        if known is not None:
-            parts = hearing.with_states(parts, known, hearing.BY_TEACHER)
-        deaf = deaf and known is not None
-        match = replace(match, teacher=hearing.Listener(match.teacher, hearing.BY_TEACHER, known))
-    if deaf:
-        parts = hearing.without_sound(parts)
+        outputs = encoder_states.cached_outputs(match.teacher, batches, held)
+        if outputs is not None:
+            parts = encoder_states.with_states(parts, outputs, encoder_states.OF_TEACHER)
+        all_known = all_known and outputs is not None
+        teacher = encoder_states.WithEncoderStates(match.teacher, encoder_states.OF_TEACHER, outputs)
+        match = replace(match, teacher=teacher)
+    if all_known:
+        parts = encoder_states.without_features(parts)
     return student, match, parts[0], parts[1]
 
 
-def unquantised(policy: Policy, source: compress.Source) -> Policy:
+def unquantized(policy: Policy, source: compress.Source) -> Policy:
     """The same layers and vocabulary, every weight as the checkpoint has it; pruned FFNs stay narrow."""
     plain = original_policy(source, policy.dropped).levels
     levels = {}
@@ -159,10 +162,10 @@ def unquantised(policy: Policy, source: compress.Source) -> Policy:
     return replace(policy, levels=levels, calibration="")
 
 
-class Whole:
+class WholeModel:
     """Every weight before compression; encoded again at the policy's levels."""
 
-    def __init__(self, at: Setup) -> None:
+    def __init__(self, at: StageSetup) -> None:
         now, policy, store, model = at.now, at.policy, at.store, at.model
         self.now, self.policy, self.store, self.model = now, policy, store, model
         self.here = shipping.names_now(now.structure, policy.dropped)
@@ -170,9 +173,9 @@ class Whole:
         frozen = {
             n for n in now.structure.unquantized if n in self.here and parameters[self.here[n]].dim() > 1
         }  # positions
-        hearing = () if size_of(now) != EMBEDDED else ("audio",)
-        frozen |= {t for u in now.structure.units.values() for t in u.tensors if u.name.split(".")[0] in hearing}
-        frozen |= {n for layer in now.structure.layers if layer.stack in hearing for n in layer.unquantized}
+        untrained = () if size_of(now) != EMBEDDED else ("audio",)  # stacks
+        frozen |= {t for u in now.structure.units.values() for t in u.tensors if u.name.split(".")[0] in untrained}
+        frozen |= {n for layer in now.structure.layers if layer.stack in untrained for n in layer.unquantized}
         self.trains = {name: place for name, place in self.here.items() if name not in frozen}
         self.parameters = {name: parameters[place] for name, place in self.trains.items()}
 
@@ -187,10 +190,10 @@ class Whole:
         )
 
 
-class Cheap:
+class NormsAndScales:
     """Norms, biases and a factor a matrix."""
 
-    def __init__(self, at: Setup) -> None:
+    def __init__(self, at: StageSetup) -> None:
         now, policy, store, model = at.now, at.policy, at.store, at.model
         self.now, self.policy, self.store, self.model = now, policy, store, model
         here = shipping.names_now(now.structure, policy.dropped)
@@ -201,8 +204,8 @@ class Cheap:
         self.parameters |= {f"{name} factor": value for name, value in self.factors.items()}
 
     def shipped(self) -> RecoveryDelta:
-        found = scaling.take_factors(self.model, self.factors)
-        factors = {self.scaled[place]: value for place, value in found.items()}
+        trained = scaling.take_factors(self.model, self.factors)
+        factors = {self.scaled[place]: value for place, value in trained.items()}
         return RecoveryDelta(
             self.now.recovery.policy,
             shipping.kept_of(self.now, self.model, self.kept),
@@ -216,10 +219,10 @@ def grown(now: RecoveredSource, kept: Mapping[str, Any]) -> int:
     return sum(len(then.unquantized_blob(group)) - len(now.unquantized_blob(group)) for group in now.structure.groups)
 
 
-class Codes:
+class GridIntegers:
     """Integers of grid units, norms and biases."""
 
-    def __init__(self, at: Setup) -> None:
+    def __init__(self, at: StageSetup) -> None:
         now, policy, store, model = at.now, at.policy, at.store, at.model
         self.now, self.policy, self.store, self.model = now, policy, store, model
         here = shipping.names_now(now.structure, policy.dropped)
@@ -232,11 +235,13 @@ class Codes:
             if has_integers(policy.levels[unit.name])
             and (policy.vocabulary == "full" or unit.kind not in {"embedding", "head"})
         ]
-        found: dict[str, QuantizedIntegers] = {}
+        integers: dict[str, QuantizedIntegers] = {}
         for unit in self.units:
             payload = shipping.payload_of(now, policy, unit, store)
-            found |= {here[n]: x for n, x in zip(unit.tensors, quantized_integers(payload, unit.shapes), strict=True)}
-        self.moved = rounding.add_rounding(model, found)
+            integers |= {
+                here[n]: x for n, x in zip(unit.tensors, quantized_integers(payload, unit.shapes), strict=True)
+            }
+        self.moved = rounding.add_rounding(model, integers)
         self.parameters |= {f"{name} integers": value for name, value in self.moved.items()}
 
     def shipped(self) -> RecoveryDelta:
@@ -244,9 +249,9 @@ class Codes:
         total = sum(map(len, before.values()))
 
         def payloads(outward: float) -> dict[str, bytes]:
-            found = rounding.integers_now(self.model, self.moved, outward)
+            integers = rounding.integers_now(self.model, self.moved, outward)
             return {
-                unit.name: with_integers(before[unit.name], unit.shapes, [found[self.here[n]] for n in unit.tensors])
+                unit.name: with_integers(before[unit.name], unit.shapes, [integers[self.here[n]] for n in unit.tensors])
                 for unit in self.units
             }
 
@@ -258,10 +263,10 @@ class Codes:
         return RecoveryDelta(self.now.recovery.policy, kept, units)
 
 
-class Adapters:
+class AdapterTraining:
     """Low-rank matrices over the frozen compressed weights; over bitsandbytes' NF4 where that is the level."""
 
-    def __init__(self, at: Setup) -> None:
+    def __init__(self, at: StageSetup) -> None:
         import torch
 
         now, policy, model, stage = at.now, at.policy, at.model, at.stage
@@ -271,7 +276,7 @@ class Adapters:
         lora.to_nf4(model, shipping.nf4_originals(now, policy), compute)
         rank = stage.method.embedded_rank if size_of(now) == EMBEDDED else stage.method.rank
         self.model, self.parameters = lora.add_adapters(
-            model, lora.all_linear(model), lora.Shape(rank, 2.0 * rank), stage.settings.seed
+            model, lora.all_linear(model), lora.AdapterShape(rank, 2.0 * rank), stage.settings.seed
         )
 
     def shipped(self) -> RecoveryDelta:
@@ -286,4 +291,4 @@ def _linear(module: Any) -> bool:
     return isinstance(module, nn.Linear)
 
 
-_KINDS: dict[str, Any] = {WHOLE: Whole, CHEAP: Cheap, CODES: Codes, ADAPTERS: Adapters}
+_KINDS: dict[str, Any] = {WHOLE: WholeModel, CHEAP: NormsAndScales, CODES: GridIntegers, ADAPTERS: AdapterTraining}

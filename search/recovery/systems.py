@@ -23,7 +23,7 @@ from evaluate.metrics.mt import chrf
 from evaluate.spec import EvalSpec
 from results.atomic_write import write_atomically
 from search import iterative_pruning as iterative
-from search.recovery import data as lessons_
+from search.recovery import data as training_data
 from search.recovery import healing
 from search.recovery.job import recover, reporting, scored, size
 from search.recovery.methods import EMBEDDED, size_of
@@ -64,7 +64,7 @@ SYSTEMS: dict[str, System] = {
 }
 
 
-class Build:
+class SystemBuild:
     """One system on one model and language. `run` does what is not done yet and returns the result."""
 
     def __init__(self, system: System, options: Any, settings: dict[str, str]) -> None:
@@ -82,7 +82,7 @@ class Build:
         if path.is_file():
             known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return known
-        lessons = lessons_.open_lessons(
+        lessons = training_data.open_lessons(
             options.train, options.train_split, options.lang, options.condition, options.held_out
         )
         reported, _ = reporting(self.task("", Policy("00000000", {})))
@@ -155,7 +155,7 @@ class Build:
             )
         return tuned
 
-    def prune(self, source: compress.Source, lessons: lessons_.Lessons) -> tuple[tuple[str, ...], str]:
+    def prune(self, source: compress.Source, lessons: training_data.TrainingData) -> tuple[tuple[str, ...], str]:
         """The greedy loop on held-out segments, by chrF: what goes, and the model healed last."""
         layers = iterative.lm_layers(source.structure)
         rounds = self.options.drop or max(1, round(self.system.share * len(layers)))
@@ -184,7 +184,7 @@ class Build:
 
         return iterative.run(pruning, measure, heal, self.out / "pruning.jsonl"), pruning.model
 
-    def policy(self, source: compress.Source, dropped: tuple[str, ...], lessons: lessons_.Lessons) -> Policy:
+    def policy(self, source: compress.Source, dropped: tuple[str, ...], lessons: training_data.TrainingData) -> Policy:
         whole = original_policy(source, dropped)
         if self.system.levels == "raw":
             return whole
@@ -195,7 +195,7 @@ class Build:
         diet = recipe("diet", source.structure, source.digest)
         return replace(diet, calibration=self.calibrate(source, lessons))
 
-    def calibrate(self, source: compress.Source, lessons: lessons_.Lessons) -> str:
+    def calibrate(self, source: compress.Source, lessons: training_data.TrainingData) -> str:
         path = self.out / "calibration"
         if path.is_file():
             return path.read_text(encoding="utf-8")

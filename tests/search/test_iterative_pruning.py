@@ -59,7 +59,7 @@ def test_answers_may_come_in_any_order_and_resuming_changes_nothing(length: int,
         for dropped in asked[: rng.randint(1, len(asked))]:
             pruning.tell(dropped, worth(dropped, seed))
         again = IterativePruning(layers, rounds=rounds)
-        for dropped, score in sorted(pruning.told, key=lambda _: rng.random()):
+        for dropped, score in sorted(pruning.observations, key=lambda _: rng.random()):
             again.tell(dropped, score)
         assert (again.dropped, again.ask()) == (pruning.dropped, pruning.ask())
         pruning = again

@@ -26,7 +26,7 @@ _STEPWISE = WeakTensorKeyDictionary()
 
 
 @dataclass(frozen=True)
-class Factor:
+class HessianFactor:
     """What feedback needs of one Hessian. Rows and columns of `upper` are in the order of `order`."""
 
     order: Tensor  # input columns, the least used first
@@ -36,7 +36,7 @@ class Factor:
     hessian: Tensor  # damped, in the original order, mean diagonal 1
 
 
-def factor(hessian: Tensor) -> Factor:
+def factor(hessian: Tensor) -> HessianFactor:
     """Damp, invert and factorise; more damping where a Hessian is too singular for it."""
     known = _KNOWN.get(hessian)
     if known is None:
@@ -44,7 +44,7 @@ def factor(hessian: Tensor) -> Factor:
     return known
 
 
-def _factor(hessian: Tensor) -> Factor:
+def _factor(hessian: Tensor) -> HessianFactor:
     h = hessian.to(torch.float64)
     h = (h + h.T) / 2
     mean = float(h.diagonal().mean())
@@ -64,7 +64,7 @@ def _factor(hessian: Tensor) -> Factor:
             relative = torch.empty_like(order, dtype=torch.float64)
             relative[order] = upper.diagonal() / upper.diagonal().max()
             widest = float(upper.diagonal().max()) / mean**0.5
-            return Factor(order, upper.float(), relative.float(), widest, damped.float())
+            return HessianFactor(order, upper.float(), relative.float(), widest, damped.float())
         damping *= 4
     raise UserError("the Hessian is not XᵀX of anything: it has large negative eigenvalues")
 
@@ -79,7 +79,7 @@ def _inverse_root(damped: Tensor, order: Tensor) -> Tensor | None:
     return None if int(failed) else upper
 
 
-def stepwise(hessian: Tensor) -> Factor:
+def stepwise(hessian: Tensor) -> HessianFactor:
     """The same with columns in the order of their steps, which a decoder knows, and steps that never grow in it.
 
     They are those nearest to what `factor` would have in that order; it costs some hundredths of a dB.
@@ -90,10 +90,10 @@ def stepwise(hessian: Tensor) -> Factor:
     return known
 
 
-def _stepwise(found: Factor) -> Factor:
+def _stepwise(first: HessianFactor) -> HessianFactor:
     from scipy.optimize import isotonic_regression
 
-    h = found.hessian.to(torch.float64)
+    h = first.hessian.to(torch.float64)
 
     def ordered(codes: NDArray[np.int16]) -> tuple[Tensor, Tensor]:
         order = torch.from_numpy(np.argsort(codes, kind="stable"))
@@ -102,15 +102,15 @@ def _stepwise(found: Factor) -> Factor:
             raise UserError("the Hessian is not XᵀX of anything: it cannot be factorised twice")
         return order, upper
 
-    order, upper = ordered(step_codes(found.relative))
+    order, upper = ordered(step_codes(first.relative))
     for _ in range(2):  # the second time in the order that the held steps tell
         wish = upper.diagonal().log2().cpu().numpy()
         held = torch.from_numpy(isotonic_regression(wish, increasing=False).x.copy())
         relative = torch.empty_like(held)
         relative[order] = torch.exp2(held - held[0])
         order, upper = ordered(step_codes(relative))
-    widest = found.widest * float(torch.exp2(held[0])) / float(found.upper.diagonal().max())
-    return Factor(order.to(h.device), upper.float(), relative.float().to(h.device), widest, found.hessian)
+    widest = first.widest * float(torch.exp2(held[0])) / float(first.upper.diagonal().max())
+    return HessianFactor(order.to(h.device), upper.float(), relative.float().to(h.device), widest, first.hessian)
 
 
 def quantise_columns(

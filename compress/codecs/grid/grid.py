@@ -26,7 +26,7 @@ from torch import Tensor
 from compress.codecs.base import Codec, Shape, flat_shape
 from compress.codecs.grid.centroids import Shifts, joined, plain_shifts, trellis_shifts
 from compress.codecs.grid.layout import encode_streams
-from compress.codecs.grid.parts import Part, flat_sample, sample, split_parts
+from compress.codecs.grid.parts import MatrixGroup, flat_sample, sample, split_parts
 from compress.codecs.grid.payload import CALIBRATED, HEAD, TRELLIS, bf16_bytes, read_payload
 from compress.codecs.grid.rate import first_guess, search
 from compress.codecs.grid.steps import steps_of
@@ -83,7 +83,7 @@ class Grid(Codec):
         count = sum(part.numel for part in parts)
         budget = int(count * self.rate / 8) - self.overhead
 
-        def attempt(parts: Sequence[Part], trellised: bool = False) -> Callable[[float], bytes]:
+        def attempt(parts: Sequence[MatrixGroup], trellised: bool = False) -> Callable[[float], bytes]:
             flags = (CALIBRATED if by_column else 0) | (TRELLIS if trellised else 0)
             return lambda log_step: _payload(parts, 2.0**log_step, side, flags)
 
@@ -126,7 +126,7 @@ class Grid(Codec):
         return np.concatenate([values.reshape(-1) for values in read_payload(payload, shapes).integers])
 
 
-def _payload(parts: Sequence[Part], step: float, side: bytes, flags: int) -> bytes:
+def _payload(parts: Sequence[MatrixGroup], step: float, side: bytes, flags: int) -> bytes:
     step = float(np.float32(step))
     trellised = bool(flags & TRELLIS)
     plain = [part.plain_columns(step) if trellised else None for part in parts]
@@ -141,7 +141,7 @@ def _payload(parts: Sequence[Part], step: float, side: bytes, flags: int) -> byt
     return HEAD.pack(way | flags, step, *shifts.codes[:2]) + side + streams
 
 
-def _shifts(parts: Sequence[Part], step: float, plain: Sequence[int | None]) -> Shifts:
+def _shifts(parts: Sequence[MatrixGroup], step: float, plain: Sequence[int | None]) -> Shifts:
     """By a sample of the weights; with a trellis, of the columns that have one and of the others apart."""
     if None in plain:
         return Shifts(plain_shifts(flat_sample(parts) / np.float32(step)))
@@ -156,8 +156,8 @@ def _shifts(parts: Sequence[Part], step: float, plain: Sequence[int | None]) -> 
 
 def rate_of(level: str) -> float | None:
     """R of `grid@R`; None for a level of another codec."""
-    found = codec(level)
-    return found.rate if isinstance(found, Grid) else None
+    grid = codec(level)
+    return grid.rate if isinstance(grid, Grid) else None
 
 
 def has_trellis(level: str) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 from compress.codecs.base import Shape, flat_shape
 from compress.codecs.grid.grid import has_trellis
 from compress.codecs.grid.layout import encode_streams
-from compress.codecs.grid.payload import CALIBRATED, HEAD, Read, read_payload
+from compress.codecs.grid.payload import CALIBRATED, HEAD, GridPayload, read_payload
 from compress.codecs.grid.steps import steps_of
 from compress.codecs.length_prefix import take_varint
 from compress.errors import UserError
@@ -46,7 +46,7 @@ def quantized_integers(payload: bytes, shapes: Sequence[Shape]) -> list[Quantize
     read = read_payload(payload, shapes)
     if read.plain is not None:
         raise UserError("integers of a trellis cannot be moved one by one: each tells the signs of those after it")
-    found: list[QuantizedIntegers | None] = [None] * len(shapes)
+    of_matrices: list[QuantizedIntegers | None] = [None] * len(shapes)
     for group, block in enumerate(read.blocks):
         q = read.integers[group].astype(np.float32)
         steps = np.ones_like(q)
@@ -60,11 +60,11 @@ def quantized_integers(payload: bytes, shapes: Sequence[Shape]) -> list[Quantize
                 torch.from_numpy(np.ascontiguousarray(a[:, part].T if read.by_column else a[:, part]))
                 for a in (q, steps)
             ]
-            found[i] = QuantizedIntegers(
+            of_matrices[i] = QuantizedIntegers(
                 pair[0].reshape(shapes[i]), (pair[1] * scale).reshape(shapes[i]), read.shifts.plain
             )
-    assert all(each is not None for each in found)
-    return [each for each in found if each is not None]
+    assert all(each is not None for each in of_matrices)
+    return [each for each in of_matrices if each is not None]
 
 
 def with_integers(payload: bytes, shapes: Sequence[Shape], integers: Sequence[Tensor]) -> bytes:
@@ -84,17 +84,17 @@ def with_integers(payload: bytes, shapes: Sequence[Shape], integers: Sequence[Te
     return HEAD.pack(way | flag, *head) + payload[HEAD.size : _side_end(payload, read, len(shapes))] + streams
 
 
-def _members(read: Read, group: int, shapes: Sequence[Shape]) -> list[tuple[int, slice]]:
+def _members(read: GridPayload, group: int, shapes: Sequence[Shape]) -> list[tuple[int, slice]]:
     """The matrices of a group and their outputs in its block."""
-    found, begin = [], 0
+    slices, begin = [], 0
     for i in (i for i in range(len(shapes)) if read.groups[i] == group):
         width = flat_shape(shapes[i])[0] if read.by_column else prod(shapes[i])
-        found.append((i, slice(begin, begin + width)))
+        slices.append((i, slice(begin, begin + width)))
         begin += width
-    return found
+    return slices
 
 
-def _side_end(payload: bytes, read: Read, matrices: int) -> int:
+def _side_end(payload: bytes, read: GridPayload, matrices: int) -> int:
     """Where the streams begin."""
     at = HEAD.size + 2 * matrices
     if read.by_column:

@@ -30,7 +30,7 @@ Integers = NDArray[np.generic]
 
 
 @dataclass(frozen=True)
-class Run:
+class IntegerRun:
     """Places of one step: a rectangle of a block whose columns and outputs are sorted by their codes."""
 
     code: int
@@ -48,7 +48,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Block:
+class ColumnBlock:
     """Matrices that share their inputs, side by side: inputs × outputs.
 
     The step at a place is 2^(-(code of its input + code of its output) / 4) of the widest.
@@ -82,12 +82,14 @@ class Block:
             integers = out
         return integers
 
-    def runs(self, index: int) -> list[Run]:
+    def runs(self, index: int) -> list[IntegerRun]:
         rows = [(0, slice(0, self.outputs))] if self.rows is None else _stretches(self.rows)
-        return [Run(a + b, index, columns, outputs) for a, columns in _stretches(self.codes) for b, outputs in rows]
+        return [
+            IntegerRun(a + b, index, columns, outputs) for a, columns in _stretches(self.codes) for b, outputs in rows
+        ]
 
 
-def encode_streams(blocks: Sequence[Block], integers: Sequence[Integers]) -> tuple[int, bytes]:
+def encode_streams(blocks: Sequence[ColumnBlock], integers: Sequence[Integers]) -> tuple[int, bytes]:
     """All streams the shortest way, and which way that is: number of classes, width of integers."""
     runs = _runs(blocks)
     in_order = [block.sorted(values) for block, values in zip(blocks, integers, strict=True)]
@@ -104,7 +106,7 @@ def encode_streams(blocks: Sequence[Block], integers: Sequence[Integers]) -> tup
     return best[0] | (WIDE if integers[0].dtype == np.int32 else 0), best[1]
 
 
-def decode_streams(blocks: Sequence[Block], way: int, data: bytes) -> list[Integers]:
+def decode_streams(blocks: Sequence[ColumnBlock], way: int, data: bytes) -> list[Integers]:
     """The integers of each block again, inputs × outputs."""
     dtype = "int32" if way & WIDE else "int16"
     way &= ~WIDE
@@ -123,7 +125,7 @@ def decode_streams(blocks: Sequence[Block], way: int, data: bytes) -> list[Integ
     return [block.unsorted(values) for block, values in zip(blocks, out, strict=True)]
 
 
-def _gather(integers: Sequence[Integers], runs: Sequence[Run], begin: int, end: int) -> Integers:
+def _gather(integers: Sequence[Integers], runs: Sequence[IntegerRun], begin: int, end: int) -> Integers:
     pieces = [integers[b][columns, outputs].reshape(-1) for b, columns, outputs in _pieces(runs, begin, end)]
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
@@ -135,13 +137,13 @@ def _stretches(codes: Codes) -> list[tuple[int, slice]]:
     return [(int(v), slice(int(e - n), int(e))) for v, n, e in zip(values, counts, ends, strict=True)]
 
 
-def _runs(blocks: Sequence[Block]) -> list[Run]:
+def _runs(blocks: Sequence[ColumnBlock]) -> list[IntegerRun]:
     """All places of all blocks, those with the widest steps first."""
     runs = [run for index, block in enumerate(blocks) for run in block.runs(index)]
     return sorted(runs, key=lambda run: run.code)
 
 
-def _pieces(runs: Sequence[Run], begin: int, end: int) -> Iterator[tuple[int, slice, slice]]:
+def _pieces(runs: Sequence[IntegerRun], begin: int, end: int) -> Iterator[tuple[int, slice, slice]]:
     """What lies between two places of the order: rectangles of whole columns, or parts of one column."""
     at = 0
     for run in runs:
@@ -158,7 +160,7 @@ def _pieces(runs: Sequence[Run], begin: int, end: int) -> Iterator[tuple[int, sl
             first += size
 
 
-def _cuts(runs: Sequence[Run], classes: int) -> list[int] | None:
+def _cuts(runs: Sequence[IntegerRun], classes: int) -> list[int] | None:
     """Where streams begin and end, in weights; None when there are too few different steps for the classes.
 
     Classes are about equal in weights, and end where a run ends.

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from compress.codecs.grid import trellis
 from compress.codecs.grid.centroids import Shifts
-from compress.codecs.grid.feedback import Factor, factor, quantise_columns, stepwise
-from compress.codecs.grid.layout import Block
+from compress.codecs.grid.feedback import HessianFactor, factor, quantise_columns, stepwise
+from compress.codecs.grid.layout import ColumnBlock
 from compress.codecs.grid.steps import step_codes, steps_of
 from compress.codecs.statistics import Statistics
 
@@ -29,14 +29,14 @@ _SAMPLE = 1 << 16  # weights of each part that stand for all of them
 
 
 @dataclass(frozen=True)
-class Part:
+class MatrixGroup:
     """Matrices that share their inputs. Without a Hessian, one matrix as a single column of all its weights."""
 
     members: tuple[int, ...]  # which matrices of the unit
     matrices: tuple[Tensor, ...]  # outputs × inputs, any floating-point dtype
     scales: tuple[float, ...]
-    block: Block
-    factor: Factor | None
+    block: ColumnBlock
+    factor: HessianFactor | None
 
     @property
     def numel(self) -> int:
@@ -46,11 +46,11 @@ class Part:
     def device(self) -> torch.device:
         return self.matrices[0].device
 
-    def thinned(self, every: int) -> Part:
+    def thinned(self, every: int) -> MatrixGroup:
         """Every so-manieth output of each matrix."""
         few = tuple(matrix[::every] for matrix in self.matrices)
         rows = None if self.block.rows is None else np.concatenate([r[::every] for r in self._rows()])
-        return replace(self, matrices=few, block=Block(self.block.codes, sum(m.shape[0] for m in few), rows))
+        return replace(self, matrices=few, block=ColumnBlock(self.block.codes, sum(m.shape[0] for m in few), rows))
 
     def _rows(self) -> list[NDArray[np.int16]]:
         """Codes of the outputs of each matrix."""
@@ -113,7 +113,9 @@ class Part:
         return out
 
 
-def split_parts(weights: Sequence[Tensor], known: Sequence[Statistics | None], trellised: bool = False) -> list[Part]:
+def split_parts(
+    weights: Sequence[Tensor], known: Sequence[Statistics | None], trellised: bool = False
+) -> list[MatrixGroup]:
     """The parts of a unit, numbered as they come. With nothing known, each matrix is a part of its own.
 
     For a trellis matrices keep their columns, in an order that the codes of their steps tell.
@@ -122,7 +124,9 @@ def split_parts(weights: Sequence[Tensor], known: Sequence[Statistics | None], t
     if all(statistics is None for statistics in known) and not trellised:
         one = np.zeros(1, np.int16)
         flat = [m.reshape(-1, 1) for m in matrices]
-        return [Part((i,), (m,), (_bf16(_size(m)),), Block(one, m.shape[0]), None) for i, m in enumerate(flat)]
+        return [
+            MatrixGroup((i,), (m,), (_bf16(_size(m)),), ColumnBlock(one, m.shape[0]), None) for i, m in enumerate(flat)
+        ]
     groups: list[list[int]] = []
     for index, statistics in enumerate(known):
         same = [g for g in groups if _share(known[g[0]], statistics)]
@@ -136,22 +140,22 @@ def split_parts(weights: Sequence[Tensor], known: Sequence[Statistics | None], t
 
 def _part(
     members: list[int], matrices: list[Tensor], known: list[Statistics | None], every: bool, trellised: bool
-) -> Part:
-    found = None if known[0] is None else (stepwise if trellised else factor)(known[0].hessian)
-    relative = torch.ones(matrices[0].shape[1]) if found is None else found.relative.cpu()
+) -> MatrixGroup:
+    hessian_factor = None if known[0] is None else (stepwise if trellised else factor)(known[0].hessian)
+    relative = torch.ones(matrices[0].shape[1]) if hessian_factor is None else hessian_factor.relative.cpu()
     codes = step_codes(relative)
     scales, rows = [], []
     for matrix, statistics in zip(matrices, known, strict=True):
         if every:
             assert statistics is not None
-            assert found is not None
+            assert hessian_factor is not None
             mattering = importance_root(statistics)
             rows.append(step_codes(mattering.min() / mattering))
-            scales.append(_bf16(found.widest / float(mattering.min())) if bool(matrix.any()) else 0.0)
+            scales.append(_bf16(hessian_factor.widest / float(mattering.min())) if bool(matrix.any()) else 0.0)
         else:
-            scales.append(_bf16(_output_size(matrix, found)))
-    block = Block(codes, sum(m.shape[0] for m in matrices), np.concatenate(rows) if rows else None)
-    return Part(tuple(members), tuple(matrices), tuple(scales), block, found)
+            scales.append(_bf16(_output_size(matrix, hessian_factor)))
+    block = ColumnBlock(codes, sum(m.shape[0] for m in matrices), np.concatenate(rows) if rows else None)
+    return MatrixGroup(tuple(members), tuple(matrices), tuple(scales), block, hessian_factor)
 
 
 def importance_root(statistics: Statistics) -> Tensor:
@@ -175,7 +179,7 @@ def _size(matrix: Tensor) -> float:
     return float(np.sqrt(total / matrix.numel()))
 
 
-def _output_size(matrix: Tensor, known: Factor | None) -> float:
+def _output_size(matrix: Tensor, known: HessianFactor | None) -> float:
     """Size of the outputs on the calibration data, times the widest step: all matrices then lose the same share."""
     if known is None:
         return _size(matrix)
@@ -192,7 +196,7 @@ def _bf16(size: float) -> float:
     return float(struct.unpack("<f", b"\0\0" + struct.pack("<f", size)[2:])[0])
 
 
-def sample(part: Part) -> list[NDArray[np.float32]]:
+def sample(part: MatrixGroup) -> list[NDArray[np.float32]]:
     """Weights in units of their own step, some outputs of each matrix × inputs: up to a few ten thousand weights."""
     out = []
     columns = torch.from_numpy(steps_of(part.block.codes)).to(part.device)
@@ -203,5 +207,5 @@ def sample(part: Part) -> list[NDArray[np.float32]]:
     return out
 
 
-def flat_sample(parts: Sequence[Part]) -> NDArray[np.float32]:
+def flat_sample(parts: Sequence[MatrixGroup]) -> NDArray[np.float32]:
     return np.concatenate([some.reshape(-1) for part in parts for some in sample(part)])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from compress.codecs.base import Shape, flat_shape
 from compress.codecs.grid.centroids import Shifts, centroids, trellis_centroids
-from compress.codecs.grid.layout import Block, Codes, decode_streams
+from compress.codecs.grid.layout import Codes, ColumnBlock, decode_streams
 from compress.codecs.grid.steps import FINEST
 from compress.codecs.length_prefix import take_varint
 from compress.codecs.lossless import check_ratio, integers_decode
@@ -26,14 +26,14 @@ TRELLIS = 64  # flag beside it: integers are a trellis's; three more shifts, and
 
 
 @dataclass(frozen=True)
-class Read:
+class GridPayload:
     """A payload taken apart and checked."""
 
     step: float
     shifts: Shifts
     scales: list[float]
     groups: Sequence[int]
-    blocks: list[Block]
+    blocks: list[ColumnBlock]
     integers: list[NDArray[np.generic]]
     by_column: bool  # inputs × outputs, each input with a step of its own; else one long row
     plain: list[int] | None  # how many columns of each group, those with the widest steps, have no trellis; None: all
@@ -46,7 +46,7 @@ class Read:
         return trellis_centroids(integers, block.column_order, self.plain[group], self.shifts)
 
 
-def read_payload(payload: bytes, shapes: Sequence[Shape]) -> Read:
+def read_payload(payload: bytes, shapes: Sequence[Shape]) -> GridPayload:
     if len(payload) < HEAD.size + 2 * len(shapes):
         raise UserError(f"damaged grid payload: only {len(payload)} bytes")
     check_ratio(sum(prod(shape) for shape in shapes), len(payload))
@@ -66,7 +66,7 @@ def read_payload(payload: bytes, shapes: Sequence[Shape]) -> Read:
         groups, at = _checked(payload[at : at + len(shapes)], flat), at + len(shapes)
         blocks, at = _read_codes(payload, at, groups, flat)
     else:
-        blocks = [Block(np.zeros(1, np.int16), prod(shape)) for shape in shapes]
+        blocks = [ColumnBlock(np.zeros(1, np.int16), prod(shape)) for shape in shapes]
     if trellised:
         shifts, at, plain = [*shifts, *payload[at : at + 3].ljust(3, b"\0")], at + 3, []
         for block in blocks:
@@ -75,25 +75,25 @@ def read_payload(payload: bytes, shapes: Sequence[Shape]) -> Read:
                 raise UserError("damaged grid payload: more plain columns than columns")
             plain.append(count)
     integers = decode_streams(blocks, flags & ~(CALIBRATED | TRELLIS), payload[at:])
-    return Read(step, Shifts(tuple(shifts)), scales, groups, blocks, integers, by_column, plain)
+    return GridPayload(step, Shifts(tuple(shifts)), scales, groups, blocks, integers, by_column, plain)
 
 
 def _checked(groups: bytes, shapes: Sequence[tuple[int, int]]) -> list[int]:
     """Groups as they were written, or a refusal: numbered as they come, one width in each."""
-    found: list[int] = []
+    widths: list[int] = []
     if len(groups) != len(shapes):
         raise UserError("damaged grid payload: it ends inside its groups")
     for group, shape in zip(groups, shapes, strict=True):
-        if group > len(found) or (group < len(found) and found[group] != shape[1]):
+        if group > len(widths) or (group < len(widths) and widths[group] != shape[1]):
             raise UserError("damaged grid payload: impossible groups")
-        if group == len(found):
-            found.append(shape[1])
+        if group == len(widths):
+            widths.append(shape[1])
     return list(groups)
 
 
 def _read_codes(
     payload: bytes, at: int, groups: Sequence[int], shapes: Sequence[tuple[int, int]]
-) -> tuple[list[Block], int]:
+) -> tuple[list[ColumnBlock], int]:
     count = max(groups) + 1
     widths = [next(s[1] for g, s in zip(groups, shapes, strict=True) if g == group) for group in range(count)]
     outputs = [sum(s[0] for g, s in zip(groups, shapes, strict=True) if g == group) for group in range(count)]
@@ -101,7 +101,9 @@ def _read_codes(
     rows, at = _take_codes(payload, at, outputs)
     if columns is None:
         raise UserError("damaged grid payload: no column steps")
-    return [Block(c, o, rows[i] if rows else None) for i, (c, o) in enumerate(zip(columns, outputs, strict=True))], at
+    return [
+        ColumnBlock(c, o, rows[i] if rows else None) for i, (c, o) in enumerate(zip(columns, outputs, strict=True))
+    ], at
 
 
 def _take_codes(payload: bytes, at: int, counts: Sequence[int]) -> tuple[list[Codes] | None, int]:

@@ -87,9 +87,9 @@ def values(integers: Integers, shifts: Shifts, order: NDArray[np.int64], out: ND
 def points(integers: Integers, shifts: Shifts) -> NDArray[np.float32]:
     """Values where signs are not turned."""
     inner, middle, outer = shifts
-    found = integers.astype(np.float64) + 0.25
-    found -= np.select([integers == 0, integers == -1], [inner, -middle], np.sign(found) * outer)
-    return found.astype(np.float32)
+    unsigned = integers.astype(np.float64) + 0.25
+    unsigned -= np.select([integers == 0, integers == -1], [inner, -middle], np.sign(unsigned) * outer)
+    return unsigned.astype(np.float32)
 
 
 def _shift(k: Tensor, shifts: Shifts) -> Tensor:
@@ -229,5 +229,5 @@ class _Block:
             state = way >> 1
         return out, errors.gather(0, best.expand(1, width, -1))[0], _only(self.cost, best)
 
-    def _pick(self, found: Tensor, chosen: Tensor) -> Tensor:
-        return torch.where(chosen, found[self.ways[1]], found[self.ways[0]])
+    def _pick(self, candidates: Tensor, chosen: Tensor) -> Tensor:
+        return torch.where(chosen, candidates[self.ways[1]], candidates[self.ways[0]])

@@ -19,10 +19,10 @@ from compress.errors import UserError
 from compress.recovery.batches import taught
 from compress.recovery.loop import Training, halved
 from compress.recovery.losses import IGNORE
-from compress.recovery.settings import Settings
+from compress.recovery.settings import TrainingSettings
 from tests.compress.recovery.lessons import batch, batches, tiny_lm
 
-QUICK = Settings(epochs=2, learning_rate=3e-3, checkpoint_every=4)
+QUICK = TrainingSettings(epochs=2, learning_rate=3e-3, checkpoint_every=4)
 ROOT = Path(__file__).parents[3]
 
 
@@ -238,11 +238,11 @@ def test_bad_input_is_refused_in_one_line() -> None:
         Training(model, {}, batches(), QUICK)
     for wrong in ({"epochs": 0}, {"beta": 2}, {"cross_entropy": 0.0}, {"accumulate": 0}, {"learning_rate": -1}):
         with pytest.raises(UserError):
-            Settings(**wrong)
+            TrainingSettings(**wrong)
 
 
 def test_settings_are_the_published_ones_and_take_text() -> None:
-    default = Settings()
+    default = TrainingSettings()
     assert (default.epochs, default.learning_rate, default.weight_decay) == (3.0, 1e-5, 0.001)
     rates = [default.rate(step, 10) for step in range(10)]
     assert rates[0] == 1e-5

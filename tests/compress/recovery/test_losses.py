@@ -21,7 +21,7 @@ from compress.recovery.losses import (
     tokens_in,
     total,
 )
-from compress.recovery.settings import Settings
+from compress.recovery.settings import TrainingSettings
 from tests.compress.recovery.lessons import END, batch, tiny_lm
 
 
@@ -43,7 +43,7 @@ def test_prompt_tokens_are_masked_out_of_the_loss_and_of_the_gradient() -> None:
 
 
 def test_sums_over_pieces_are_the_sum_over_the_batch() -> None:
-    model, settings_ = tiny_lm(), Settings(distillation=0.5, beta=0.3)
+    model, settings_ = tiny_lm(), TrainingSettings(distillation=0.5, beta=0.3)
     one = taught(tiny_lm(1), batch(rows=5), top=8)
     whole = total(logits_of(model, one), one, settings_)
     parts = [total(logits_of(model, piece), piece, settings_) for piece in pieces(one, 2)]

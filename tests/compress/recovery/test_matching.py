@@ -11,14 +11,14 @@ import torch
 from compress.errors import UserError
 from compress.recovery.batches import output_of, pieces
 from compress.recovery.loop import Training
-from compress.recovery.matching import Match, places_in
-from compress.recovery.settings import Settings
+from compress.recovery.matching import StateMatch, places_in
+from compress.recovery.settings import TrainingSettings
 from tests.compress.recovery.lessons import batch, batches, tiny_lm
 
-HIDDEN = Settings(epochs=4, learning_rate=3e-3, checkpoint_every=4, hidden=10.0)
+HIDDEN = TrainingSettings(epochs=4, learning_rate=3e-3, checkpoint_every=4, hidden=10.0)
 
 
-def apart(match: Match, student: Any, of: Any) -> float:
+def apart(match: StateMatch, student: Any, of: Any) -> float:
     with torch.no_grad():
         return float(match.apart(output_of(student, of, states=True).hidden_states, of))
 
@@ -35,16 +35,16 @@ def without(model: Any, *dropped: int) -> Any:
 
 
 def test_layers_are_matched_with_themselves_and_the_last_with_what_the_head_sees() -> None:
-    assert Match.of(None, 4, ()).pairs == ((0, 0), (1, 1), (2, 2), (3, 3), (4, 4))
-    assert Match.of(None, 6, (2, 3)).pairs == ((0, 0), (1, 1), (2, 2), (3, 5), (4, 6))
-    assert Match.of(None, 4, (3,)).pairs == ((0, 0), (1, 1), (2, 2), (3, 4))
+    assert StateMatch.of(None, 4, ()).pairs == ((0, 0), (1, 1), (2, 2), (3, 3), (4, 4))
+    assert StateMatch.of(None, 6, (2, 3)).pairs == ((0, 0), (1, 1), (2, 2), (3, 5), (4, 6))
+    assert StateMatch.of(None, 4, (3,)).pairs == ((0, 0), (1, 1), (2, 2), (3, 4))
     with pytest.raises(UserError, match="without layers"):
-        Match.of(None, 2, (0, 1))
+        StateMatch.of(None, 2, (0, 1))
 
 
 def test_a_teacher_is_at_no_distance_from_itself_and_padding_does_not_count() -> None:
     teacher, one = tiny_lm(layers=4), batch(rows=3)
-    match = Match.of(teacher, 4, ())
+    match = StateMatch.of(teacher, 4, ())
     assert apart(match, teacher, one) == 0.0
     other = tiny_lm(1, layers=4)
     found = apart(match, other, one)
@@ -59,7 +59,7 @@ def test_a_shortened_model_comes_nearer_to_its_teacher_than_without() -> None:
     found = []
     for hidden in (0.0, 10.0):
         student = without(tiny_lm(layers=4), 1, 2)
-        match = Match.of(teacher, 4, (1, 2))
+        match = StateMatch.of(teacher, 4, (1, 2))
         before = apart(match, student, lessons[0])
         Training(student, dict(student.named_parameters()), lessons, replace(HIDDEN, hidden=hidden), match=match).run()
         found.append(apart(match, student, lessons[0]) / before)
@@ -74,7 +74,7 @@ def test_smaller_pieces_give_the_same_step() -> None:
         student = tiny_lm(layers=3)
         training = Training(
             student, {"w": student.lm_head.weight, "n": student.model.norm.weight}, [one],
-            replace(HIDDEN, learning_rate=0.0, clip=1e9), match=Match.of(teacher, 3, ()),
+            replace(HIDDEN, learning_rate=0.0, clip=1e9), match=StateMatch.of(teacher, 3, ()),
         )  # fmt: skip
         training._rows = rows
         training._take_step()
@@ -89,4 +89,4 @@ def test_states_without_a_teacher_or_of_another_size_are_refused() -> None:
         Training(student, {"w": student.lm_head.weight}, batches(), HIDDEN)
     states = tuple(torch.zeros(4, 11, 16) for _ in range(3))
     with pytest.raises(UserError, match="another size"):
-        Match.of(tiny_lm(), 2, ()).apart(states, batch())
+        StateMatch.of(tiny_lm(), 2, ()).apart(states, batch())

@@ -18,10 +18,10 @@ from compress.recovery import lora, rounding, scaling, shipping
 from compress.recovery.batches import logits_of
 from compress.recovery.loop import Training
 from compress.recovery.losses import IGNORE
-from compress.recovery.settings import Settings
+from compress.recovery.settings import TrainingSettings
 from tests.compress.tiny import PROMPT
 
-QUICK = Settings(epochs=3, learning_rate=5e-3, checkpoint_every=100)
+QUICK = TrainingSettings(epochs=3, learning_rate=5e-3, checkpoint_every=100)
 
 
 def resident(source: compress.Source, store: compress.Store, policy: compress.Policy) -> compress.Resident:
@@ -161,7 +161,7 @@ def test_adapters_are_trained_over_what_the_artifact_holds(
         lora.to_nf4(now.model, originals, torch.float32)
         # bitsandbytes' own dequantisation, so the base is the artifact's
         assert (logits_of(now.model, batch) - before).abs().mean() < 0.01 * before.abs().mean()
-    wrapped, parameters = lora.add_adapters(now.model, lora.all_linear(now.model), lora.Shape(4, 8.0))
+    wrapped, parameters = lora.add_adapters(now.model, lora.all_linear(now.model), lora.AdapterShape(4, 8.0))
     assert len(parameters) == 2 * len(lora.all_linear(resident(source, store, policy).model))
     Training(wrapped, parameters, [batch], QUICK).run()
     with torch.no_grad():

@@ -12,7 +12,7 @@ import compress
 from compress.recovery.batches import output_of, pieces, placed
 from evaluate.data.open import open_data
 from evaluate.decoding.encoder_cache import find_encoder
-from search.recovery import encoder_states as hearing
+from search.recovery import encoder_states
 from search.recovery.data import lessons_of
 from tests.compress.tiny import save_tiny
 from tests.search.recovery.speech import manifest
@@ -30,21 +30,21 @@ def lessons(model: compress.Resident, tmp_path_factory: pytest.TempPathFactory) 
     return lessons_of(data, model.processor, 3)
 
 
-def deafened(model: Any, batches: Any, name: str) -> tuple[hearing.Listener, Any]:
-    known = hearing.known(model, batches)
+def deafened(model: Any, batches: Any, name: str) -> tuple[encoder_states.WithEncoderStates, Any]:
+    known = encoder_states.cached_outputs(model, batches)
     assert known is not None
-    (parts,) = hearing.without_sound(hearing.with_states([batches], known, name))
-    return hearing.Listener(model, name, known), parts
+    (parts,) = encoder_states.without_features(encoder_states.with_states([batches], known, name))
+    return encoder_states.WithEncoderStates(model, name, known), parts
 
 
-@pytest.mark.parametrize("name", [hearing.BY_STUDENT, hearing.BY_TEACHER])
+@pytest.mark.parametrize("name", [encoder_states.OF_STUDENT, encoder_states.OF_TEACHER])
 def test_states_stand_in_for_the_sound(name: str, model: compress.Resident, lessons: Any) -> None:
     listener, parts = deafened(model.model, lessons, name)
     tower, calls = find_encoder(model.model), []
     handle = tower.conv1.register_forward_hook(lambda *_: calls.append(1))
     try:
         for one, deaf in zip(lessons, parts, strict=True):
-            assert not bool(deaf[hearing.SOUND].any())
+            assert not bool(deaf[encoder_states.FEATURES].any())
             for real, piece in zip(pieces(one, 2), pieces(deaf, 2), strict=True):
                 calls.clear()
                 with torch.no_grad():
@@ -62,45 +62,45 @@ def test_states_stand_in_for_the_sound(name: str, model: compress.Resident, less
 
 
 def test_a_listener_without_states_listens_itself(model: compress.Resident, lessons: Any) -> None:
-    known = hearing.known(model.model, lessons)
+    known = encoder_states.cached_outputs(model.model, lessons)
     assert known is not None
-    (parts,) = hearing.with_states([lessons], known, hearing.BY_TEACHER)
-    student = hearing.Listener(model.model, hearing.BY_STUDENT, None)
+    (parts,) = encoder_states.with_states([lessons], known, encoder_states.OF_TEACHER)
+    student = encoder_states.WithEncoderStates(model.model, encoder_states.OF_STUDENT, None)
     with torch.no_grad():
         assert torch.equal(output_of(student, parts[0]).logits, output_of(model.model, lessons[0]).logits)
 
 
 def test_towers_that_differ_are_told_apart(model: compress.Resident, lessons: Any) -> None:
-    first = hearing.digest(model.model)
-    assert hearing.known(model.model, lessons) is not None
+    first = encoder_states.digest(model.model)
+    assert encoder_states.cached_outputs(model.model, lessons) is not None
     weight = find_encoder(model.model).layers[0].fc1.weight
     before = weight.detach().clone()
     with torch.no_grad():
         weight[0, 0] += 1
-    assert hearing.digest(model.model) != first
-    changed = hearing.known(model.model, lessons)
+    assert encoder_states.digest(model.model) != first
+    changed = encoder_states.cached_outputs(model.model, lessons)
     with torch.no_grad():
         weight.copy_(before)
-    again = hearing.known(model.model, lessons)
+    again = encoder_states.cached_outputs(model.model, lessons)
     assert changed is not None
     assert again is not None
-    assert not torch.equal(changed[0].states[0], again[0].states[0])
+    assert not torch.equal(changed[0][0].states, again[0][0].states)
 
 
 def test_who_trains_its_tower_hears_it_anew(model: compress.Resident) -> None:
     named = dict(model.model.named_parameters())
     inside = [value for name, value in named.items() if "audio_tower" in name]
-    assert hearing.trains(model.model, inside[:1])
-    assert not hearing.trains(model.model, [v for n, v in named.items() if "audio_tower" not in n])
+    assert encoder_states.encoder_trains(model.model, inside[:1])
+    assert not encoder_states.encoder_trains(model.model, [v for n, v in named.items() if "audio_tower" not in n])
 
 
 def test_too_much_and_text_are_not_kept(
     model: compress.Resident, lessons: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(hearing, "MOST", 100)
-    assert hearing.listen(model.model, lessons) is None
+    monkeypatch.setattr(encoder_states, "MOST_BYTES", 100)
+    assert encoder_states.encode(model.model, lessons) is None
     from tests.search.recovery.test_systems import text_model
 
     text = compress.Resident(compress.Source.open(text_model(tmp_path / "text")), compress.Store(tmp_path / "s"))
-    assert hearing.known(text.model, [{"input_ids": torch.ones(1, 2, dtype=torch.long)}]) is None
-    assert hearing.digest(text.model) == ""
+    assert encoder_states.cached_outputs(text.model, [{"input_ids": torch.ones(1, 2, dtype=torch.long)}]) is None
+    assert encoder_states.digest(text.model) == ""

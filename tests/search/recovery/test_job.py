@@ -16,7 +16,7 @@ from compress.policy.recipes import original_policy
 from compress.recovery.losses import IGNORE
 from evaluate.data.open import open_data
 from evaluate.spec import EvalSpec
-from search.recovery import data as lessons_
+from search.recovery import data as training_data
 from search.recovery import job as work
 from search.recovery.methods import METHODS, method, parse
 from search.recovery.task import Task
@@ -152,7 +152,7 @@ def test_only_the_translations_tokens_are_learnt(source: compress.Source, train:
     resident = compress.Resident(source, compress.Store("unused"))
     data = open_data(train, "train", "en-de")
     tokenizer = resident.processor.tokenizer
-    for batch in lessons_.lessons_of(data, resident.processor, 3):
+    for batch in training_data.lessons_of(data, resident.processor, 3):
         for labels in batch["labels"].tolist():
             told = [token for token in labels if token != IGNORE]
             assert told[-1] == tokenizer.eos_token_id
@@ -163,23 +163,23 @@ def test_only_the_translations_tokens_are_learnt(source: compress.Source, train:
 def test_gold_and_teacher_are_joined_without_repeats(train: str) -> None:
     data = open_data(train, "train", "en-de")
     told = [segment.reference for segment in data.segments]
-    assert lessons_.union(data, told) == data
+    assert training_data.union(data, told) == data
     told[0], told[1] = "anders", "  "
-    joined = lessons_.union(data, told)
+    joined = training_data.union(data, told)
     assert len(joined.segments) == len(data.segments) + 1
     assert joined.segments[-1].reference == "anders"
     assert joined.segments[-1].audio == data.segments[0].audio
 
 
 def test_whole_talks_are_held_out_and_eval_is_never_trained_on(train: str, tmp_path: Path) -> None:
-    lessons = lessons_.open_lessons(train, "train", "en-de", held_out=0.25)
+    lessons = training_data.open_lessons(train, "train", "en-de", held_out=0.25)
     assert not {s.talk for s in lessons.train.segments} & {s.talk for s in lessons.held_out.segments}
     with pytest.raises(UserError, match="eval split"):
-        lessons_.open_lessons(manifest(tmp_path, split="eval"), "eval", "en-de")
+        training_data.open_lessons(manifest(tmp_path, split="eval"), "eval", "en-de")
     with pytest.raises(UserError, match="only ACL 60/60"):
-        lessons_.open_lessons(train, "train", "en-de", "constrained")
+        training_data.open_lessons(train, "train", "en-de", "constrained")
     with pytest.raises(UserError, match="holds no segment"):
-        lessons_.open_lessons(train, "dev", "en-de")
+        training_data.open_lessons(train, "dev", "en-de")
 
 
 def test_data_without_references_is_refused(tmp_path: Path) -> None:
@@ -187,14 +187,14 @@ def test_data_without_references_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "segments.csv"
     path.write_text(path.read_text(encoding="utf-8").replace(SENTENCES[0], ""), encoding="utf-8")
     with pytest.raises(UserError, match=r"no target_de|no reference"):
-        lessons_.open_lessons(spec, "train", "en-de")
+        training_data.open_lessons(spec, "train", "en-de")
 
 
 def test_a_row_trained_on_dev_is_scored_on_the_talks_held_out(source: compress.Source, tmp_path: Path) -> None:
     spec = manifest(tmp_path / "speech", split="dev")
     task = task_of(source, spec, spec, tmp_path, "cheap", train_split="dev")
     reported, part = work.reporting(task)
-    lessons = lessons_.open_lessons(spec, "dev", "en-de", held_out=0.25)
+    lessons = training_data.open_lessons(spec, "dev", "en-de", held_out=0.25)
     assert [s.id for s in reported.segments] == [s.id for s in lessons.held_out.segments]
     assert part == tuple(i for i, s in enumerate(open_data(spec, "dev", "en-de").segments) if s in reported.segments)
     outcome = work.recover(task, score)

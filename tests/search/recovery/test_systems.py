@@ -13,7 +13,7 @@ from compress.cli import run
 from compress.errors import UserError
 from search import published
 from search.recovery import systems
-from search.recovery.systems import SYSTEMS, Build
+from search.recovery.systems import SYSTEMS, SystemBuild
 from tests.compress.tiny import save_tiny
 from tests.search.recovery.speech import SENTENCES, manifest
 
@@ -23,10 +23,10 @@ def score(_: Sequence[str], hypotheses: Sequence[str], __: Sequence[str]) -> lis
 
 
 def build(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr(Build, "scorer", lambda _: (score, lambda: None))
-    monkeypatch.setattr(Build, "tokens", lambda *_: 4)
+    monkeypatch.setattr(SystemBuild, "scorer", lambda _: (score, lambda: None))
+    monkeypatch.setattr(SystemBuild, "tokens", lambda *_: 4)
     given = published.parser().parse_args([name, *arguments])
-    return Build(SYSTEMS[name], given, {"epochs": "0.5", "checkpoint_every": "2"}).run()
+    return SystemBuild(SYSTEMS[name], given, {"epochs": "0.5", "checkpoint_every": "2"}).run()
 
 
 def text_model(folder: Path) -> Path:
@@ -94,8 +94,8 @@ def test_pruned_and_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     model = text_model(tmp_path / "text")
     monkeypatch.setattr(systems, "recover", None)
     data = ["--train", parallel(tmp_path, "train", 8), "--data", parallel(tmp_path, "dev", 4), "--drop", "1"]
-    monkeypatch.setattr(Build, "scorer", lambda _: (score, lambda: None))
-    monkeypatch.setattr(Build, "tokens", lambda *_: 4)
+    monkeypatch.setattr(SystemBuild, "scorer", lambda _: (score, lambda: None))
+    monkeypatch.setattr(SystemBuild, "tokens", lambda *_: 4)
     published.main(["wmt25", *common(model, tmp_path / "out"), *data, "--method", "none"])
     assert len(compress.verify(tmp_path / "out" / "artifact").dropped) == 1
 
