@@ -24,8 +24,8 @@ from scipy.stats import spearmanr
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 import embedded
-from embedded.recipe import damage, judging, shape, speech, translating
-from embedded.recipe.corruptions import Judged
+from embedded.recipe import architecture, damaged_models, speech, train_comet, train_translation
+from embedded.recipe.corrupted_translations import ScoredTranslation
 
 PARTS = ("quality", "rounding", "drops", "greedy", "metric", "time")
 DAMAGED = 24
@@ -39,7 +39,7 @@ class Set:
 
     @classmethod
     def of(cls, split: str, segments: int) -> Set:
-        rows, waves = speech.shipped(embedded.SPEECH, split)
+        rows, waves = speech.read_shipped(embedded.SPEECH, split)
         chosen = np.linspace(0, len(rows) - 1, min(segments, len(rows))).astype(int)
         return cls([rows[i] for i in chosen], [waves[i] for i in chosen])
 
@@ -62,26 +62,26 @@ class Trio:
             map_location="cpu",
         ).eval()
 
-    def said(self, harm: damage.Damage, where: Set, language: str) -> list[str]:
-        model = damage.damaged(self.model, harm)
+    def said(self, harm: damaged_models.ModelDamage, where: Set, language: str) -> list[str]:
+        model = damaged_models.damaged_copy(self.model, harm)
         found: list[str] = []
         for start in range(0, len(where.waves), 48):
-            found += translating.translate(model, self.processor, where.waves[start : start + 48], language)
+            found += train_translation.translate(model, self.processor, where.waves[start : start + 48], language)
         return found
 
     def comet(self, hypotheses: Sequence[str], where: Set, language: str) -> float:
         items = [
-            Judged(row["source_en"], mt, ref, 0.0)
+            ScoredTranslation(row["source_en"], mt, ref, 0.0)
             for row, mt, ref in zip(where.rows, hypotheses, where.references(language), strict=True)
         ]
-        return float(np.mean(judging.scores(self.metric, items)))
+        return float(np.mean(train_comet.scores(self.metric, items)))
 
-    def row(self, harm: damage.Damage, where: Set) -> dict[str, float]:
+    def row(self, harm: damaged_models.ModelDamage, where: Set) -> dict[str, float]:
         """chrF and COMET of both languages."""
         out = {}
-        for language in shape.PROMPTS:
+        for language in architecture.PROMPTS:
             made = self.said(harm, where, language)
-            out[f"chrF {language}"] = translating.chrf(made, where.references(language))
+            out[f"chrF {language}"] = train_translation.chrf(made, where.references(language))
             out[f"COMET {language}"] = self.comet(made, where, language)
         return out
 
@@ -96,11 +96,11 @@ def table(title: str, rows: dict[str, dict[str, float]]) -> None:
 
 def quality(trio: Trio, where: Set) -> None:
     rows = {}
-    for language in shape.PROMPTS:
-        made, truth = trio.said(damage.Damage(), where, language), where.references(language)
+    for language in architecture.PROMPTS:
+        made, truth = trio.said(damaged_models.ModelDamage(), where, language), where.references(language)
         exact = float(np.mean([a == b for a, b in zip(made, truth, strict=True)]))
         rows[language] = {
-            "chrF": translating.chrf(made, truth),
+            "chrF": train_translation.chrf(made, truth),
             "exact": exact,
             "COMET": trio.comet(made, where, language),
         }
@@ -110,15 +110,15 @@ def quality(trio: Trio, where: Set) -> None:
 def rounding(trio: Trio, where: Set) -> None:
     rows = {}
     for bits in (8, 4, 3, 2, 1):
-        rows[f"{bits} bits, all"] = trio.row(damage.Damage(bits=bits), where)
+        rows[f"{bits} bits, all"] = trio.row(damaged_models.ModelDamage(bits=bits), where)
     for bits in (3, 2):
         for part in ("lm", "audio"):
-            rows[f"{bits} bits, {part} only"] = trio.row(damage.Damage(bits=bits, parts=(part,)), where)
+            rows[f"{bits} bits, {part} only"] = trio.row(damaged_models.ModelDamage(bits=bits, parts=(part,)), where)
     table("Round to nearest, groups of 64 (every linear and embedding)", rows)
 
 
 def drops(trio: Trio, where: Set) -> None:
-    rows = {f"without layer {i}": trio.row(damage.Damage(dropped=(i,)), where) for i in range(shape.LM_LAYERS)}
+    rows = {f"without layer {i}": trio.row(damaged_models.ModelDamage(dropped=(i,)), where) for i in range(architecture.LM_LAYERS)}
     table("One LM layer dropped", rows)
 
 
@@ -126,26 +126,26 @@ def greedy(trio: Trio, dev: Set, where: Set, leave: int = 6) -> None:
     """Drops the layer that costs least on dev, again and again."""
     rows: dict[str, dict[str, float]] = {}
     gone: tuple[int, ...] = ()
-    while shape.LM_LAYERS - len(gone) > leave:
+    while architecture.LM_LAYERS - len(gone) > leave:
         tried = {}
-        for layer in set(range(shape.LM_LAYERS)) - set(gone):
-            harm = damage.Damage(dropped=tuple(sorted((*gone, layer))))
-            found = [translating.chrf(trio.said(harm, dev, k), dev.references(k)) for k in shape.PROMPTS]
+        for layer in set(range(architecture.LM_LAYERS)) - set(gone):
+            harm = damaged_models.ModelDamage(dropped=tuple(sorted((*gone, layer))))
+            found = [train_translation.chrf(trio.said(harm, dev, k), dev.references(k)) for k in architecture.PROMPTS]
             tried[harm.dropped] = float(np.mean(found))
         gone = max(tried, key=lambda k: tried[k])
-        rows[f"{shape.LM_LAYERS - len(gone)} left, without {', '.join(map(str, gone))}"] = trio.row(
-            damage.Damage(dropped=gone), where
+        rows[f"{architecture.LM_LAYERS - len(gone)} left, without {', '.join(map(str, gone))}"] = trio.row(
+            damaged_models.ModelDamage(dropped=gone), where
         )
     table(f"LM layers dropped one after the other (chosen on {len(dev.rows)} dev segments)", rows)
 
 
 def metric(trio: Trio, where: Set) -> None:
-    held = judging.held_out_corruptions()
-    rho = spearmanr(judging.scores(trio.metric, held), [h.score for h in held]).statistic
-    rows = {str(harm): trio.row(harm, where) for harm in damage.assorted(DAMAGED, shape.LM_LAYERS, SEED)}
+    held = train_comet.held_out_corruptions()
+    rho = spearmanr(train_comet.scores(trio.metric, held), [h.score for h in held]).statistic
+    rows = {str(harm): trio.row(harm, where) for harm in damaged_models.random_damages(DAMAGED, architecture.LM_LAYERS, SEED)}
     table(f"{DAMAGED} damaged models", rows)
     print(f"\nSpearman with the worth of {len(held)} held-out corruptions: {rho:.3f}")
-    for language in shape.PROMPTS:
+    for language in architecture.PROMPTS:
         pairs = [(row[f"chrF {language}"], row[f"COMET {language}"]) for row in rows.values()]
         rho = spearmanr(*zip(*pairs, strict=True)).statistic
         print(f"Spearman with chrF over the damaged models, {language}: {rho:.3f}")
@@ -154,7 +154,7 @@ def metric(trio: Trio, where: Set) -> None:
 def seconds(trio: Trio, where: Set) -> None:
     some = Set(where.rows[:64], where.waves[:64])
     began = time.monotonic()
-    made = trio.said(damage.Damage(), some, "zh")
+    made = trio.said(damaged_models.ModelDamage(), some, "zh")
     trio.comet(made, some, "zh")
     print(f"\nOne candidate (64 segments, zh, greedy, COMET) on one thread: {time.monotonic() - began:.1f} s")
 
