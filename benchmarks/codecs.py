@@ -6,7 +6,7 @@ The whole model is encoded at one level. `grid` is measured without calibration,
 dev, and with rates by unit (benchmarks.rates) from the KL that each unit alone causes on dev; each with and without a
 trellis. COMET is measured on eval, KL to the original's outputs on eval or on --judge, in both languages. A small KL is
 mostly made by a few tokens, and that of nf4 is half again as high on dev as on eval, so --judge takes more data:
-`manifest:DIR/segments.csv`, with talks from `python -m search.recovery.synthetic_speech --out DIR`. Bits are per weight
+`manifest:DIR/segments.csv`, with talks from `python -m search.recovery.speech --out DIR`. Bits are per weight
 of the encoded matrices, with all side information.
 """
 

@@ -138,8 +138,8 @@ def make_search(source: Any, store: Any, runs: Path, name: str, trials: int, poo
     from search.sampling.bayesian import BayesianSampler
     from search.sampling.quality_model import QualityModel
     from search.sampling.sensitivity import actions_to_measure, sensitivity_table
+    from search.space.build_space import space_of_model
     from search.space.constraint import SizeConstraint
-    from search.space.of_model import space_of_model
     from search.space.space import DEFAULT_LEVELS
     from search.status import RunStatus
     from search.tuning.searcher import ParetoSearch

@@ -37,6 +37,7 @@ from evaluate.decoding.batches import prepare
 from evaluate.metrics.comet import Comet
 from evaluate.metrics.divergence import append_translations
 from evaluate.metrics.significance import paired
+from evaluate.spec import EvalSpec
 from results.atomic_write import write_atomically
 from search.recovery.data import PREPARED, open_lessons
 from search.recovery.job import original, recover, scored, size
@@ -238,16 +239,12 @@ class Bench:
             model=str(source.folder),
             policy=policy.to_json(),
             store=str(self.work / "store"),
-            lang=self.lang,
-            data="embedded",
-            split="eval",
+            spec=EvalSpec("embedded", "eval", self.lang, batch_size=48, max_new_tokens=64),
             train=self.train,
             train_split="train",
             out=str(self.work / "recovered" / f"{self.lang}-{row.name}"),
             work=str(self.work / "training" / f"{self.lang}-{row.name}"),
             train_batch=BATCH,
-            batch_size=48,
-            max_new_tokens=64,
             threads=1,
             settings={"checkpoint_every": 50, **({"learning_rate": row.rate} if row.rate else {})},
             stage_epochs={stage: self.epochs(steps) for stage, steps in row.steps.items()},

@@ -1,12 +1,12 @@
-"""100,000 candidates: append, read, front, hypervolume, report; beside plain pandas and Optuna, with memory.
+"""100,000 candidates: append, read, front, hypervolume, report; compared with plain pandas and Optuna, with memory.
 
     python -m benchmarks.results [--candidates 100000] [--work DIR]
 
-Candidates have 64 translations each. The table is filled in appends of BLOCK rows, and at each mark SINGLE candidates
-are appended by themselves, as the engine does it; an append of either kind counts the same for the merging of parts.
-Plain pandas means what one would write in five lines: concatenate a row to the frame and write the frame again; it is
-timed at the marks only, since all of it would take days. Each measurement runs in a process of its own, whose CPU
-time, imports included, and peak memory are told.
+Candidates have 64 translations each. The table is filled in appends of BLOCK rows, except that at each mark SINGLE
+candidates are appended one by one, as a search does it; both kinds of append count the same for merging parts. Plain
+pandas is what one would write in five lines: concatenate a row to the frame and write the frame again; it is timed at
+the marks only, because all of it would take days. Each measurement runs in a process of its own, and its CPU time,
+imports included, and peak memory are printed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from results.candidate import Candidate
+from results.html.write import write_report
+from results.pareto import Front, hypervolume
+from results.pareto import front as front_of
+from results.table.storage import Table
 
 SEGMENTS = 64
 WORDS = "the model of a layer is small and its bytes are few but each bit counts in this search".split()  # noqa: SIM905
@@ -48,14 +52,12 @@ def candidates(count: int) -> Iterator[Candidate]:
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     started = time.perf_counter()
-    found = work()
-    return time.perf_counter() - started, found
+    result = work()
+    return time.perf_counter() - started, result
 
 
 def append(folder: Path, count: int) -> dict[str, Any]:
     """Milliseconds for each of SINGLE appends at each mark, merges of parts included; and for all rows together."""
-    from results.table.storage import Table
-
     table, waiting, singles, total = Table(folder / "candidates.parquet"), [], {}, 0.0
     marks = {min(mark, count) for mark in MARKS}
     spent = 0.0
@@ -97,29 +99,23 @@ def append_pandas(folder: Path, count: int) -> dict[str, Any]:
 
 
 def read(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
-    from results.table.storage import Table
-
-    seconds, found = timed(lambda: Table(folder / "candidates.parquet", make=False).read(texts=False))
-    return {"seconds": round(seconds, 2), "rows": len(found)}
+    seconds, rows = timed(lambda: Table(folder / "candidates.parquet", make=False).read(texts=False))
+    return {"seconds": round(seconds, 2), "rows": len(rows)}
 
 
 def read_pandas(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
     import pandas
 
-    seconds, found = timed(lambda: pandas.read_parquet(folder / "candidates.parquet"))
-    return {"seconds": round(seconds, 2), "rows": len(found)}
+    seconds, frame = timed(lambda: pandas.read_parquet(folder / "candidates.parquet"))
+    return {"seconds": round(seconds, 2), "rows": len(frame)}
 
 
 def front(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
-    """Front and hypervolume: ours, pandas' way, Optuna's; they must agree."""
+    """Front and hypervolume: ours, with pandas, and Optuna's; they must agree."""
     import numpy as np
     import pandas
     from optuna._hypervolume import compute_hypervolume
     from optuna.study._multi_objective import _is_pareto_front
-
-    from results.pareto import Front, hypervolume
-    from results.pareto import front as front_of
-    from results.table.storage import Table
 
     rows = Table(folder / "candidates.parquet", make=False).read(texts=False)
     at_once, members = timed(lambda: front_of(rows))
@@ -151,8 +147,6 @@ def front(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
 
 
 def report(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
-    from results.html.write import write_report
-
     seconds, path = timed(lambda: write_report(folder))
     return {"seconds": round(seconds, 2), "bytes": path.stat().st_size}
 
@@ -165,17 +159,17 @@ def opened(folder: Path, count: int) -> dict[str, Any]:  # noqa: ARG001
 
     if find() is None:
         return {"seconds": None}
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
 
     async def work(tab: Tab) -> None:
         started = time.perf_counter()
         await tab.open((folder / "report.html").as_uri(), "document.documentElement?.dataset.ready === 'yes'")
-        found["seconds"] = round(time.perf_counter() - started, 2)
-        found["points"] = await tab.value("document.querySelectorAll('#over circle').length")
+        result["seconds"] = round(time.perf_counter() - started, 2)
+        result["points"] = await tab.value("document.querySelectorAll('#over circle').length")
         await asyncio.sleep(0)
 
     in_tab(work)
-    return found
+    return result
 
 
 MEASURED: dict[str, Callable[[Path, int], dict[str, Any]]] = {
@@ -190,7 +184,7 @@ MEASURED: dict[str, Callable[[Path, int], dict[str, Any]]] = {
 
 
 def prepare(folder: Path) -> None:
-    """What else makes a run's folder."""
+    """The other files of a run's folder."""
     (folder / "policies").mkdir(parents=True, exist_ok=True)
     units = [f"lm.{layer}.{kind}" for layer in range(32) for kind in ("attention", "mlp")]
     levels = {unit: f"grid@{2 + n % 5 / 4:g}" for n, unit in enumerate(units)}
@@ -204,26 +198,26 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=100_000)
     parser.add_argument("--work", type=Path, help="folder to work in (default: a temporary one)")
     parser.add_argument("--only", choices=MEASURED, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.only:
-        found = MEASURED[given.only](given.work, given.candidates)
+    options = parser.parse_args()
+    if options.only:
+        result = MEASURED[options.only](options.work, options.candidates)
         used = resource.getrusage(resource.RUSAGE_SELF)
         cpu = round(used.ru_utime + used.ru_stime, 1)
-        print(json.dumps(found | {"CPU seconds in all": cpu, "MiB": round(used.ru_maxrss / 1024)}))
+        print(json.dumps(result | {"CPU seconds in all": cpu, "MiB": round(used.ru_maxrss / 1024)}))
         return
-    with tempfile.TemporaryDirectory() as place:
-        folder = given.work or Path(place) / "run"
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.work or Path(scratch) / "run"
         prepare(folder)
         for name in MEASURED:
             command = [sys.executable, "-m", "benchmarks.results", "--only", name, "--work", str(folder)]
             done = subprocess.run(
-                [*command, "--candidates", str(given.candidates)], capture_output=True, text=True, check=False
+                [*command, "--candidates", str(options.candidates)], capture_output=True, text=True, check=False
             )
             if done.returncode:
                 sys.exit(f"{name} failed: {done.stderr[-800:]}")
-            told = json.loads(done.stdout.splitlines()[-1])
-            memory = told.pop("MiB")
-            print(f"| {name} | {'; '.join(f'{k} {_plain(v)}' for k, v in told.items())} | {memory:,} |", flush=True)
+            figures = json.loads(done.stdout.splitlines()[-1])
+            memory = figures.pop("MiB")
+            print(f"| {name} | {'; '.join(f'{k} {_plain(v)}' for k, v in figures.items())} | {memory:,} |", flush=True)
 
 
 def _plain(value: Any) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import ray
 from ray.exceptions import AuthenticationError, RayError
 
-from cluster import head
+from cluster import head_node
 from compress.errors import UserError, first_line
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,7 +117,7 @@ def find(address: str) -> str:
     """HOST:PORT of the cluster meant by `auto`: RAY_ADDRESS, else the one that runs on this machine."""
     if address != "auto":
         return address
-    known = os.environ.get("RAY_ADDRESS") or head.started_here()
+    known = os.environ.get("RAY_ADDRESS") or head_node.started_here()
     if not known or known == "auto":
         raise UserError(
             f"--address auto: no Ray cluster runs on this machine; start one with `ray start --head`, {SEE}"
@@ -131,7 +131,7 @@ def examine(address: str) -> None:
     if use_token(os.environ):
         os.environ[AUTH_MODE] = "token"
     try:
-        metadata = head.metadata(address)
+        metadata = head_node.metadata(address)
     except AuthenticationError:
         raise UserError(
             f"the cluster at {address} wants another token: put the one it was started with into ~/.ray/auth_token,"
@@ -179,7 +179,7 @@ def connect(address: str | None, threads: int) -> Session:
     machines = len({node["NodeManagerAddress"] for node in alive})
     if address and machines > 1:
         try:
-            check_guarded(machines, head.is_guarded(address, stranger(os.environ)), environment_before, address)
+            check_guarded(machines, head_node.is_guarded(address, stranger(os.environ)), environment_before, address)
         except UserError:
             ray.shutdown()
             raise

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from cluster import head, session
+from cluster import head_node, session
 from compress.cli import Parser, run
 from compress.errors import UserError
 
@@ -26,7 +26,7 @@ def wait(address: str, nodes: int, seconds: float) -> None:
                 raise
         else:
             session.examine(there)
-            up = head.nodes_up(there)
+            up = head_node.nodes_up(there)
             if up >= nodes:
                 return
             if time.monotonic() > until:

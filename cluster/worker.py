@@ -13,8 +13,8 @@ import compress
 from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, TRIM, Context, read_reference_outputs
 from compress.artifact.assemble import load_processor
 from compress.calibration.relative_error import relative_error
-from compress.codecs.raw import FORMATS
 from compress.model.vocabulary import FULL, trimmed_vocabulary
+from compress.policy.recipes import original_policy
 from compress.policy.variant import variant_key
 from evaluate.data.types import DataSet
 from evaluate.decoding.batches import FEATURES, Batch, prepare
@@ -215,9 +215,3 @@ def share_features(batch: Batch, known: Mapping[str, Any]) -> Batch:
     """The batch with the audio features of another vocabulary's, where they are the same: held in memory once."""
     shared = {n: known[n] for n in FEATURES if n in known and known[n].equal(batch.inputs[n])}
     return replace(batch, inputs={**batch.inputs, **shared})
-
-
-def original_policy(source: compress.Source) -> compress.Policy:
-    """The model as it is: every unit as the checkpoint stores it."""
-    level = f"raw:{FORMATS[source.dtype]}"
-    return compress.Policy(model=source.digest, levels=dict.fromkeys(source.structure.units, level))

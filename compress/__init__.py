@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from compress.model.source import Source
     from compress.model.structure import Layer, Structure, Unit, read_structure
     from compress.pack import pack
+    from compress.policy import recipes as recipes
     from compress.policy.ledger import Ledger
     from compress.policy.policy import Policy, read_policy
     from compress.policy.store import Store
@@ -78,9 +79,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"compress.{_MODULES[name]}")
-    if name in _MODULE_OF:
-        return getattr(import_module(f"compress.{_MODULE_OF[name]}"), name)
-    raise AttributeError(f"module 'compress' has no attribute {name!r}")
+if not TYPE_CHECKING:  # so that mypy knows only the names above
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return import_module(f"compress.{_MODULES[name]}")
+        if name in _MODULE_OF:
+            return getattr(import_module(f"compress.{_MODULE_OF[name]}"), name)
+        raise AttributeError(f"module 'compress' has no attribute {name!r}")

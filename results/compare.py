@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from results.atomic_write import write_atomically
 from results.comparison import compare, paired_test
 from results.compatibility import check_metric, labels, model_of
 from results.html.plots import render_two
-from results.runs import Run
+from results.runs import RunView
 
 
 def main(arguments: list[str]) -> None:
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="for programs; no plot")
     options = parser.parse_args(arguments)
 
-    a, b = runs = [Run.open(options.a), Run.open(options.b)]
+    a, b = runs = [RunView.open(options.a), RunView.open(options.b)]
     check_metric(runs)
     for run in runs:
         if not run.front:
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> None:
     comparison = compare(a.candidates, b.candidates, a.all_bins, top)
     test = paired_test(runs, options.candidates) if options.candidates else None
     if options.json:
-        result: dict[str, Any] = {"a": names[0], "b": names[1], **comparison.to_dict()}
+        result: dict[str, Any] = {"a": names[0], "b": names[1], **asdict(comparison)}
         print(json.dumps(result | ({"paired": test} if test else {}), indent=1, ensure_ascii=False))
         return
     print(comparison.to_text(names))

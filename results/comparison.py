@@ -12,7 +12,7 @@ from evaluate.metrics.significance import paired
 from results.candidate import Candidate
 from results.formats import aligned
 from results.pareto import front, hypervolume_share
-from results.runs import Run
+from results.runs import RunView
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,6 @@ class Comparison:
     sizes: tuple[SizeComparison, ...]
     of_a: int
     of_b: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     def to_text(self, names: Sequence[str]) -> str:
         """Tables of bins and of sizes, with the names of the runs."""
@@ -89,7 +86,7 @@ def best_below(candidates: Sequence[Candidate], size: float) -> float | None:
     return max((c.comet for c in candidates if c.comparable and c.bytes < size), default=None)
 
 
-def paired_test(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
+def paired_test(runs: Sequence[RunView], names: Sequence[str]) -> dict[str, Any]:
     """The paired bootstrap between a candidate of each of two runs."""
     rows: list[Candidate] = []
     for run, name in zip(runs, names, strict=True):

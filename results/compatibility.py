@@ -15,7 +15,7 @@ from pathlib import Path
 from compress.errors import UserError
 from results.candidate import Candidate
 from results.formats import write_front
-from results.runs import ORIGINAL, RECOVERED, TABLE, Run
+from results.runs import ORIGINAL, RECOVERED, TABLE, RunView
 from results.table.storage import Table
 
 # The parts of a signature that must be equal. The others (versions of torch and transformers) move the last digits.
@@ -47,12 +47,12 @@ def difference(first: dict[str, str], second: dict[str, str]) -> str:
     return ", ".join(f"{name} {first.get(name, '-')} and {second.get(name, '-')}" for name in names)
 
 
-def model_of(run: Run) -> str:
+def model_of(run: RunView) -> str:
     """The digest of the run's model: from model.json, or from the policy of a candidate."""
     return run.model.digest or run.policy(run.original or run.candidates[0]).model
 
 
-def check_metric(runs: Sequence[Run]) -> None:
+def check_metric(runs: Sequence[RunView]) -> None:
     """Raises UserError if scores of the runs cannot be compared."""
     metrics = [metric_of(c for c in run.candidates if c.comparable) for run in runs]
     for run, metric in zip(runs[1:], metrics[1:], strict=True):
@@ -63,7 +63,7 @@ def check_metric(runs: Sequence[Run]) -> None:
             )
 
 
-def check_same(runs: Sequence[Run]) -> None:
+def check_same(runs: Sequence[RunView]) -> None:
     """Raises UserError if candidates of the runs cannot be on one front."""
     check_metric(runs)
     for run in runs[1:]:
@@ -74,13 +74,13 @@ def check_same(runs: Sequence[Run]) -> None:
             )
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
+def labels(runs: Sequence[RunView]) -> list[str]:
     """Names that tell the runs apart."""
     names = [run.name for run in runs]
     return [name if names.count(name) == 1 else f"{name}#{at}" for at, name in enumerate(names, start=1)]
 
 
-def together(runs: Sequence[Run]) -> list[Candidate]:
+def together(runs: Sequence[RunView]) -> list[Candidate]:
     """The candidates of all runs, each policy once, named RUN/NAME if there are several runs."""
     check_same(runs)
     if len(runs) == 1:
@@ -93,7 +93,7 @@ def together(runs: Sequence[Run]) -> list[Candidate]:
     return candidates
 
 
-def merge_runs(runs: Sequence[Run], folder: Path, name: str) -> tuple[int, int]:
+def merge_runs(runs: Sequence[RunView], folder: Path, name: str) -> tuple[int, int]:
     """Writes the folder of a merged run. Returns how many candidates it has, and how many duplicates were left out."""
     if len({json.dumps(run.config.get("lang")) for run in runs}) > 1:
         raise UserError("the runs are of different language pairs: they have no common front")
@@ -140,7 +140,7 @@ def _labelled(candidate: Candidate, label: str) -> Candidate:
     return replace(candidate, candidate=f"{label}/{candidate.candidate}", parent=parent)
 
 
-def _copy_policy(run: Run, candidate: Candidate, folder: Path) -> str:
+def _copy_policy(run: RunView, candidate: Candidate, folder: Path) -> str:
     """Copies a policy under its own hash, so that runs cannot overwrite each other's. Returns the relative path."""
     policy = run.policy(candidate)
     relative = f"policies/{policy.digest}.json"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from compress.cli import Parser
 from compress.cli import run as run_command
-from results.runs import Run
+from results.runs import RunView
 from results.selection import RULES, select
 from results.shipping import provenance
 from results.shipping.build import check_unused, comet_at, default_device, export
-from results.shipping.verify import Settings
+from results.shipping.verify import VerifySettings
 
 
 def main(arguments: list[str]) -> None:
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--tolerance", type=float, help="COMET that may differ (default: what floating point explains)")
     options = parser.parse_args(arguments)
 
-    run = Run.open(options.run)
+    run = RunView.open(options.run)
     check_unused(options.out)
     if options.candidate:
         name = run.find(options.candidate).candidate
@@ -50,13 +50,13 @@ def main(arguments: list[str]) -> None:
     row = run.with_texts([name])[name]
     config = run.config | ({"data": options.data} if options.data else {})
     comet, device = comet_at(run, options.comet), options.device or default_device()
-    settings = Settings.of(config, options.out, comet, device, options.batch_size)
+    settings = VerifySettings.of(config, options.out, comet, device, options.batch_size)
     say = partial(print, flush=True)
     export(run, row, options.out, settings, options.model, options.store, options.tolerance, say)
     print(next_commands(options.out, settings))
 
 
-def next_commands(artifact: Path, settings: Settings) -> str:
+def next_commands(artifact: Path, settings: VerifySettings) -> str:
     """The commands that use the artifact."""
     data = f"--data {settings.spec.data} --lang {settings.spec.lang}"
     lines = [

@@ -16,7 +16,7 @@ from results.atomic_write import write_atomically
 from results.compatibility import together
 from results.formats import FORMATS
 from results.pareto import front, hypervolume_share
-from results.runs import Run
+from results.runs import RunView
 
 
 def main(arguments: list[str]) -> None:
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--out", type=Path, help="write into this file instead of printing")
     options = parser.parse_args(arguments)
 
-    runs = [Run.open(folder) for folder in options.runs]
+    runs = [RunView.open(folder) for folder in options.runs]
     candidates = together(runs)
     all_bins = runs[0].all_bins
     bins = [find_bin(name, all_bins) for name in options.bin] or (list(all_bins) if options.per_bin else [])

@@ -18,7 +18,7 @@ from compress.errors import UserError
 from results.atomic_write import full_disk
 from results.compatibility import check_same, merge_runs
 from results.html.write import write_report
-from results.runs import Run
+from results.runs import RunView
 
 
 def main(arguments: list[str]) -> None:
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
         raise UserError("merging takes at least two runs")
     if out.exists():
         raise UserError(f"{out} exists already; give another --out or remove it")
-    runs = [Run.open(folder) for folder in options.runs]
+    runs = [RunView.open(folder) for folder in options.runs]
     check_same(runs)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
         raise (clear if isinstance(clear, UserError) else UserError(f"cannot write {out}: {error}")) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    merged = Run.open(out)
+    merged = RunView.open(out)
     print(f"{out}: {count} candidates of {len(runs)} runs, {duplicates} duplicates left out")
     print(f"{len(merged.front)} on the front: {out / 'pareto.csv'}")
     if merged.front:

@@ -12,7 +12,7 @@ from compress.cli import Parser
 from compress.cli import run as run_command
 from compress.errors import UserError
 from results.html.write import write_page, write_report
-from results.runs import Run
+from results.runs import RunView
 
 
 def main(arguments: list[str]) -> None:
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--out", type=Path, help="write the report alone, to this file")
     options = parser.parse_args(arguments)
-    run = Run.open(options.run)
+    run = RunView.open(options.run)
     if not run.front:
         raise UserError(f"run {options.run}: no candidate was scored yet, there is no front to show")
     if not options.candidate and options.out is None:

@@ -33,7 +33,6 @@ MOST_JSON = 64 << 20  # bytes; no file of a run is larger
 class UnitSize:
     """A unit in model.json: its layer, its number of weights, and its bytes at each level."""
 
-    name: str
     layer: str | None
     weights: int
     sizes: dict[str, int]
@@ -45,20 +44,22 @@ class RunModel:
 
     digest: str = ""
     original_bytes: int = 0
-    layers: tuple[str, ...] = ()
     units: dict[str, UnitSize] = field(default_factory=dict)
 
 
 @dataclass
-class Run:
-    """`Run.open(folder)`. Candidates have no translations; `with_texts` reads those of a few."""
+class RunView:
+    """A run as its folder describes it, read only: `RunView.open(folder)`.
+
+    Candidates have no translations; `with_texts` reads those of a few.
+    """
 
     path: Path
     config: dict[str, Any]
     candidates: list[Candidate]
 
     @classmethod
-    def open(cls, folder: str | Path) -> Run:
+    def open(cls, folder: str | Path) -> RunView:
         """Raises UserError if this is not the folder of a run."""
         path = Path(folder)
         if not path.is_dir():
@@ -71,7 +72,7 @@ class Run:
         return cls(path, config, Table(path / TABLE, make=False).read(texts=False))
 
     @classmethod
-    def in_memory(cls, folder: Path, candidates: Sequence[Candidate]) -> Run:
+    def in_memory(cls, folder: Path, candidates: Sequence[Candidate]) -> RunView:
         """A run whose candidates are in memory already, as in the process that searches."""
         exists = (folder / "config.json").exists()
         config = read_json(folder / "config.json", "the run") if exists else {"lang": "", "name": folder.name}
@@ -98,15 +99,13 @@ class Run:
         try:
             units = {
                 str(u["name"]): UnitSize(
-                    str(u["name"]),
                     None if u["layer"] is None else str(u["layer"]),
                     int(u["weights"]),
                     {str(level): int(size) for level, size in u["sizes"].items()},
                 )
                 for u in content["units"]
             }
-            layers = tuple(str(layer) for layer in content["layers"])
-            return RunModel(str(content["digest"]), int(content["original_bytes"]), layers, units)
+            return RunModel(str(content["digest"]), int(content["original_bytes"]), units)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{self.path}/model.json is damaged ({type(error).__name__}: {error}): remove it") from None
 

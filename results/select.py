@@ -12,7 +12,7 @@ from compress.cli import Parser
 from compress.cli import run as run_command
 from compress.errors import UserError
 from results.formats import as_dict, to_text
-from results.runs import Run
+from results.runs import RunView
 from results.selection import RULES, Selection, default_rules, select
 
 
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--bin", help="select among the candidates inside this bin only")
     parser.add_argument("--json", action="store_true", help="for programs")
     options = parser.parse_args(arguments)
-    run = Run.open(options.run)
+    run = RunView.open(options.run)
     selections: list[Selection] = []
     failures: list[tuple[str, UserError]] = []
     for rule in options.rules or default_rules(run):

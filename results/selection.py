@@ -20,7 +20,7 @@ from compress.sizes import Bin, find_bin, parse_bytes
 from evaluate.metrics.significance import paired
 from results.candidate import Candidate
 from results.pareto import front, knee_index
-from results.runs import ORIGINAL, Run
+from results.runs import ORIGINAL, RunView
 
 RULES = ("best", "best:SIZE", "best:BIN", "within:X", "knee", "like-original", "like:ID")
 EXAMPLES = ("best", "within:0.01", "knee", "like-original")  # one of each kind
@@ -37,12 +37,12 @@ class Selection:
     why: str
 
 
-def select(run: Run, rule: str, bin_name: str | None = None) -> Selection:
+def select(run: RunView, rule: str, bin_name: str | None = None) -> Selection:
     """Selects from all candidates of a run, or from those inside a bin."""
     return apply_rule(rule, run.candidates_in(bin_name), run.all_bins, run.with_texts)
 
 
-def default_rules(run: Run) -> Sequence[str]:
+def default_rules(run: RunView) -> Sequence[str]:
     """One rule of each kind, and the best for each bin of the run."""
     return (*(f"best:{each.name}" for each in run.bins if each.name.startswith("Bin")), *EXAMPLES)
 

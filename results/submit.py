@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
     submission = plan_submission(
         options.team, options.lang, options.bin, options.condition, options.type, options.year, options.out
     )
-    submitted = submit(
+    report = submit(
         options.artifact,
         submission,
         options.data,
@@ -51,12 +51,7 @@ def main(arguments: list[str]) -> None:
         options.device,
         options.batch_size,
     )
-    print(submitted.declaration)
-    for note in submitted.notes:
-        print(note)
-    print(f"{submitted.lines} lines, in:")
-    for path in submitted.paths:
-        print(f"  {path}")
+    print("\n".join(report))
 
 
 if __name__ == "__main__":

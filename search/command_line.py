@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from datetime import datetime
 from pathlib import Path
 
+from compress.cli import Parser
+from compress.codecs import with_trellis
 from compress.errors import UserError
 from compress.sizes import BINS
 from evaluate.data.conditions import CONDITIONS
@@ -16,6 +17,7 @@ from evaluate.decoding.batches import is_chat
 from search.config import TRIALS, Config, check_name
 from search.sampling.registry import BAYESIAN, NAMES, canonical
 from search.space import vocabularies
+from search.space.space import DEFAULT_LEVELS
 
 EXAMPLES = """examples:
   python -m search.run --bin Bin2 --lang en-zh
@@ -28,14 +30,6 @@ EXAMPLES = """examples:
 
 
 RUNGS = ("kl", "part", "all")
-
-
-class Parser(argparse.ArgumentParser):
-    """Usage errors in the form of every other user mistake: one line, exit code 2."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        print(f"error: {message} (see --help)", file=sys.stderr)
-        sys.exit(2)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -165,9 +159,9 @@ def check_regex(text: str) -> None:
         raise UserError(f"--freeze {text}: not a regular expression ({error})") from None
 
 
-def ladder(options: argparse.Namespace) -> tuple[str, ...]:
-    """The default levels: those that a run to go on with was begun with; else with a trellis, unless integers may be
-    trained afterwards."""
+def default_levels(options: argparse.Namespace) -> tuple[str, ...]:
+    """The default levels: those of the run that is resumed; else with a trellis, unless integers may be trained
+    afterwards."""
     begun = Path(options.runs) / (options.name or "") / "config.json"
     if options.trellis is None and options.resume and begun.is_file():
         return Config.read(begun).levels
@@ -179,14 +173,11 @@ def parse_levels(text: str | None, trellis: bool | None) -> tuple[str, ...]:
     levels = tuple(filter(None, (text or "").split(",")))
     if not trellis:
         return levels
-    from compress.codecs import with_trellis
-    from search.space.space import DEFAULT_LEVELS
-
     return tuple(dict.fromkeys(with_trellis(level) for level in levels or DEFAULT_LEVELS))
 
 
 def to_config(options: argparse.Namespace) -> Config:
-    """Refuses in one line what cannot be meant."""
+    """The configuration that the arguments describe. Raises UserError for what cannot be meant."""
     if options.max_bytes is not None or options.min_bytes is not None:
         check_bytes(options)
     elif not options.bin:
@@ -205,7 +196,7 @@ def to_config(options: argparse.Namespace) -> Config:
         raise UserError("--resume needs the --name of the run to go on with")
     if options.gpus_per_worker is not None and options.gpus_per_worker < 0:
         raise UserError(f"--gpus-per-worker {options.gpus_per_worker}: at least 0")
-    levels = parse_levels(options.levels, options.trellis) if options.levels else ladder(options)
+    levels = parse_levels(options.levels, options.trellis) if options.levels else default_levels(options)
     embedded = options.model == "embedded"
     data = options.data or ("embedded" if embedded else "")
     if not data:

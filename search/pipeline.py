@@ -15,12 +15,12 @@ from typing import Any
 import compress
 import embedded
 from cluster import jobs
-from cluster.jobs import Context, Job
+from cluster.jobs import Job
 from cluster.pool import WorkerPool
-from cluster.worker import original_policy
 from compress import Policy, Store
 from compress.codecs import codec
 from compress.errors import UserError
+from compress.policy.recipes import original_policy
 from results.candidate import FAILED, SCORED, Candidate
 from results.formats import to_text
 from results.report import write_report
@@ -31,7 +31,7 @@ from search.inputs import Inputs, frozen_units, levels_of, prepare
 from search.iterative_pruning import IterativePruning, dropped_last, lm_layers
 from search.progress import Progress
 from search.recorder import EvaluatedPolicy, Recorder, parameters_left
-from search.resources import Resources, resources, store_of
+from search.resources import context_of, resources, store_of
 from search.run_dir import RunDir
 from search.sampling import sensitivity
 from search.sampling.bayesian import BayesianSampler
@@ -39,9 +39,9 @@ from search.sampling.quality_model import QualityModel
 from search.sampling.registry import BAYESIAN, make_sampler
 from search.space import vocabularies
 from search.space.allocate import ActionCosts
+from search.space.build_space import space_of_model
 from search.space.constraint import SizeConstraint
 from search.space.groups import tie, tie_costs
-from search.space.of_model import space_of_model
 from search.space.space import Space
 from search.status import RunStatus
 from search.tuning.searcher import ParetoSearch, study_of
@@ -151,7 +151,12 @@ def execute(inputs: Inputs, run_dir: RunDir, progress: Progress) -> bool:
         store = Store(store_of(config))
         vocabularies.store_counted(config, source, store)
         room = reserved.room
-        pool = WorkerPool.start(context_of(inputs, reserved), room.workers, max(config.threads, 1), room.worker_gpus)
+        pool = WorkerPool.start(
+            context_of(config, inputs.model, len(inputs.data.segments), reserved),
+            room.workers,
+            max(config.threads, 1),
+            room.worker_gpus,
+        )
         status = RunStatus(config.name, config.trials, recorder, lambda: pool.alive, progress)
         try:
             finished, counts = steps(Run(inputs, run_dir, store, recorder, pool, status, progress))
@@ -394,18 +399,3 @@ def show(inputs: Inputs, recorder: Recorder, finished: bool, counts: str) -> Non
     print(f"\nPareto CSV  {run_dir.pareto}\nReport      {run_dir.path / 'report.html'}")
     if not finished:
         print(f"\nStopped before the end; nothing that was scored is lost. To go on: {again}")
-
-
-def context_of(inputs: Inputs, reserved: Resources) -> Context:
-    """What every worker needs to know."""
-    config = inputs.config
-    return Context(
-        model=inputs.model,
-        store=store_of(config),
-        spec=config.eval_spec("dev"),
-        sense_segments=config.sense_segments,
-        part=config.parts(len(inputs.data.segments))[0],
-        scorers=reserved.scorers,
-        device=reserved.device,
-        threads=config.threads,
-    )

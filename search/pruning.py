@@ -118,7 +118,8 @@ class RungStats:
         ended = pruned + self.full
         text = f"pruned {pruned} of {ended} ({pruned / max(ended, 1):.0%}): {self.at_kl} at KL, {self.at_part} at part"
         if self.audited:
-            text += f"; audit: {self.mistaken} of {self.audited} that were scored anyway are on the front"
+            pareto = f"{self.mistaken} {'was' if self.mistaken == 1 else 'were'} Pareto-optimal"
+            text += f"; as a check, {self.audited} of them were scored all the same: {pareto}"
         return text
 
 

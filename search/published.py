@@ -13,18 +13,20 @@ from pathlib import Path
 
 from compress.cli import Parser, run
 from compress.errors import UserError
+from compress.recovery.settings import parse_settings
+from search.recovery.methods import method
+from search.recovery.synthetic_speech import speak
+from search.recovery.systems import SYSTEMS, Build, refuse_kind
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def parser() -> Parser:
-    from search.recovery.systems import SYSTEMS
-
-    told = "; ".join(f"{s.name}: {s.about}" for s in SYSTEMS.values())
+    systems = "; ".join(f"{s.name}: {s.about}" for s in SYSTEMS.values())
     p = Parser(
         prog="python -m search.published",
         description="A published system, from the model to its artifact.",
-        epilog=told,
+        epilog=systems,
     )
     p.add_argument("system", metavar="SYSTEM", help=", ".join(SYSTEMS))
     p.add_argument("--model", default="embedded", help="embedded (default), a folder, or a hub name")
@@ -53,32 +55,26 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> None:
-    given = parser().parse_args(arguments)
-    from search.recover import settings
-    from search.recovery.methods import method
-    from search.recovery.systems import SYSTEMS, Build, refuse_kind
-
-    if given.system not in SYSTEMS:
-        raise UserError(f"unknown system '{given.system}': known are {', '.join(SYSTEMS)}")
-    told = settings(given.set)
-    system = SYSTEMS[given.system]
-    if given.method:
-        system = replace(system, method="" if given.method == "none" else method(given.method).name)
-    if given.train is None:
-        if given.data != "embedded":
+    options = parser().parse_args(arguments)
+    if options.system not in SYSTEMS:
+        raise UserError(f"unknown system '{options.system}': known are {', '.join(SYSTEMS)}")
+    settings = parse_settings(options.set)
+    system = SYSTEMS[options.system]
+    if options.method:
+        system = replace(system, method="" if options.method == "none" else method(options.method).name)
+    if options.train is None:
+        if options.data != "embedded":
             raise UserError("--train is missing: name the data to train on, such as acl6060:DIR with --train-split dev")
-        from search.recovery.synthetic_speech import speak
-
         refuse_kind(system, text=False)
-        if not given.out.exists():  # before minutes of speaking
-            Build(system, given, told).refuse_missing()
-        given.train = f"manifest:{speak(given.out / 'speech').resolve()}"
-    if given.data == "embedded":
+        if not options.out.exists():  # before minutes of speaking
+            Build(system, options, settings).refuse_missing()
+        options.train = f"manifest:{speak(options.out / 'speech').resolve()}"
+    if options.data == "embedded":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    result = Build(system, given, told).run()
+    result = Build(system, options, settings).run()
     print(
-        f"{given.system}: {result['bytes']:,} bytes, COMET {result['comet']:.4f}, chrF {result['chrf']:.1f}"
-        f" on {result['segments']} segments of {given.data} {given.split}\nartifact: {given.out / 'artifact'}"
+        f"{options.system}: {result['bytes']:,} bytes, COMET {result['comet']:.4f}, chrF {result['chrf']:.1f}"
+        f" on {result['segments']} segments of {options.data} {options.split}\nartifact: {options.out / 'artifact'}"
     )
 
 

@@ -5,28 +5,44 @@ The best candidates are trained on the Ray cluster; each becomes a row of the ru
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import compress
+import embedded
 from compress.cli import Parser, run
 from compress.errors import UserError
 from compress.models import resolve_model
+from compress.recovery.settings import parse_settings
+from evaluate.data.conditions import CONDITIONS
+from results.candidate import Candidate
+from results.formats import to_text
+from results.html.write import write_report
+from results.runs import RunView
+from results.selection import apply_rule
+from search.config import Config
+from search.recorder import Recorder
+from search.recovery.data import open_lessons
+from search.recovery.methods import METHODS, parse
+from search.recovery.runner import RecoveryOptions, recover_run
+from search.recovery.synthetic_speech import speak
+from search.resources import context_of, resources
+from search.run_dir import RunDir
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def parser() -> Parser:
-    from search.recovery.methods import METHODS
-
-    told = "\n".join(f"  {name:<11} {m.about}" for name, m in METHODS.items())
+    methods = "\n".join(f"  {name:<11} {m.about}" for name, m in METHODS.items())
     p = Parser(
         prog="python -m search.recover",
         description="Recover the best candidates of a run by training, on the Ray cluster.",
-        epilog=f"methods:\n{told}\n  lora:16, lora:16:grid@4: adapters of another rank, stored at another level",
-        formatter_class=_Raw,
+        epilog=f"methods:\n{methods}\n  lora:16, lora:16:grid@4: adapters of another rank, stored at another level",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("run", metavar="RUN", help="folder of a run")
     which = p.add_mutually_exclusive_group()
@@ -52,168 +68,119 @@ def parser() -> Parser:
     return p
 
 
-def settings(pairs: Sequence[str]) -> dict[str, str]:
-    """NAME=VALUE as a table, refused at once if there is no such setting."""
-    from compress.recovery.settings import Settings
-
-    found = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise UserError(f"--set {pair}: write NAME=VALUE, such as epochs=1")
-        found[name.strip()] = value.strip()
-    Settings().but(**found)
-    return found
-
-
-def chosen(path: Path, rule: str, candidates: str | None, top: int, bin_name: str | None) -> list[Any]:
-    """Candidates by name, or the ones a rule takes when asked again and again."""
-    from results.runs import Run
-
-    found = Run.open(path)
+def selected(run: RunView, rule: str, candidates: str | None, top: int, bin_name: str | None) -> list[Candidate]:
+    """Candidates by name, or the `top` best by a rule."""
     if candidates:
-        return [found.find(name.strip()) for name in candidates.split(",") if name.strip()]
+        return [run.find(name.strip()) for name in candidates.split(",") if name.strip()]
     if top < 1:
         raise UserError(f"--top {top}: at least 1")
-    return ranked(found, rule, found.candidates_in(bin_name), top)
+    return ranked(run, rule, run.candidates_in(bin_name), top)
 
 
-def ranked(found: Any, rule: str, among: Sequence[Any], top: int) -> list[Any]:
-    """The first of a rule, the first without that one, and so on; what is recovered already is not begun with."""
-    from results.selection import apply_rule
-
+def ranked(run: RunView, rule: str, among: Sequence[Candidate], top: int) -> list[Candidate]:
+    """The rule's selection, its selection without that one, and so on. Recovered candidates are left out."""
     left = [c for c in among if not c.parent and c.candidate != "original"]
-    taken: list[Any] = []
-    while len(taken) < top:
+    ranking: list[Candidate] = []
+    while len(ranking) < top:
         try:
-            choice = apply_rule(rule, left, found.all_bins, found.with_texts)
+            best = apply_rule(rule, left, run.all_bins, run.with_texts).candidate
         except UserError:
-            if not taken:
+            if not ranking:
                 raise
             break
-        taken.append(choice.candidate)
-        left = [c for c in left if c.candidate != choice.candidate.candidate]
-    return taken
+        ranking.append(best)
+        left = [c for c in left if c.candidate != best.candidate]
+    return ranking
 
 
-def after_search(config: Any, count: int) -> None:
-    """`search.run --recover N`: the N best inside each range of bytes that the run was asked for."""
-    from results.runs import Run
-
-    found = Run.open(config.folder)
+def after_search(config: Config, count: int) -> None:
+    """`search.run --recover N`: the N best inside each bin of the run."""
+    run = RunView.open(config.folder)
     names: dict[str, None] = {}
-    for name, low, high in found.bins:
-        inside = [c for c in found.candidates if low <= c.bytes < high]
+    for each in run.bins:
+        inside = [c for c in run.candidates if each.holds(c.bytes)]
         try:
-            names |= {c.candidate: None for c in ranked(found, "best", inside, count)}
+            names |= {c.candidate: None for c in ranked(run, "best", inside, count)}
         except UserError:
-            _say(f"nothing to recover in {name}: no candidate of the search was scored inside it")
+            _say(f"nothing to recover in {each.name}: no candidate of the search was scored inside it")
     if names:
         more = ["--address", config.address] if config.address else []
         more += ["--workers", str(config.workers)] if config.workers else []
         main([str(config.folder), "--candidates", ",".join(names), *more])
 
 
-def lessons(given: Any, config: Any, runs: Path) -> tuple[str, str]:
+def training_data(options: argparse.Namespace, config: Config, runs: Path) -> tuple[str, str]:
     """What is trained on, and its split."""
-    if given.train == "dev":
-        return config.data, given.train_split or "dev"
-    if given.train:
-        return given.train, given.train_split or "train"
+    if options.train == "dev":
+        return config.data, options.train_split or "dev"
+    if options.train:
+        return options.train, options.train_split or "train"
     if config.data == "embedded":
-        from search.recovery.synthetic_speech import speak
-
         return f"manifest:{speak(runs / '.speech').resolve()}", "train"
-    return config.data, given.train_split or "dev"
+    return config.data, options.train_split or "dev"
 
 
 def main(arguments: list[str]) -> None:
-    given = parser().parse_args(arguments)
-    from dataclasses import replace
-
-    from evaluate.data.conditions import CONDITIONS
-    from search.config import Config
-    from search.recovery.data import open_lessons
-    from search.recovery.methods import parse
-    from search.run_dir import RunDir
-
-    methods = parse(given.methods)
-    told = settings(given.set)
-    path = Path(given.run)
-    picked = chosen(path, given.select, given.candidates, given.top, given.bin)
+    options = parser().parse_args(arguments)
+    methods = [method.name for method in parse(options.methods)]
+    settings = parse_settings(options.set)
+    path = Path(options.run).resolve()
+    candidates = selected(RunView.open(path), options.select, options.candidates, options.top, options.bin)
     config = Config.read(path / "config.json")
-    condition = given.condition or getattr(config, "condition", "") or CONDITIONS[1]
-    spec, split = lessons(given, config, path.resolve().parent)
-    open_lessons(spec, split, config.lang, condition, given.held_out)  # what cannot be trained on is refused here
-    config = replace(config, runs=str(path.resolve().parent), name=path.resolve().name, workers=given.workers)
-    config = replace(
-        config, address=given.address, gpus_per_worker=-1.0 if given.gpus_per_worker is None else given.gpus_per_worker
+    train, split = training_data(options, config, path.parent)
+    recovery = RecoveryOptions(
+        train=train,
+        train_split=split,
+        condition=options.condition or config.condition or CONDITIONS[1],
+        held_out=options.held_out,
+        teacher=options.teacher,
+        train_batch=options.train_batch or (16 if config.model == "embedded" else 4),
+        settings=dict(settings),
     )
-    folder = RunDir(config, resume=True)
+    open_lessons(train, split, config.lang, recovery.condition, recovery.held_out)  # refuses what is not allowed
+    config = replace(
+        config,
+        runs=str(path.parent),
+        name=path.name,
+        workers=options.workers,
+        address=options.address,
+        gpus_per_worker=-1.0 if options.gpus_per_worker is None else options.gpus_per_worker,
+    )
+    run_dir = RunDir(config, resume=True)
     try:
-        launch(config, folder, picked, [m.name for m in methods], given, told, (spec, split, condition))
+        recover(config, run_dir, candidates, methods, recovery)
     finally:
-        folder.release()
+        run_dir.release()
 
 
-def launch(
-    config: Any, folder: Any, picked: list[Any], methods: list[str], given: Any, told: dict[str, str], train: Any
+def recover(
+    config: Config, run_dir: RunDir, candidates: list[Candidate], methods: list[str], options: RecoveryOptions
 ) -> None:
-    """Ray, scorers, and the board; then the front."""
-    import compress
-    import embedded
-    from results.formats import to_text
-    from results.html.write import write_report
-    from search.recorder import Recorder
-    from search.recovery.runner import PendingTrial, Where, recover_run
-    from search.resources import resources, store_of
-
+    """Ray, scorers, all recoveries; then the front and the report."""
     if config.data == "embedded" and config.comet == "embedded":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     model = str(resolve_model(config.model))
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     source = compress.Source.open(model)
-    recorder = Recorder(folder, source.original_bytes, config.bins_in_bytes(source.original_bytes))
-    spec = config.eval_spec("dev")
-    data = spec.open_data()
+    recorder = Recorder(run_dir, source.original_bytes, config.bins_in_bytes(source.original_bytes))
+    data = config.eval_spec("dev").open_data()
     with resources(config, f"recover-{config.name}", comet, _say) as reserved:
-        workers, gpus = reserved.room.workers, reserved.room.worker_gpus
-        signature = spec.signature(reserved.comet(), data)
+        context = context_of(config, model, len(data.segments), reserved)
+        signature = context.spec.signature(reserved.comet(), data)
         recorder.signature = lambda: signature
-        context = Where(
-            model=model,
-            store=store_of(config),
-            data=config.data,
-            split="dev",
-            lang=config.lang,
-            segments=config.segments,
-            chat=config.chat,
-            batch_size=config.batch_size,
-            max_new_tokens=config.max_new_tokens,
-            scorers=reserved.scorers,
-            device=reserved.device,
-            threads=config.threads,
+        room = reserved.room
+        rows = recover_run(
+            run_dir, recorder, context, candidates, methods, options, room.worker_gpus, room.workers, _say
         )
-        batch = given.train_batch or (16 if config.model == "embedded" else 4)
-        asked = PendingTrial(train[0], train[1], train[2], given.held_out, given.teacher, batch, dict(told))
-        rows = recover_run(folder, recorder, context, picked, methods, asked, gpus, workers, _say)
-    print(f"\nThe front of {folder.path} ({len(rows)} rows more):")
+    print(f"\nThe front of {run_dir.path} ({len(rows)} rows more):")
     print(to_text(recorder.front()))
-    write_report(folder.path, f"{config.name}: {config.model}, {config.lang}", bins=recorder.bins)
-    print(f"\nReport      {folder.path / 'report.html'}")
+    write_report(run_dir.path, f"{config.name}: {config.model}, {config.lang}", bins=recorder.bins)
+    print(f"\nReport      {run_dir.path / 'report.html'}")
 
 
 def _say(text: str) -> None:
     print(text, flush=True)
 
-
-def _raw() -> Any:
-    import argparse
-
-    return argparse.RawDescriptionHelpFormatter
-
-
-_Raw = _raw()
 
 if __name__ == "__main__":
     sys.exit(run(main))

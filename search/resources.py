@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import session
-from cluster.room import Room, share_out
+from cluster.gpu_shares import Room, share_out
+from cluster.jobs import Context
 from cluster.scorer import identify, start_scorers
 from evaluate.metrics.comet import Identity
 from search.config import Config
@@ -53,3 +54,17 @@ def resources(config: Config, name: str, comet: str, say: Callable[[str], None])
         yield Resources(room, names, lambda: identify(handles[0]))
     finally:
         session.disconnect()
+
+
+def context_of(config: Config, model: str, segments: int, reserved: Resources) -> Context:
+    """What every worker needs to know. `model` is the folder of the checkpoint, `segments` how many the data has."""
+    return Context(
+        model=model,
+        store=store_of(config),
+        spec=config.eval_spec("dev"),
+        sense_segments=config.sense_segments,
+        part=config.parts(segments)[0],
+        scorers=reserved.scorers,
+        device=reserved.device,
+        threads=config.threads,
+    )

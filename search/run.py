@@ -19,21 +19,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
-    # Below, torch and Ray are imported: a mistake in the arguments is told before that.
+    # Imported here, because Ray is: a mistake in the arguments is reported before that.
     if options.doctor:
-        from search.doctor import examine
+        from search.doctor import examine  # also runs where Ray is missing
 
         return examine(options)
     config = to_config(options)
     if options.plan:
-        from search.plan import show
+        from search.plan import show  # needs no Ray
 
         return show(config)
     from search import pipeline
 
     code = pipeline.run(config, options.resume)
     if not code and options.recover > 0:
-        from search.recover import after_search
+        from search.recover import after_search  # needs the training libraries
 
         after_search(config, options.recover)
     return code

@@ -11,12 +11,20 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import compress
 from compress.cli import Parser, run
 from compress.errors import UserError
 from compress.models import resolve_model
+from compress.recovery.loop import Training
+from compress.recovery.settings import Settings, parse_settings
+from evaluate.decoding.batches import is_chat
+from search.recovery.data import open_lessons, prepared
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 HALF_FROM = 3_000_000_000  # parameters from which a GPU holds trained values in bfloat16
@@ -41,24 +49,22 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> None:
-    given = parser().parse_args(arguments)
-    from search.recover import settings
-
-    told = settings(given.set)
+    options = parser().parse_args(arguments)
+    settings = parse_settings(options.set)
     teach(
-        model=given.model,
-        data=given.data,
-        split=given.split,
-        lang=given.lang,
-        out=given.out,
-        condition=given.condition,
-        held_out=given.held_out,
-        batch=given.batch,
-        told=told,
-        hold=given.hold,
-        device=given.device,
+        model=options.model,
+        data=options.data,
+        split=options.split,
+        lang=options.lang,
+        out=options.out,
+        condition=options.condition,
+        held_out=options.held_out,
+        batch=options.batch,
+        settings=settings,
+        hold=options.hold,
+        device=options.device,
     )
-    print(f"fine-tuned model: {given.out}")
+    print(f"fine-tuned model: {options.out}")
 
 
 def teach(
@@ -70,22 +76,13 @@ def teach(
     condition: str = "unconstrained",
     held_out: float = 0.15,
     batch: int = 4,
-    told: dict[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     hold: str | None = None,
     device: str | None = None,
 ) -> Path:
     """Trains and writes the folder; checkpoints lie beside it until it is there."""
     if out.exists():
         raise UserError(f"{out} exists already; give another --out or remove it")
-    import torch
-
-    import compress
-    from compress.recovery.loop import Training
-    from compress.recovery.settings import Settings
-    from evaluate.decoding.batches import is_chat
-    from search.recovery.data import open_lessons, prepared
-
-    settings = Settings().but(**(told or {}))
     lessons = open_lessons(data, split, lang, condition, held_out)
     source = compress.Source.open(resolve_model(model))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -103,10 +100,10 @@ def teach(
         net,
         parameters,
         prepared(lessons.train, source.aux_files, processor, batch, chat),
-        settings,
+        Settings().but(**(settings or {})),
         prepared(lessons.held_out, source.aux_files, processor, batch, chat),
         work,
-        say=_tell,
+        say=_print_entry,
     )
     outcome = training.run()
     if outcome.stopped:
@@ -137,7 +134,7 @@ def write(net: Any, source: Any, out: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _tell(entry: dict[str, Any]) -> None:
+def _print_entry(entry: dict[str, Any]) -> None:
     if "held_out" in entry:
         loss = "" if entry["loss"] is None else f"loss {entry['loss']:.4f}, "
         print(f"step {entry['step']} of {entry['steps']}: {loss}held out {entry['held_out']:.4f}", flush=True)

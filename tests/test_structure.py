@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ["search", "cluster", "results", "evaluate", "compress", "embedded"]  # from the top down
 NOT_FOR_LIBRARIES = {"ray", "optuna"}
 # The only place that may use a name of Ray's inside, and why is written there.
-PRIVATE_ALLOWED = {("cluster/head.py", "_raylet")}
+PRIVATE_ALLOWED = {("cluster/head_node.py", "_raylet")}
 MOST_LOCAL_IMPORTS = 10  # of our own modules inside functions, each with a comment that says why
 
 

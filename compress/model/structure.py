@@ -69,7 +69,6 @@ class Structure:
     stacks: tuple[Stack, ...]
     unquantized: tuple[str, ...]
     parameters: int
-    linears: int  # nn.Linear modules, the head included
     tied: bool  # head and embedding are one tensor
     vocabulary: int  # rows of the input embedding; 0 without one
 
@@ -110,14 +109,12 @@ def read_structure(model: nn.Module) -> Structure:
     units = reader.units()
     encoded = {name for unit in units for name in unit.tensors}
     unquantized = tuple(name for name in parameters if name not in encoded)
-    linears = sum(isinstance(module, nn.Linear) for module in model.modules())
     return Structure(
         units={unit.name: unit for unit in units},
         layers=reader.layers(units, unquantized),
         stacks=tuple(Stack(name, path, len(block)) for name, path, block in reader.stacks),
         unquantized=unquantized,
         parameters=sum(tensor.numel() for tensor in parameters.values()),
-        linears=linears,
         tied=head is not None and embedding is not None and head is embedding,
         vocabulary=0 if embedding is None else embedding.shape[0],
     )

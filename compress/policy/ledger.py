@@ -29,28 +29,13 @@ class Ledger:
         self._store = store
         self.calibration = calibration
         self.structure: Structure = source.structure
-        self._levels = tuple(dict.fromkeys(codec(level).level for level in levels))
-        self._supported = {
-            unit.name: tuple(
-                level for level in self._levels if codec(level).unit_unsupported(unit.shapes, unit.roles) is None
-            )
-            for unit in self.structure.units.values()
-        }
         self._variants: dict[tuple[str, str, EncodeOptions], Section] = {}
         self._unquantized = {group: section_of(source.unquantized_blob(group)) for group in self.structure.groups}
         self._files: dict[str, Section] = {}
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Look up variants that were missing in the store before."""
-        for unit, levels in self._supported.items():
-            for level in levels:
-                self._look_up(unit, level, EncodeOptions(calibration=self.calibration))
-
-    def levels(self, unit: str) -> tuple[str, ...]:
-        """The ledger's levels that support a unit."""
-        self.structure.unit(unit)
-        return self._supported[unit]
+        for level in levels:
+            for unit in self.structure.units.values():
+                if codec(level).unit_unsupported(unit.shapes, unit.roles) is None:
+                    self._look_up(unit.name, level, EncodeOptions(calibration=calibration))
 
     def size(self, unit: str, level: str, vocabulary: str = FULL) -> int:
         """Bytes of a unit at a level."""

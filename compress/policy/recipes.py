@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable
 
 from compress.codecs import codec
+from compress.codecs.raw import FORMATS
 from compress.errors import UserError
+from compress.model.source import Source
 from compress.model.structure import Structure, Unit
 from compress.policy.policy import Policy
 
@@ -18,6 +20,12 @@ HALF = "raw:fp16"
 MOSLEM = {"de": (1, 3, 9, 13, 19, 20, 27, 29), "zh": (3, 4, 7, 15, 20, 25, 26, 29)}
 
 LevelOf = Callable[[Unit], str]
+
+
+def original_policy(source: Source, dropped: tuple[str, ...] = ()) -> Policy:
+    """The model as it is: every unit as the checkpoint stores it. Levels of dropped layers are left in."""
+    level = f"raw:{FORMATS[source.dtype]}"
+    return Policy(model=source.digest, levels=dict.fromkeys(source.structure.units, level), dropped=dropped)
 
 
 def recipe_names() -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from compress.errors import UserError
 from compress.model.source import Source
 from compress.model.structure import Unit
 from compress.model.vocabulary import FULL, TrimmedVocabulary, trimmed_vocabulary
-from compress.policy.store import Store, checksum
+from compress.policy.store import Store
 
 _FORMAT = 3  # increase it when a codec writes other bytes for a level than before
 
@@ -30,7 +30,6 @@ class Variant:
     level: str
     key: str
     nbytes: int
-    checksum: bytes
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def build(
     level = codec(level).level
     payload = variant_payload(source, unit, level, store, options)
     key = variant_key(source, unit, level, options, store)
-    return Variant(unit_name, level, key, len(payload), checksum(payload))
+    return Variant(unit_name, level, key, len(payload))
 
 
 def variant_payload(

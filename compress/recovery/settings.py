@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -66,6 +67,18 @@ class Settings:
             except (ValueError, TypeError):
                 raise UserError(f"training setting {name}={value}: not a value of its kind") from None
         return replace(self, **typed)
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE of a command line as a table. Raises UserError where there is no such setting or value."""
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise UserError(f"--set {pair}: write NAME=VALUE, such as epochs=1")
+        settings[name.strip()] = value.strip()
+    Settings().but(**settings)
+    return settings
 
 
 _RANGES = (

@@ -15,7 +15,7 @@ from results.candidate import SCORED, Candidate
 from results.formats import finite_or_none
 from results.html.downsample import by_interest, downsample, shown_comet
 from results.pareto import Front, front, hypervolume
-from results.runs import ORIGINAL, Run
+from results.runs import ORIGINAL, RunView
 
 MOST_POLICIES = 1500
 MOST_TRANSLATED = 30
@@ -76,10 +76,10 @@ def progress(candidates: Iterable[Candidate], bins: Sequence[Bin], top: float) -
     return [*steps, [count, steps[-1][1]]] if steps and steps[-1][0] < count else steps
 
 
-def policies(run: Run, candidates: Sequence[Candidate], most: int = MOST_POLICIES) -> dict[int, compress.Policy]:
+def policies(run: RunView, candidates: Sequence[Candidate]) -> dict[int, compress.Policy]:
     """Policies of the most interesting candidates, by index; missing and damaged ones are left out."""
     by_index: dict[int, compress.Policy] = {}
-    for i in by_interest(candidates)[:most]:
+    for i in by_interest(candidates)[:MOST_POLICIES]:
         try:
             by_index[i] = run.policy(candidates[i])
         except UserError:
@@ -87,7 +87,7 @@ def policies(run: Run, candidates: Sequence[Candidate], most: int = MOST_POLICIE
     return by_index
 
 
-def units(run: Run, known: Iterable[compress.Policy]) -> list[dict[str, Any]]:
+def units(run: RunView, known: Iterable[compress.Policy]) -> list[dict[str, Any]]:
     """Every unit of the model: those of model.json, then others that a policy names, in natural order."""
     layers: dict[str, str | None] = {name: unit.layer for name, unit in run.model.units.items()}
     for name in sorted({unit for policy in known for unit in policy.levels}, key=_natural):
@@ -108,7 +108,7 @@ def _natural(name: str) -> list[Any]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
-def bits(run: Run, levels: Sequence[str]) -> dict[str, dict[str, float]]:
+def bits(run: RunView, levels: Sequence[str]) -> dict[str, dict[str, float]]:
     """Bits a weight of each unit at each level, from the bytes in model.json."""
     return {
         name: {level: round(8 * unit.sizes[level] / unit.weights, 4) for level in levels if level in unit.sizes}
@@ -117,19 +117,17 @@ def bits(run: Run, levels: Sequence[str]) -> dict[str, dict[str, float]]:
     }
 
 
-def translations(
-    chosen: Mapping[int, Candidate], most_segments: int = MOST_SEGMENTS
-) -> dict[str, list[list[int | float | str]]]:
+def translations(chosen: Mapping[int, Candidate]) -> dict[str, list[list[int | float | str]]]:
     """For each candidate [segment, COMET, text], the worst segments first."""
     rows: dict[str, list[list[int | float | str]]] = {}
     for i, candidate in chosen.items():
         scores, texts = candidate.comet_segments, candidate.hypotheses
-        order = sorted(range(min(len(scores), len(texts))), key=lambda n: (scores[n], n))[:most_segments]
+        order = sorted(range(min(len(scores), len(texts))), key=lambda n: (scores[n], n))[:MOST_SEGMENTS]
         rows[str(i)] = [[n, round(float(scores[n]), 4), texts[n]] for n in order]
     return rows
 
 
-def sources_and_references(run: Run, count: int) -> tuple[list[str], list[str]]:
+def sources_and_references(run: RunView, count: int) -> tuple[list[str], list[str]]:
     """Of the run's data; empty if this machine does not have it, or it does not have `count` segments."""
     try:
         data = open_data(str(run.config.get("data", "")), "dev", str(run.config["lang"]))
@@ -139,12 +137,12 @@ def sources_and_references(run: Run, count: int) -> tuple[list[str], list[str]]:
     return (data.sources, data.references) if len(data.segments) == count else ([], [])
 
 
-def chosen_by_default(run: Run) -> Candidate | None:
+def chosen_by_default(run: RunView) -> Candidate | None:
     """The best inside the bins of the run, else the best of all."""
     return max(run.front_in_bins or run.front, key=lambda c: c.comet, default=None)
 
 
-def report_data(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any]:
+def report_data(run: RunView, title: str, more: Sequence[str] = ()) -> dict[str, Any]:
     """Everything the page needs. `more`: names of candidates whose translations are included beside the front's."""
     shown = [run.candidates[i] for i in downsample(run.candidates)]
     names = {c.candidate for c in shown}
@@ -153,13 +151,13 @@ def report_data(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any
     all_units = units(run, known.values())
     levels = sorted({level for policy in known.values() for level in policy.levels.values()}, key=_natural)
     column = {level: n for n, level in enumerate(levels)}
-    best = {id(c) for c in front(shown)}
-    on_front = sorted((i for i, c in enumerate(shown) if id(c) in best), key=lambda i: shown[i].bytes)
+    index_of = {id(c): i for i, c in enumerate(shown)}
+    on_front = [index_of[id(c)] for c in front(shown)]
     inside = [i for i in on_front if any(each.holds(shown[i].bytes) for each in run.bins)]
     # Translations of a part of the segments cannot be shown beside the references, which are of all.
     named = [i for i, c in enumerate(shown) if c.candidate in more and c.status == SCORED]
-    translated = list(dict.fromkeys([*named, *reversed(inside), *reversed(on_front)]))
-    translated = translated[: max(MOST_TRANSLATED, len(more))]
+    by_importance = dict.fromkeys([*named, *reversed(inside), *reversed(on_front)])
+    translated = list(by_importance)[: max(MOST_TRANSLATED, len(more))]
     rows = run.with_texts([*(shown[i].candidate for i in translated), ORIGINAL])
     original = rows.get(ORIGINAL)
     sources, references = sources_and_references(run, len(original.hypotheses) if original else 0)
@@ -178,9 +176,7 @@ def report_data(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any
         },
         "bits": bits(run, levels),
         "nominal": {level: value for level in levels if (value := nominal_bits(level)) is not None},
-        "bitsCaption": "bits a weight, side information counted"
-        if run.model.units
-        else "bits a weight, by the level's name",
+        "bitsCaption": "bits a weight, " + ("side information counted" if run.model.units else "by the level's name"),
         "sensitivities": [[kind, name, level, finite_or_none(kl)] for kind, name, level, kl in run.sensitivities],
         "sensitivityLevels": sorted(measured, key=_natural),
         "progress": progress(run.candidates, run.bins, run.top_comet),
@@ -194,6 +190,6 @@ def report_data(run: Run, title: str, more: Sequence[str] = ()) -> dict[str, Any
     }
 
 
-def shown_bins(run: Run) -> list[Bin]:
+def shown_bins(run: RunView) -> list[Bin]:
     """All bins of the model, after the custom bin if the run has one."""
     return [*(each for each in run.bins if each not in run.all_bins), *run.all_bins]

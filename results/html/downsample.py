@@ -50,7 +50,8 @@ def downsample(candidates: Sequence[Candidate], most: int = MOST_POINTS) -> list
 def _positions(candidates: Sequence[Candidate], indices: np.ndarray) -> np.ndarray:
     """[3, indices]: the status, and x and y in the plot from 0 to 1; y is -1 without COMET."""
     chosen = [candidates[i] for i in indices]
-    sizes = np.log([max(c.bytes, 1) for c in chosen])
+    smallest = min((c.bytes for c in chosen if c.bytes > 0), default=1)
+    sizes = np.log([max(c.bytes, smallest) for c in chosen])  # 0 bytes: failed before they were known
     scores = np.array([math.nan if (comet := shown_comet(c)) is None else comet for c in chosen])
     known = scores[np.isfinite(scores)]
     low, tall = (known.min(), max(float(np.ptp(known)), 1e-9)) if known.size else (0.0, 1.0)

@@ -20,7 +20,7 @@ from typing import Any
 from compress.sizes import Bin
 from results.candidate import SCORED, STATUS_WORDS, Candidate
 from results.pareto import hypervolume_share
-from results.runs import Run
+from results.runs import RunView
 
 SCRIPTS = ("base.js", "chart.js", "policy.js", "main.js")
 COLUMNS = ("candidate", "recipe", "bin", "bytes", "bits/weight", "COMET", "low", "high", "chrF", "BLEU", "dropped")
@@ -66,7 +66,7 @@ def front_table(best: Sequence[Candidate], indices: Sequence[int], bins: Sequenc
     return f'<table id="front"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
-def chips(run: Run) -> str:
+def chips(run: RunView) -> str:
     """The figures at the top of the page."""
     counts = Counter(c.status for c in run.candidates)
     figures = [
@@ -85,7 +85,7 @@ def chips(run: Run) -> str:
     return f'<ul class="chips">{items}</ul>'
 
 
-def page(run: Run, data: dict[str, Any], title: str) -> str:
+def page(run: RunView, data: dict[str, Any], title: str) -> str:
     """The whole file."""
     style = asset("report.css")
     script = "(() => {\n" + '"use strict";\n' + "".join(asset(name) for name in SCRIPTS) + "})();\n"
@@ -134,7 +134,7 @@ vocabulary alone is trimmed.</p>
 """
 
 
-def _at(run: Run, data: dict[str, Any]) -> list[Candidate]:
+def _at(run: RunView, data: dict[str, Any]) -> list[Candidate]:
     """The candidates of the front, in the order of the page's data."""
     by_name = {(c.candidate, c.order): c for c in run.candidates}
     names, orders = data["points"]["name"], data["points"]["order"]

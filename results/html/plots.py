@@ -67,28 +67,19 @@ def canvas(sizes: Sequence[int], bins: Sequence[Bin], targets: Collection[str] =
     return figure, axes
 
 
+def scatter(axes: Any, candidates: Sequence[Candidate], **style: Any) -> None:
+    axes.scatter([c.bytes for c in candidates], [c.comet for c in candidates], **style)
+
+
 def steps(axes: Any, best: Sequence[Candidate], colour: str, label: str, mark: str = "o") -> None:
     """A front with its intervals, as steps: between two candidates there is nothing."""
     sizes, scores = [c.bytes for c in best], [c.comet for c in best]
     if not best:
         return
     axes.step([*sizes, axes.get_xlim()[1]], [*scores, scores[-1]], where="post", color=colour, lw=1.3, zorder=3)
-    spread = [
-        [max(c.comet - c.comet_low, 0) for c in best],
-        [max(c.comet_high - c.comet, 0) for c in best],
-    ]
-    axes.errorbar(
-        sizes,
-        scores,
-        yerr=spread,
-        fmt=mark,
-        ms=4,
-        color=colour,
-        elinewidth=0.7,
-        ecolor=colour + "80",
-        label=label,
-        zorder=4,
-    )
+    spread = [[max(c.comet - c.comet_low, 0) for c in best], [max(c.comet_high - c.comet, 0) for c in best]]
+    thin = {"elinewidth": 0.7, "ecolor": colour + "80"}
+    axes.errorbar(sizes, scores, yerr=spread, fmt=mark, ms=4, color=colour, label=label, zorder=4, **thin)
 
 
 def draw(candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, targets: Collection[str] = ()) -> Any:
@@ -98,37 +89,18 @@ def draw(candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, targe
     figure, axes = canvas([c.bytes for c in shown], bins, targets)
     searched = [c for c in scored if c.recipe == "search"]
     dots: dict[str, Any] = {"zorder": 2, "rasterized": True}
-    axes.scatter(
-        [c.bytes for c in searched], [c.comet for c in searched], s=10, color=FAINT, lw=0, label="candidates", **dots
-    )
+    scatter(axes, searched, s=10, color=FAINT, lw=0, label="candidates", **dots)
     for status, label, colour in ((PRUNED, "pruned", FAINT), (HELD_OUT, "held-out talks only", RECIPE)):
-        part = [(c.bytes, at) for c in shown if c.status == status and (at := shown_comet(c)) is not None]
-        if part:
-            axes.scatter(
-                *zip(*part, strict=True),
-                s=9,
-                facecolor="none",
-                edgecolor=colour,
-                lw=0.6,
-                alpha=0.6,
-                label=label,
-                **dots,
-            )
+        partly = [c for c in shown if c.status == status and shown_comet(c) is not None]
+        if partly:
+            scatter(axes, partly, s=9, facecolor="none", edgecolor=colour, lw=0.6, alpha=0.6, label=label, **dots)
     steps(axes, front(scored), INK, "front, 95 % interval")
     recipes = [c for c in scored if c.recipe not in ("search", "original")]
     if recipes:
-        axes.scatter(
-            [c.bytes for c in recipes],
-            [c.comet for c in recipes],
-            marker="x",
-            s=26,
-            color=RECIPE,
-            label="recipes",
-            zorder=5,
-        )
+        scatter(axes, recipes, marker="x", s=26, color=RECIPE, label="recipes", zorder=5)
     for c in scored:
         if c.recipe == "original":
-            axes.scatter([c.bytes], [c.comet], marker="*", s=100, color=ORIGINAL, label="original", zorder=6)
+            scatter(axes, [c], marker="*", s=100, color=ORIGINAL, label="original", zorder=6)
     axes.set_title(title, fontsize=10, pad=16)
     axes.legend(loc="lower right", fontsize=8, frameon=False)
     name_recipes(figure, axes, recipes)
@@ -190,16 +162,7 @@ def render_two(
     for candidates, name, colour, mark in zip((a, b), names, (INK, RECIPE), ("o", "s"), strict=True):
         scored = [c for c in candidates if c.comparable]
         cloud = [scored[i] for i in downsample(scored)]
-        axes.scatter(
-            [c.bytes for c in cloud],
-            [c.comet for c in cloud],
-            s=8,
-            lw=0,
-            color=colour,
-            alpha=0.3,
-            zorder=2,
-            rasterized=True,
-        )
+        scatter(axes, cloud, s=8, lw=0, color=colour, alpha=0.3, zorder=2, rasterized=True)
         best = front(scored)
         steps(axes, best, colour, f"{name}: {len(best)} on its front", mark)
     axes.set_title(" and ".join(names), fontsize=10, pad=16)

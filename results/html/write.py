@@ -11,7 +11,7 @@ from results.candidate import Candidate
 from results.html.data import report_data, shown_bins
 from results.html.page import page
 from results.html.plots import render
-from results.runs import Run
+from results.runs import RunView
 
 
 def write_report(folder: Path, title: str = "", candidates: Sequence[Candidate] = (), bins: Sequence[Bin] = ()) -> Path:
@@ -19,7 +19,7 @@ def write_report(folder: Path, title: str = "", candidates: Sequence[Candidate] 
 
     Everything is read from the folder, except candidates and target bins that the caller has already.
     """
-    run = Run.in_memory(folder, candidates) if candidates else Run.open(folder)
+    run = RunView.in_memory(folder, candidates) if candidates else RunView.open(folder)
     if bins:
         run.bins = tuple(bins)
     title = title or run.title
@@ -31,6 +31,6 @@ def write_report(folder: Path, title: str = "", candidates: Sequence[Candidate] 
     return path
 
 
-def write_page(run: Run, path: Path, title: str, names: Sequence[str] = ()) -> None:
+def write_page(run: RunView, path: Path, title: str, names: Sequence[str] = ()) -> None:
     """Writes report.html to `path`, with the translations of the candidates named beside those of the front."""
     write_atomically(path, page(run, report_data(run, title, names), title))

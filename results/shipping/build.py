@@ -17,10 +17,10 @@ from compress.cli import progress_line
 from compress.errors import UserError
 from compress.models import resolve_model
 from results.candidate import SCORED, Candidate
-from results.runs import RECOVERED, Run
+from results.runs import RECOVERED, RunView
 from results.shipping import provenance
 from results.shipping.agreement import check_agreement, check_checkpoint, compare_with_row, tolerances
-from results.shipping.verify import Settings, verify_in_process
+from results.shipping.verify import VerifySettings, verify_in_process
 
 
 def check_unused(out: Path) -> None:
@@ -30,10 +30,10 @@ def check_unused(out: Path) -> None:
 
 
 def export(
-    run: Run,
+    run: RunView,
     row: Candidate,
     out: Path,
-    settings: Settings,
+    settings: VerifySettings,
     model: str | None = None,
     store: str | None = None,
     tolerance: float | None = None,
@@ -62,13 +62,12 @@ def export(
     )
 
 
-def build(run: Run, row: Candidate, out: Path, model: str | None = None, store: str | None = None) -> int:
+def build(run: RunView, row: Candidate, out: Path, model: str | None = None, store: str | None = None) -> int:
     """Packs the candidate and returns its bytes. Raises UserError, and leaves nothing, if they are not the row's."""
     if row.status != SCORED:
         raise UserError(f"candidate {row.candidate} is {row.status_word}: only a scored one can be exported")
-    source = source_of(
-        run, row, compress.Source.open(resolve_model(model or str(run.config.get("model", "")), download=False))
-    )
+    original = resolve_model(model or str(run.config.get("model", "")), download=False)
+    source = source_of(run, row, compress.Source.open(original))
     folder = store or default_store(run)
     variants = compress.Store(folder) if folder else None
     nbytes = compress.pack(source, run.policy(row), variants, out, progress_line("units written"))
@@ -78,7 +77,7 @@ def build(run: Run, row: Candidate, out: Path, model: str | None = None, store: 
     return nbytes
 
 
-def source_of(run: Run, row: Candidate, base: compress.Source) -> compress.Source:
+def source_of(run: RunView, row: Candidate, base: compress.Source) -> compress.Source:
     """The model; for a recovered candidate, the model with the tensors that training changed."""
     policy = run.policy(row)
     if policy.model == base.digest:
@@ -92,7 +91,7 @@ def source_of(run: Run, row: Candidate, base: compress.Source) -> compress.Sourc
     )
 
 
-def default_store(run: Run) -> str | None:
+def default_store(run: RunView) -> str | None:
     """The store of the run's configuration, or the one beside the run; None if there is neither."""
     if run.config.get("store"):
         return str(run.config["store"])
@@ -100,7 +99,7 @@ def default_store(run: Run) -> str | None:
     return str(beside) if beside.is_dir() else None
 
 
-def comet_at(run: Run, name: str | None) -> str:
+def comet_at(run: RunView, name: str | None) -> str:
     """The checkpoint of this name, or the one that the run was scored by."""
     name = name or str(run.config.get("comet", ""))
     return str(embedded.COMET) if name == "embedded" else name

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,6 @@ class Declaration:
             f"  * Number of parameters: {self.parameters}\n"
             f"  * Compression techniques:\n{techniques}  * Additional details:\n{details}"
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def declare(artifact: Path, provenance: Mapping[str, Any], condition: str, people: Mapping[str, str]) -> Declaration:

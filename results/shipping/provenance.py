@@ -21,9 +21,9 @@ from evaluate.data.open import open_data
 from evaluate.data.types import SPLITS, DataSet, Segment
 from results.atomic_write import write_atomically
 from results.candidate import Candidate
-from results.runs import RECOVERY, Run, read_json
+from results.runs import RECOVERY, RunView, read_json
 from results.shipping.agreement import Agreement
-from results.shipping.verify import Settings
+from results.shipping.verify import VerifySettings
 
 FORMAT = "export-1"
 LONG = 6  # words; shorter sentences, such as "Thank you.", occur in every talk
@@ -51,7 +51,7 @@ def fingerprint(purpose: str, spec: str, data: DataSet) -> dict[str, Any]:
 
 
 def record(
-    run: Run, row: Candidate, settings: Settings, agreement: Agreement, verified: Mapping[str, Any], out: Path
+    run: RunView, row: Candidate, settings: VerifySettings, agreement: Agreement, verified: Mapping[str, Any], out: Path
 ) -> dict[str, Any]:
     """The provenance of the artifact at `out`, exported from a row and verified."""
     spec = settings.spec

@@ -9,7 +9,7 @@ import json
 import re
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import compress
@@ -23,7 +23,7 @@ from results.atomic_write import write_atomically
 from results.shipping import provenance
 from results.shipping.build import default_device
 from results.shipping.declaration import declare
-from results.shipping.verify import Settings, translations
+from results.shipping.verify import VerifySettings, translations
 
 TASK, SET, SPEECHM = "ModelCompressionTask", "IWSLT25", "speechm"
 YEARS = ("2025", "2026", "both")
@@ -84,16 +84,6 @@ def plan_submission(
     return Submission(team, lang, bin_name, condition, type_name, year)
 
 
-@dataclass(frozen=True)
-class Submitted:
-    """What was written, and what its team should know."""
-
-    paths: list[Path]
-    declaration: str
-    lines: int
-    notes: list[str]
-
-
 def submit(
     artifact: Path,
     submission: Submission,
@@ -104,10 +94,11 @@ def submit(
     hypotheses: Path | None = None,
     device: str | None = None,
     batch_size: int | None = None,
-) -> Submitted:
+) -> list[str]:
     """Translates the data with the artifact, unless a file of hypotheses is given, and writes the submission.
 
     Everything is checked before anything is written. `people`: institute, contact and email of the declaration.
+    Returns the lines of a report: the declaration, what its team should know, and what was written.
     """
     opened = compress.Artifact.open(artifact)
     original_bytes = opened.manifest.original_bytes
@@ -130,25 +121,26 @@ def submit(
             batch_size=batch_size or int(exported.get("batch_size") or 8),
             max_new_tokens=int(exported.get("max_new_tokens") or 256),
         )
-        settings = Settings(str(artifact), spec, comet="", device=device or default_device())
+        settings = VerifySettings(str(artifact), spec, comet="", device=device or default_device())
         texts = list(translations(settings, data)[0].values())
     lines = check_lines(texts, len(data.segments))
     declaration = declare(artifact, exported, submission.condition, people)
     paths = write_files(folder, submission, lines)
     form = folder / f"{submission.declaration}.txt"
     write_atomically(form, declaration.to_text())
-    write_atomically(form.with_suffix(".json"), json.dumps(declaration.to_dict(), indent=1, ensure_ascii=False) + "\n")
+    write_atomically(form.with_suffix(".json"), json.dumps(asdict(declaration), indent=1, ensure_ascii=False) + "\n")
     paths += [form, form.with_suffix(".json")]
-    notes = [
+    report = [declaration.to_text()]
+    report += [
         f"not checked for leaks: {each['purpose']} on {each['name']}, which was not on the machine of the export"
         for each in exported["tuned"]
         if each.get("unchecked")
     ]
     if label != submission.condition:
-        notes.append(f"condition: {label}")
+        report.append(f"condition: {label}")
     if bins_of(original_bytes)[0].low < BINS["Bin1"][0]:
-        notes.append("the bins are those of a small model, in proportion to its original bytes")
-    return Submitted(paths, declaration.to_text(), len(lines), notes)
+        report.append("the bins are those of a small model, in proportion to its original bytes")
+    return [*report, f"{len(lines)} lines, in:", *(f"  {path}" for path in paths)]
 
 
 def check_bin(size: int, original_bytes: int, claimed: str) -> None:

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class Settings:
+class VerifySettings:
     """An artifact, and how it is translated with and scored."""
 
     artifact: str
@@ -39,7 +39,7 @@ class Settings:
     threads: int = 0
 
     @staticmethod
-    def of(config: dict[str, Any], artifact: Path, comet: str, device: str, batch_size: int | None) -> Settings:
+    def of(config: dict[str, Any], artifact: Path, comet: str, device: str, batch_size: int | None) -> VerifySettings:
         """Those of a run's configuration. Refuses one that lacks any."""
         try:
             spec = EvalSpec(
@@ -51,7 +51,7 @@ class Settings:
                 batch_size=batch_size or int(config["batch_size"]),
                 max_new_tokens=int(config["max_new_tokens"]),
             )
-            return Settings(str(artifact.resolve()), spec, comet, device, int(config.get("threads", 0)))
+            return VerifySettings(str(artifact.resolve()), spec, comet, device, int(config.get("threads", 0)))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"the run's config.json lacks what scoring needs ({error})") from None
 
@@ -59,12 +59,12 @@ class Settings:
         return json.dumps(asdict(self))
 
     @staticmethod
-    def from_json(text: str) -> Settings:
+    def from_json(text: str) -> VerifySettings:
         fields = json.loads(text)
-        return Settings(**{**fields, "spec": EvalSpec(**fields["spec"])})
+        return VerifySettings(**{**fields, "spec": EvalSpec(**fields["spec"])})
 
 
-def translations(settings: Settings, data: DataSet) -> tuple[dict[int, str], float, dict[str, Any]]:
+def translations(settings: VerifySettings, data: DataSet) -> tuple[dict[int, str], float, dict[str, Any]]:
     """The artifact's translations, cleaned, by segment; the seconds they took; and facts about the loaded model."""
     import torch
 
@@ -86,7 +86,7 @@ def translations(settings: Settings, data: DataSet) -> tuple[dict[int, str], flo
     return hypotheses, seconds, facts
 
 
-def recheck(settings: Settings) -> dict[str, Any]:
+def verify(settings: VerifySettings) -> dict[str, Any]:
     """Translations and scores of the artifact, as plain data. COMET starts after the model is gone from memory."""
     data = settings.spec.open_data()
     hypotheses, seconds, facts = translations(settings, data)
@@ -98,8 +98,8 @@ def recheck(settings: Settings) -> dict[str, Any]:
     return {**evaluation.to_dict(), "comet": asdict(comet.identity), **facts}
 
 
-def verify_in_process(settings: Settings) -> dict[str, Any]:
-    """The result of `recheck` in another process."""
+def verify_in_process(settings: VerifySettings) -> dict[str, Any]:
+    """The result of `verify` in another process."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "result.json"
         paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -121,7 +121,7 @@ def verify_in_process(settings: Settings) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     (out,) = arguments
-    outcome = recheck(Settings.from_json(sys.stdin.read()))
+    outcome = verify(VerifySettings.from_json(sys.stdin.read()))
     Path(out).write_text(json.dumps(outcome), encoding="utf-8")
 
 

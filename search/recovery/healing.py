@@ -8,12 +8,13 @@ from pathlib import Path
 import compress
 from compress import Policy, RecoveredSource, RecoveryDelta
 from compress.artifact.recovered import JSON
+from compress.policy.recipes import original_policy
 from compress.recovery import shipping
 from search.recovery import data as lessons_
-from search.recovery.job import Teacher, original
 from search.recovery.methods import WHOLE, method, size_of
 from search.recovery.stages import Stage, do_stage
-from search.recovery.task import Say, Task
+from search.recovery.task import Report, Task
+from search.recovery.teacher import Teacher
 
 
 def heal(
@@ -23,14 +24,14 @@ def heal(
     dropped: tuple[str, ...],
     before: str,
     place: Path,
-    say: Say,
+    say: Report,
 ) -> str:
     """Trains the model without these layers, from a healed one before it ('' for none); returns where it lies."""
     if (place / JSON).is_file():
         return str(place)
-    policy = original(source, dropped)
+    policy = original_policy(source, dropped)
     begin = narrowed(source, RecoveryDelta.read(before), policy) if before else RecoveryDelta(policy)
-    lessons = lessons_.open_lessons(task.train, task.train_split, task.lang, task.condition, task.held_out)
+    lessons = lessons_.open_lessons(task.train, task.train_split, task.spec.lang, task.condition, task.held_out)
     chosen = method("heal")
     settings = chosen.settings(WHOLE, size_of(source), dict(task.settings))
     stage = Stage(WHOLE, chosen, settings, Path(task.work) / place.name)
@@ -57,7 +58,7 @@ def encoded(source: compress.Source, store: compress.Store, model: str, policy: 
         return str(place)
     healed = opened(source, model)
     resident = compress.Resident(healed, store)
-    plain = original(source, policy.dropped)
+    plain = original_policy(source, policy.dropped)
     resident.apply(replace(plain, model=healed.digest))
     recovery = RecoveryDelta.read(model)
     units = shipping.encoded_again(source, policy, resident.model, store)

@@ -5,8 +5,6 @@ Every finished stage and every checkpoint is on disk, so a task that was killed 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -19,22 +17,18 @@ from compress import Policy, RecoveredSource, RecoveryDelta
 from compress.artifact.recovered import JSON
 from compress.codecs.grid.integers import has_integers
 from compress.codecs.grid.scales import can_rescale
-from compress.codecs.raw import FORMATS
 from compress.errors import UserError
-from evaluate.data.open import open_data
 from evaluate.data.types import DataSet
 from evaluate.decoding.batches import prepare
-from evaluate.decoding.cleanup import clean
-from evaluate.decoding.generate import translate
-from evaluate.evaluate import evaluate
-from results.atomic_write import write_atomically
+from evaluate.evaluate import SegmentMetric, evaluate
 from search.recovery import data as lessons_
 from search.recovery.methods import CHEAP, CODES, UNION, WHOLE, method, size_of
 from search.recovery.stages import Stage, do_stage
-from search.recovery.task import Say, Score, Task
+from search.recovery.task import Report, Task
+from search.recovery.teacher import Teacher
 
 
-def recover(task: Task, score: Score, say: Say | None = None) -> dict[str, Any]:
+def recover(task: Task, score: SegmentMetric, say: Report | None = None) -> dict[str, Any]:
     """The outcome of a task: bytes, scores, the policy of the recovered candidate. Refuses what cannot be trained."""
     import torch
 
@@ -66,8 +60,8 @@ def reporting(task: Task) -> tuple[DataSet, tuple[int, ...]]:
 
     The numbers are those of the segments in the run's data, empty for all.
     """
-    data = open_data(task.data, task.split, task.lang).first(task.segments)
-    lessons = lessons_.open_lessons(task.train, task.train_split, task.lang, task.condition, task.held_out)
+    data = task.spec.open_data()
+    lessons = lessons_.open_lessons(task.train, task.train_split, task.spec.lang, task.condition, task.held_out)
     trained = {segment.talk for segment in lessons.train.segments} - {""}
     if not trained & {segment.talk for segment in data.segments}:
         lessons_.refuse_overlap(lessons, data)
@@ -75,17 +69,17 @@ def reporting(task: Task) -> tuple[DataSet, tuple[int, ...]]:
     part = tuple(index for index, segment in enumerate(data.segments) if segment.talk not in trained)
     if not part:
         raise UserError(
-            f"every talk of {task.data} ({task.split}) is trained on: hold some out, or train on other data"
+            f"every talk of {task.spec.data} ({task.spec.split}) is trained on: hold some out, or train on other data"
         )
     found = replace(data, segments=tuple(data.segments[index] for index in part))
     lessons_.refuse_overlap(lessons, found)
     return found, part
 
 
-def train(task: Task, source: compress.Source, store: compress.Store, policy: Policy, say: Say) -> RecoveryDelta:
+def train(task: Task, source: compress.Source, store: compress.Store, policy: Policy, say: Report) -> RecoveryDelta:
     """All stages, each on what the one before it left."""
     chosen, work = method(task.method), Path(task.work)
-    lessons = lessons_.open_lessons(task.train, task.train_split, task.lang, task.condition, task.held_out)
+    lessons = lessons_.open_lessons(task.train, task.train_split, task.spec.lang, task.condition, task.held_out)
     teacher = Teacher(task, source, store)
     if chosen.texts == UNION:
         told = teacher.translations(lessons.train, work.parent)
@@ -137,52 +131,6 @@ def needed(stages: Sequence[str], policy: Policy, other_teacher: bool) -> list[s
     return found
 
 
-def original(source: compress.Source, dropped: tuple[str, ...] = ()) -> Policy:
-    level = f"raw:{FORMATS[source.dtype]}"
-    return Policy(model=source.digest, levels=dict.fromkeys(source.structure.units, level), dropped=dropped)
-
-
-class Teacher:
-    """The model that is learnt from, loaded when it is first needed."""
-
-    def __init__(self, task: Task, source: compress.Source, store: compress.Store) -> None:
-        self.task, self.store = task, store
-        self.source = compress.Source.open(task.teacher) if task.teacher else source
-        self._resident: Any = None
-
-    @property
-    def resident(self) -> Any:
-        if self._resident is None:
-            self._resident = compress.Resident(self.source, self.store, device=self.task.device)
-        return self._resident
-
-    def under(self, policy: Policy) -> Any:
-        """The teacher with the student's vocabulary, so that their tokens have the same numbers: its probabilities are
-        then those of the tokens that stay."""
-        self.resident.apply(replace(original(self.source), vocabulary=policy.vocabulary))
-        return self.resident.model
-
-    def let_go(self) -> None:
-        self._resident = None
-
-    def translations(self, data: DataSet, cache: Path) -> list[str]:
-        """Greedy, of the training speech; written down once for all tasks that learn from the same teacher."""
-        name = hashlib.blake2b(f"{self.source.digest}{data.digest}".encode(), digest_size=10).hexdigest()
-        path = cache / f"translations-{name}.json"
-        try:
-            return [str(text) for text in json.loads(path.read_text(encoding="utf-8"))]
-        except (OSError, ValueError):
-            pass
-        task, resident = self.task, self.resident
-        resident.restore()
-        batches = prepare(data, resident.processor, task.batch_size, task.chat)
-        raw = translate(resident.model, resident.processor, batches, task.max_new_tokens)
-        found = [clean(text) for text in raw]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(found, ensure_ascii=False))
-        return found
-
-
 def size(recovered: RecoveredSource, store: compress.Store) -> int:
     """Bytes of the artifact, to the byte."""
     policy = recovered.policy
@@ -192,11 +140,13 @@ def size(recovered: RecoveredSource, store: compress.Store) -> int:
     return compress.Ledger(recovered, store, (), policy.calibration).predict(policy)
 
 
-def scored(task: Task, source: compress.Source, store: compress.Store, data: DataSet, score: Score) -> dict[str, Any]:
+def scored(
+    task: Task, source: compress.Source, store: compress.Store, data: DataSet, score: SegmentMetric
+) -> dict[str, Any]:
     """Translations and scores of a recovered model, in memory what loading its artifact gives."""
     assert isinstance(source, RecoveredSource)
     resident = compress.Resident(source, store, device=task.device)
     resident.apply(source.policy)
-    batches = prepare(data, resident.processor, task.batch_size, task.chat)
-    evaluation = evaluate(resident.model, resident.processor, batches, data, score, task.max_new_tokens)
+    batches = prepare(data, resident.processor, task.spec.batch_size, task.spec.chat)
+    evaluation = evaluate(resident.model, resident.processor, batches, data, score, task.spec.max_new_tokens)
     return evaluation.to_dict()

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ray
+from ray.util.metrics import Gauge
+
 import compress
+from cluster.jobs import Context
 from cluster.metrics import PREFIX, RECOVERY
 from compress import Policy
 from compress.errors import UserError
 from results.candidate import FAILED, Candidate
 from search.recorder import EvaluatedPolicy, Recorder, parameters_left
+from search.recovery.job import recover
 from search.recovery.methods import method
 from search.recovery.task import Task
 from search.run_dir import RunDir
@@ -26,7 +31,7 @@ RECOVERED, WORK = "recovered", ".training"
 
 
 @dataclass(frozen=True)
-class PendingTrial:
+class RecoveryOptions:
     """What recovery needs beside the run: what to train on, and how."""
 
     train: str
@@ -38,36 +43,13 @@ class PendingTrial:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Where:
-    """What of a run every task needs; `Where.of` takes it from a worker's context. Paths as every machine sees them."""
-
-    model: str  # folder of the original
-    store: str
-    data: str
-    split: str
-    lang: str
-    segments: int | None
-    chat: bool
-    batch_size: int
-    max_new_tokens: int
-    scorers: tuple[str, ...]  # names of the scorer actors
-    device: str
-    threads: int
-
-    @classmethod
-    def of(cls, context: Any) -> Where:
-        spec = context.spec.to_dict()
-        return cls(**spec, **{f.name: getattr(context, f.name) for f in fields(cls) if f.name not in spec})
-
-
 def recover_run(
-    folder: RunDir,
+    run_dir: RunDir,
     recorder: Recorder,
-    context: Where,
+    context: Context,
     candidates: Sequence[Candidate],
     methods: Sequence[str],
-    asked: PendingTrial,
+    options: RecoveryOptions,
     gpus: float = 0.0,
     workers: int = 1,
     say: Callable[[str], None] = print,
@@ -76,11 +58,11 @@ def recover_run(
     source = compress.Source.open(context.model)
     waiting = [
         task
-        for task in tasks(folder, context, source, candidates, methods, asked)
+        for task in tasks(run_dir, context, source, candidates, methods, options)
         if not any(c.candidate == task.name and c.status != FAILED for c in recorder.candidates)
     ]
-    told = len(candidates) * len(methods) - len(waiting)
-    say(f"recovering {len(waiting)} candidates" + (f" ({told} are there already)" if told else ""))
+    known = len(candidates) * len(methods) - len(waiting)
+    say(f"recovering {len(waiting)} candidates" + (f" ({known} are there already)" if known else ""))
     rows = []
     for task, outcome in spread(waiting, context, gpus, workers):
         row = record(recorder, source, task, outcome)
@@ -90,25 +72,25 @@ def recover_run(
 
 
 def tasks(
-    folder: RunDir,
-    context: Where,
+    run_dir: RunDir,
+    context: Context,
     source: compress.Source,
     candidates: Sequence[Candidate],
     methods: Sequence[str],
-    asked: PendingTrial,
+    options: RecoveryOptions,
 ) -> list[Task]:
     """Every candidate with every method. Refuses candidates that cannot be begun with."""
-    found = []
+    made = []
     for candidate in candidates:
-        policy = folder.read_policy(candidate.policy)
+        policy = run_dir.read_policy(candidate.policy)
         if candidate.parent or policy.model != source.digest:
             raise UserError(
                 f"candidate {candidate.candidate} is recovered already, from {candidate.parent}: give that one"
             )
         for name in methods:
             row = f"{candidate.candidate}+{method(name).name.replace(':', '-')}"
-            place = folder.path / RECOVERED
-            found.append(
+            place = run_dir.path / RECOVERED
+            made.append(
                 Task(
                     name=row,
                     parent=candidate.candidate,
@@ -116,33 +98,27 @@ def tasks(
                     model=context.model,
                     policy=policy.to_json(),
                     store=context.store,
-                    lang=context.lang,
-                    data=context.data,
-                    split=context.split,
-                    segments=context.segments,
-                    train=asked.train,
-                    train_split=asked.train_split,
-                    condition=asked.condition,
-                    held_out=asked.held_out,
-                    teacher=asked.teacher,
+                    spec=context.spec,
+                    train=options.train,
+                    train_split=options.train_split,
+                    condition=options.condition,
+                    held_out=options.held_out,
+                    teacher=options.teacher,
                     out=str((place / row).resolve()),
                     work=str((place / WORK / row).resolve()),
-                    chat=context.chat,
-                    train_batch=asked.train_batch,
-                    batch_size=context.batch_size,
-                    max_new_tokens=context.max_new_tokens,
+                    train_batch=options.train_batch,
                     device=context.device,
                     threads=context.threads,
-                    settings=asked.settings,
+                    settings=options.settings,
                 )
             )
-    return found
+    return made
 
 
-def spread(waiting: Sequence[Task], context: Where, gpus: float, workers: int) -> Iterable[tuple[Task, dict[str, Any]]]:
+def spread(
+    waiting: Sequence[Task], context: Context, gpus: float, workers: int
+) -> Iterable[tuple[Task, dict[str, Any]]]:
     """Outcomes as they come, at most `workers` tasks at once."""
-    import ray
-
     remote = ray.remote(num_gpus=gpus, num_cpus=0 if gpus else 1, max_retries=1)(work)
     left = list(waiting)
     running: dict[Any, Task] = {}
@@ -161,51 +137,44 @@ def spread(waiting: Sequence[Task], context: Where, gpus: float, workers: int) -
 
 
 def work(task: dict[str, Any], scorer: str) -> dict[str, Any]:
-    """One task on a worker. What went wrong is told, not raised."""
-    import ray
-
-    from search.recovery.job import recover
-
+    """One task on a worker. What goes wrong is reported, not raised."""
     actor = ray.get_actor(scorer)
 
     def score(sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
-        found: list[float]
-        found, _ = ray.get(actor.score.remote(list(sources), list(hypotheses), list(references)))
-        return found
+        scores: list[float]
+        scores, _ = ray.get(actor.score.remote(list(sources), list(hypotheses), list(references)))
+        return scores
 
     meter = Meter(Path(task["out"]).parent.parent.name)
     try:
-        return recover(Task(**task), score, meter.say)
-    except UserError as refusal:
-        return {"error": str(refusal)}
-    except Exception as error:  # told to the driver, which records the row as failed
+        return recover(Task.from_dict(task), score, meter.say)
+    except UserError as error:
+        return {"error": str(error)}
+    except Exception as error:  # the driver records the row as failed
         return {"error": f"{type(error).__name__}: {error}"}
 
 
 class Meter:
-    """The curve of a training as metrics, for the dashboard. What was told is told again with every step, since Ray's
-    agent forgets a gauge once it was scraped."""
+    """The curve of a training as metrics. Each step reports all: Ray's agent forgets a gauge once it was scraped."""
 
     def __init__(self, run: str) -> None:
         self.run = run
         self._gauges: dict[str, Any] = {}
-        self._told: dict[str, Any] = {}
+        self._values: dict[str, Any] = {}
 
     def say(self, entry: dict[str, Any]) -> None:
-        from ray.util.metrics import Gauge
-
         with contextlib.suppress(Exception):  # a number that is not shown is no reason to stop training
             tags = {"run": self.run, "task": str(entry.get("task", "")), "stage": str(entry.get("stage", ""))}
-            if self._told.get("stage") != tags["stage"]:
-                self._told = {"stage": tags["stage"]}
-            self._told |= {name: value for name, value in entry.items() if value is not None}
+            if self._values.get("stage") != tags["stage"]:
+                self._values = {"stage": tags["stage"]}
+            self._values |= {name: value for name, value in entry.items() if value is not None}
             for name, declared in RECOVERY.items():
-                found = self._told.get(name.removeprefix("recovery_"))
-                if found is None:
+                value = self._values.get(name.removeprefix("recovery_"))
+                if value is None:
                     continue
                 if name not in self._gauges:
                     self._gauges[name] = Gauge(PREFIX + name, declared.help, tag_keys=("run", *declared.tags))
-                self._gauges[name].set(float(found), tags)
+                self._gauges[name].set(float(value), tags)
 
 
 def record(recorder: Recorder, source: compress.Source, task: Task, outcome: dict[str, Any]) -> Candidate:

@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import compress
 from compress import Policy, RecoveredSource, RecoveryDelta
 from compress.codecs.grid.integers import QuantizedIntegers, has_integers, quantized_integers, with_integers
 from compress.errors import UserError
+from compress.policy.recipes import original_policy
 from compress.recovery import lora, rounding, scaling, shipping
 from compress.recovery.loop import Training
 from compress.recovery.matching import Match
@@ -20,13 +21,11 @@ from evaluate.data.types import DataSet
 from search.recovery import data as lessons_
 from search.recovery import encoder_states as hearing
 from search.recovery.methods import ADAPTERS, CHEAP, CODES, EMBEDDED, WHOLE, Method, size_of
-from search.recovery.task import Say, Task
+from search.recovery.task import Report, Task
+from search.recovery.teacher import Teacher
 
 DIGITS = 64  # bytes by which a manifest may grow, since it tells sizes
 LM = "lm"  # the stack whose hidden states a model tells
-
-if TYPE_CHECKING:
-    from search.recovery.job import Teacher
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def do_stage(
     before: RecoveryDelta,
     lessons: lessons_.Lessons,
     teacher: Teacher,
-    say: Say,
+    say: Report,
 ) -> tuple[RecoveryDelta, dict[str, Any]]:
     """Trains, and lays what was trained over what there was. Also a note of how it went."""
     now = RecoveredSource(source, before)
@@ -73,10 +72,10 @@ def do_stage(
     )
 
     def lessons_in(part: DataSet) -> list[dict[str, Any]]:
-        made = lessons_.prepared(part, words, processor, task.train_batch, task.chat)
+        made = lessons_.prepared(part, words, processor, task.train_batch, task.spec.chat)
         if not taught:
             return made
-        spelled = (policy.vocabulary, task.train_batch, task.chat)
+        spelled = (policy.vocabulary, task.train_batch, task.spec.chat)
         said = (part.digest, source.digest, *spelled, teacher.source.digest, task.top)
         return lessons_.PREPARED.get(said, lambda: lessons_.with_teacher(made, teacher.under(policy), task.top))
 
@@ -84,7 +83,7 @@ def do_stage(
     own = stage.settings.on_policy > 0  # completions of the student's own
     helper = teacher.under(policy) if own or matched else None
     if helper is None:
-        teacher.let_go()
+        teacher.unload()
     trained = _KINDS[stage.name](Setup(task, stage, now, policy, store, resident.model))
     match = matching(source, teacher, policy, helper) if matched else None
     student = trained.model
@@ -153,9 +152,7 @@ def heard(
 
 def unquantised(policy: Policy, source: compress.Source) -> Policy:
     """The same layers and vocabulary, every weight as the checkpoint has it; pruned FFNs stay narrow."""
-    from search.recovery.job import original
-
-    plain = original(source, policy.dropped).levels
+    plain = original_policy(source, policy.dropped).levels
     levels = {}
     for name, level in policy.levels.items():
         levels[name] = f"{level.partition('+')[0]}+{plain[name]}" if level.startswith("ffn:") else plain[name]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-Score = Callable[[Sequence[str], Sequence[str], Sequence[str]], list[float]]
-Say = Callable[[dict[str, Any]], None]
+from evaluate.spec import EvalSpec
+
+Report = Callable[[dict[str, Any]], None]  # called with each entry of the training curve
 
 
 @dataclass(frozen=True)
@@ -20,22 +21,16 @@ class Task:
     model: str  # folder of the original
     policy: str  # JSON of the parent's
     store: str
-    lang: str
-    data: str  # what is scored on, and its split
-    split: str
+    spec: EvalSpec  # what is scored on, and how
     train: str  # what is trained on, and its split
     train_split: str
     out: str  # folder the recovery is written to
     work: str  # folder for checkpoints
-    segments: int | None = None
     condition: str = "unconstrained"
     held_out: float = 0.15
     begin: str = ""  # folder of a recovery that training goes on from (a model healed while it was pruned)
     teacher: str = ""  # folder of another model; empty: the original
-    chat: bool = False
     train_batch: int = 4
-    batch_size: int = 32
-    max_new_tokens: int = 256
     top: int = 32
     device: str = "cpu"
     threads: int = 1
@@ -44,3 +39,7 @@ class Task:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Task:
+        return Task(**{**values, "spec": EvalSpec(**values["spec"])})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.head import silence
+from cluster.head_node import silence
 from cluster.session import check_answers, check_guarded, check_versions, token_file, use_token
 from compress.errors import UserError
 

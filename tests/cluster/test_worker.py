@@ -13,8 +13,9 @@ import pytest
 import embedded
 from cluster import jobs
 from cluster.jobs import DROP, LEVEL, TRIM, Context
-from cluster.worker import Worker, original_policy
+from cluster.worker import Worker
 from compress.errors import UserError
+from compress.policy.recipes import original_policy
 from evaluate.spec import EvalSpec
 
 

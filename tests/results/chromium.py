@@ -23,16 +23,16 @@ PATIENCE = 120.0  # seconds: the machine may be busy
 
 
 def find() -> str | None:
-    asked = os.environ.get("CHROMIUM")
-    return asked or next((path for name in NAMES if (path := shutil.which(name))), None)
+    path = os.environ.get("CHROMIUM")
+    return path or next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 def needed() -> str:
-    """The browser, or a skip that says loudly what was not tested."""
-    found = find()
-    if found is None:
+    """The browser; without one, `missing` says what was not tested."""
+    path = find()
+    if path is None:
         missing("report.html in a browser: install chromium (apt-get install chromium) or set CHROMIUM")
-    return found
+    return path
 
 
 @contextlib.contextmanager
@@ -109,9 +109,9 @@ class Tab:
         await self.until(ready)
 
     async def value(self, expression: str) -> Any:
-        found = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        result = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
 
     async def until(self, expression: str) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -126,8 +126,8 @@ class Tab:
 
     async def picture(self, path: Path, clip: dict[str, float] | None = None) -> None:
         more = {"clip": clip | {"scale": 1}, "captureBeyondViewport": True} if clip else {}
-        found = await self.call("Page.captureScreenshot", format="png", **more)
-        path.write_bytes(base64.b64decode(found["data"]))
+        result = await self.call("Page.captureScreenshot", format="png", **more)
+        path.write_bytes(base64.b64decode(result["data"]))
 
 
 def in_tab(work: Callable[[Tab], Awaitable[None]], **options: Any) -> None:

@@ -85,8 +85,8 @@ def add_model(folder: Path, original_bytes: int = 20_000) -> None:
     layer_of = {unit: next((layer for layer in LAYERS if unit.startswith(layer + ".")), None) for unit in UNITS}
     sizes = {"grid@1": 130, "grid@2": 255, "raw:bf16": 2000}
     units = [{"name": u, "layer": layer_of[u], "weights": WEIGHTS, "sizes": sizes} for u in UNITS]
-    told = {"digest": DIGEST, "original_bytes": original_bytes, "layers": list(LAYERS), "units": units}
-    (folder / "model.json").write_text(json.dumps(told))
+    model = {"digest": DIGEST, "original_bytes": original_bytes, "layers": list(LAYERS), "units": units}
+    (folder / "model.json").write_text(json.dumps(model))
     sensed: list[list[object]] = [
         ["level", u, level, 0.01 * (n + 1)] for n, u in enumerate(UNITS) for level in LEVELS[:2]
     ]

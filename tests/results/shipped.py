@@ -10,7 +10,7 @@ import compress
 import embedded
 from evaluate.metrics.significance import interval
 from results.candidate import Candidate
-from results.shipping.verify import Settings, recheck
+from results.shipping.verify import VerifySettings, verify
 from tests.results.examples import candidate, make_run
 
 SEGMENTS = 4
@@ -42,7 +42,7 @@ def scored_run(folder: Path) -> tuple[Path, Candidate, dict[str, Any]]:
         "max_new_tokens": 64,
         "threads": 1,
     }
-    outcome = recheck(Settings.of(config, artifact, str(embedded.COMET), "cpu", None))
+    outcome = verify(VerifySettings.of(config, artifact, str(embedded.COMET), "cpu", None))
     scores = outcome["comet_segments"]
     low, high = interval(scores)
     row = replace(

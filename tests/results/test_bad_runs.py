@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from compress.errors import UserError
-from results.runs import Run
+from results.runs import RunView
 from results.table.storage import Table
 from tests.results.examples import add_model, candidate, make_run
 
@@ -82,13 +82,13 @@ def gone(folder: Path) -> None:
 
 
 def look_at(folder: Path) -> None:
-    run = Run.open(folder)
+    run = RunView.open(folder)
     assert run.model
     assert run.sensitivities
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (gone, "there is no run at"),
         (no_config, "is not a run's folder: there is no config.json"),
@@ -104,11 +104,11 @@ def look_at(folder: Path) -> None:
         (odd_sensitivities, "sensitivities.json is damaged"),
     ],
 )
-def test_what_is_no_run(tmp_path: Path, damage: object, told: str) -> None:
+def test_what_is_no_run(tmp_path: Path, damage: object, message: str) -> None:
     folder = make_run(tmp_path / "run", [candidate()])
     assert callable(damage)
     damage(folder)
-    with pytest.raises(UserError, match=told) as refused:
+    with pytest.raises(UserError, match=message) as refused:
         look_at(folder)
     assert "\n" not in str(refused.value)
 
@@ -119,7 +119,7 @@ def test_a_policy_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
     Table(folder / "candidates.parquet").append(
         [replace(candidate("c2"), policy="../secret.json"), replace(candidate("c3"), policy="/etc/passwd")]
     )
-    run = Run.open(folder)
+    run = RunView.open(folder)
     for name in ("c2", "c3"):
         with pytest.raises(UserError, match="outside of its run"):
             run.policy(run.find(name))

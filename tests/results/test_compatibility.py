@@ -16,7 +16,7 @@ from results import compare, merge
 from results import front as front_command
 from results.comparison import compare as compared
 from results.pareto import front
-from results.runs import Run
+from results.runs import RunView
 from tests.results.examples import SIGNATURE, add_model, candidate, make_run, policy
 
 
@@ -45,7 +45,7 @@ def test_a_merged_run_is_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
     a, b = two_runs(tmp_path)
     add_model(Path(a))
     merge.main([a, b, "--out", str(tmp_path / "both")])
-    run = Run.open(tmp_path / "both")
+    run = RunView.open(tmp_path / "both")
     assert [c.candidate for c in run.candidates] == ["original", "a/c1", "a/c2", "b/c1"], "the original once"
     assert [c.candidate for c in run.front] == ["a/c2", "b/c1", "original"]
     assert [c.order for c in run.candidates] == [1, 2, 3, 4]
@@ -63,7 +63,7 @@ def test_a_front_over_several_runs(tmp_path: Path, capsys: pytest.CaptureFixture
     front_command.main([a, b, "--format", "json"])
     rows = json.loads(capsys.readouterr().out)
     assert [row["candidate"] for row in rows] == ["a/c2", "b/c1", "a/original"]
-    assert Path(rows[1]["policy"]).is_file(), "so the policy is found from here"
+    assert Path(rows[1]["policy"]).is_file(), "so the policy can be read from here"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_front_over_several_runs(tmp_path: Path, capsys: pytest.CaptureFixture
 )
 def test_scores_that_mean_something_else_are_never_mixed(tmp_path: Path, part: str, other: str) -> None:
     a, b = two_runs(tmp_path, signature=SIGNATURE.replace(part, other))
-    told = f"{part.replace(':', ' ')} and {other.partition(':')[2]}"
+    message = f"{part.replace(':', ' ')} and {other.partition(':')[2]}"
     for command, more in (
         (merge.main, ["--out", str(tmp_path / "both")]),
         (compare.main, []),
@@ -80,7 +80,7 @@ def test_scores_that_mean_something_else_are_never_mixed(tmp_path: Path, part: s
     ):
         with pytest.raises(UserError, match="never mixed") as refused:
             command([a, b, *more])
-        assert told in str(refused.value)
+        assert message in str(refused.value)
     assert not (tmp_path / "both").exists()
 
 
@@ -105,10 +105,10 @@ def test_different_models_have_no_common_front(tmp_path: Path) -> None:
         merge.main([a, b, "--out", str(tmp_path / "both")])
 
 
-@pytest.mark.parametrize(("arguments", "told"), [([], "at least two runs"), (["b"], "exists already")])
-def test_merging_what_cannot_be_merged(tmp_path: Path, arguments: list[str], told: str) -> None:
+@pytest.mark.parametrize(("arguments", "message"), [([], "at least two runs"), (["b"], "exists already")])
+def test_merging_what_cannot_be_merged(tmp_path: Path, arguments: list[str], message: str) -> None:
     a, _ = two_runs(tmp_path)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         merge.main([a, *(str(tmp_path / name) for name in arguments), "--out", a])
 
 

@@ -21,13 +21,13 @@ def test_columns_are_the_promised_ones_in_order() -> None:
 
 def test_only_the_front_is_written_by_rising_bytes(tmp_path: Path) -> None:
     path = tmp_path / "pareto.csv"
-    found = [
+    candidates = [
         candidate("c3", 300, 0.9),
         candidate("c1", 100, 0.5),
         candidate("c2", 200, 0.4),
         candidate("c4", 50, 0.99, status="failed"),
     ]
-    write_front(found, path)
+    write_front(candidates, path)
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["candidate"] for row in rows] == ["c1", "c3"]

@@ -6,7 +6,6 @@ import math
 from random import Random
 from typing import Any
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,14 +46,21 @@ def test_hypervolume_counts_dominated_cells(points: list[tuple[int, int]]) -> No
     assert hypervolume(points, worst) == cells
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(some_points.filter(lambda p: len(p) > 0))
-def test_hypervolume_agrees_with_optuna(points: list[tuple[int, int]]) -> None:
-    from optuna._hypervolume import compute_hypervolume
+def test_front_and_hypervolume_agree_with_optuna(points: list[tuple[int, int]]) -> None:
+    import optuna
+    from matplotlib import pyplot
+    from optuna.visualization.matplotlib import plot_hypervolume_history
 
-    losses = np.array([(size, -score) for size, score in points], dtype=float)
-    reference = np.array([13.0, 1.0])
-    assert hypervolume(points, (13.0, -1.0)) == compute_hypervolume(losses, reference)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    for size, score in points:
+        study.add_trial(optuna.trial.create_trial(values=(size, score)))
+    assert {points[i] for i in front_indices(points)} == {tuple(trial.values) for trial in study.best_trials}
+    axes = plot_hypervolume_history(study, [13.0, -1.0])
+    assert hypervolume(points, (13.0, -1.0)) == axes.lines[0].get_ydata()[-1]
+    pyplot.close(axes.figure)
 
 
 def test_nothing_gives_nothing() -> None:

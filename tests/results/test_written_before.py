@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from results import front, select
-from results.runs import Run
+from results.runs import RunView
 
 BEFORE = Path(__file__).resolve().parents[1] / "data" / "before"
 
@@ -29,7 +29,7 @@ def test_select(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_model_and_policies() -> None:
-    run = Run.open(BEFORE / "run")
+    run = RunView.open(BEFORE / "run")
     assert run.original_bytes == 4_781_408
     for row in run.candidates:
         policy = run.policy(row)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import compress
-from cluster.worker import original_policy
+from compress.policy.recipes import original_policy
 from search.baselines import single_drops, without
 from search.space.space import make_space
 from tests.compress.tiny import save_tiny

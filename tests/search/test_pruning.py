@@ -84,7 +84,9 @@ def test_counts_are_saved_under_the_names_of_earlier_runs() -> None:
     rung_stats = RungStats.from_json(text)
     assert rung_stats == RungStats(suggested=9, at_kl=5, at_part=1, full=3, audited=2, mistaken=1)
     assert json.loads(rung_stats.to_json()) == json.loads(text)
-    expected = "pruned 6 of 9 (67%): 5 at KL, 1 at part; audit: 1 of 2 that were scored anyway are on the front"
+    expected = (
+        "pruned 6 of 9 (67%): 5 at KL, 1 at part; as a check, 2 of them were scored all the same: 1 was Pareto-optimal"
+    )
     assert rung_stats.summary() == expected
     with pytest.raises((ValueError, TypeError)):
         RungStats.from_json('{"asked": 9, "unknown": 1}')

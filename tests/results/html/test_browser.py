@@ -22,11 +22,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 async def middle_of(tab: Tab, selector: str) -> tuple[float, float]:
     """Of an element, scrolled into view."""
-    found = await tab.value(
+    center = await tab.value(
         f"(() => {{ const e = document.querySelector({selector!r}); e.scrollIntoView({{block: 'center'}});"
         " const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
     )
-    return found[0], found[1]
+    return center[0], center[1]
 
 
 def test_hover_click_and_a_silent_console(report: str) -> None:

@@ -17,7 +17,7 @@ from results.html.downsample import MOST_POINTS, by_interest, downsample
 from results.html.write import write_report
 from results.pareto import front
 from results.report import main
-from results.runs import Run
+from results.runs import RunView
 from tests.results.examples import UNITS, add_model, candidate, make_run, policy
 
 HOSTILE = "<img src=x onerror=hacked=1></script><script>hacked=1</script>"
@@ -112,11 +112,11 @@ def test_a_missing_policy_is_left_out(tmp_path: Path) -> None:
     assert data["units"] == []
 
 
-def test_what_the_engine_holds_need_not_be_read_again(tmp_path: Path) -> None:
-    """As search.launch calls it: candidates with their translations, and the bins asked for."""
+def test_candidates_in_memory_need_not_be_read_again(tmp_path: Path) -> None:
+    """As a search calls it: candidates with their translations, and the bins of the search."""
     folder = some_run(tmp_path / "run")
     held = [candidate("c1", 900, 0.5), candidate("original", 2000, 0.9, recipe="original")]
-    data = data_of(write_report(folder, "told", held, [Bin("Bin2", 500, 1000)]).read_text(encoding="utf-8"))
+    data = data_of(write_report(folder, "title", held, [Bin("Bin2", 500, 1000)]).read_text(encoding="utf-8"))
     assert data["points"]["name"] == ["c1", "original"]
     assert data["texts"]["0"][0][2] == "你好"
     assert data["bins"][0] == {"name": "Bin2", "low": 500, "high": 1000, "target": True}
@@ -138,6 +138,12 @@ def test_twenty_thousand_candidates_are_downsampled(tmp_path: Path) -> None:
     path = write_report(folder)
     assert path.stat().st_size < 3_000_000
     assert f"Of 20,002 candidates {len(indices):,} are drawn" in path.read_text(encoding="utf-8")
+
+
+def test_a_failure_without_bytes_does_not_make_the_raster_coarser() -> None:
+    candidates = [candidate(f"c{n}", 10**9 + n * 50_000, (n * 7919) % 5_003 / 5_003) for n in range(5_000)]
+    failed = candidate("failed", 0, math.nan, status="failed")
+    assert len(downsample([*candidates, failed])) == len(downsample(candidates)) + 1
 
 
 def test_a_small_run_is_drawn_whole() -> None:
@@ -207,11 +213,11 @@ def test_a_run_in_which_nothing_was_scored_has_no_report(tmp_path: Path) -> None
     folder = make_run(tmp_path / "run", [candidate("c1", status="failed")])
     with pytest.raises(UserError, match="no front to show"):
         main([str(folder)])
-    assert Run.open(folder).front == []
+    assert RunView.open(folder).front == []
 
 
 def test_limits_of_ones_own_are_the_bin(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", [candidate("c1", 1_500, 0.6)], bins=[], max_bytes=2_000, min_bytes=1_000)
-    assert [each[1:] for each in Run.open(folder).bins] == [(1_000, 2_000)]
+    assert [each[1:] for each in RunView.open(folder).bins] == [(1_000, 2_000)]
     data = data_of(write_report(folder).read_text(encoding="utf-8"))
     assert [(each["low"], each["high"]) for each in data["bins"] if each["target"]] == [(1_000, 2_000)]

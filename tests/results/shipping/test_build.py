@@ -15,7 +15,7 @@ from compress.artifact.recovered import RecoveredSource, RecoveryDelta
 from compress.errors import UserError
 from results import export
 from results.candidate import Candidate
-from results.runs import Run
+from results.runs import RunView
 from results.shipping import build as build_module
 from results.shipping.agreement import (
     IN_FLOAT32,
@@ -54,10 +54,10 @@ def test_a_row_becomes_an_artifact(shipped: Shipped, tmp_path: Path, capsys: pyt
     run, row = with_row(shipped, tmp_path / "run"), shipped[1]
     out = tmp_path / "c1.art"
     export.main([str(run), "--select", "best", "--out", str(out), "--device", "cpu"])
-    told = capsys.readouterr().out
-    assert f"{row.bytes:,} bytes, exactly those of candidate c00001" in told
-    assert f"0 of {SEGMENTS} translations differ" in told
-    assert f"python -m results.submit {out}" in told
+    output = capsys.readouterr().out
+    assert f"{row.bytes:,} bytes, exactly those of candidate c00001" in output
+    assert f"0 of {SEGMENTS} translations differ" in output
+    assert f"python -m results.submit {out}" in output
     assert sum(path.stat().st_size for path in out.iterdir()) == row.bytes == compress.inspect(out).total_bytes
     made = json.loads((tmp_path / "c1.art.export.json").read_text())
     assert made["policy"] == compress.inspect(out).policy
@@ -70,7 +70,7 @@ def test_a_row_becomes_an_artifact(shipped: Shipped, tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"bytes": 1_000_000}, "its row says 1,000,000: it was removed"),
         ({"comet_segments": (0.1, 0.1, 0.1, 0.1), "comet": 0.1}, "is not scored as its row was"),
@@ -79,12 +79,12 @@ def test_a_row_becomes_an_artifact(shipped: Shipped, tmp_path: Path, capsys: pyt
     ],
 )
 def test_an_artifact_that_is_not_what_its_row_says_does_not_stay(
-    shipped: Shipped, tmp_path: Path, changed: dict[str, object], told: str, monkeypatch: pytest.MonkeyPatch
+    shipped: Shipped, tmp_path: Path, changed: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The real result of the other process, which need not start again for each wrong row.
     monkeypatch.setattr(build_module, "verify_in_process", lambda _: shipped[2])
     run = with_row(shipped, tmp_path / "run", **changed)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         export.main([str(run), "--candidate", "c00001", "--out", str(tmp_path / "c1.art"), "--device", "cpu"])
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -158,12 +158,12 @@ def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: S
     path = f"policies/{source.policy.digest}.json"
     (folder / path).write_text(source.policy.to_json())
     nbytes = compress.pack(source, source.policy, None, tmp_path / "before")
-    told = replace(row, candidate="c00001+distill", parent="c00001", policy=path, bytes=nbytes, order=2)
-    Table(folder / "candidates.parquet").append([told, replace(told, candidate="../c00001+distill", order=3)])
-    opened = Run.open(folder)
-    assert build(opened, told, tmp_path / "after") == nbytes
+    recovered = replace(row, candidate="c00001+distill", parent="c00001", policy=path, bytes=nbytes, order=2)
+    Table(folder / "candidates.parquet").append([recovered, replace(recovered, candidate="../c00001+distill", order=3)])
+    opened = RunView.open(folder)
+    assert build(opened, recovered, tmp_path / "after") == nbytes
     assert torch.equal(dict(compress.Artifact.open(tmp_path / "after").tensors())[name].float(), changed.float())
-    place = opened.recovery(told)
+    place = opened.recovery(recovered)
     assert place is not None
     assert trained_on(place, "en-zh")["purpose"] == "training"
     assert len(trained_on(place, "en-zh")["sounds"]) > SEGMENTS

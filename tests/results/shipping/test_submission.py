@@ -77,12 +77,12 @@ def test_names_tree_tar_and_declaration(artifact: Path, test_set: str, tmp_path:
         member = tar.extractfile(tar.getnames()[0])
         assert member is not None
         assert member.read() in written
-    told = json.loads((out / (speechm.format(5, "Bin2_") + ".declaration.json")).read_text())
+    declared = json.loads((out / (speechm.format(5, "Bin2_") + ".declaration.json")).read_text())
     size = sum(path.stat().st_size for path in artifact.iterdir())
-    assert told["storage_bytes"] == size
+    assert declared["storage_bytes"] == size
     model, _ = compress.load(artifact)
-    assert told["parameters"] == sum(p.numel() for p in model.parameters())
-    assert told["techniques"][0] == "whole layers removed: lm.5"
+    assert declared["parameters"] == sum(p.numel() for p in model.parameters())
+    assert declared["techniques"][0] == "whole layers removed: lm.5"
     form = (out / (speechm.format(5, "Bin2_") + ".declaration.txt")).read_text()
     assert f"* Exact storage size: {size} bytes" in form
     assert "* Institute: Somewhere\n* Contact Person: (to be filled in)" in form
@@ -104,7 +104,7 @@ def test_without_hypotheses_the_artifact_translates(artifact: Path, test_set: st
 
 
 @pytest.mark.parametrize(
-    ("more", "lines", "told"),
+    ("more", "lines", "message"),
     [
         (["--bin", "Bin3"], LINES, "that is Bin2, not Bin3"),
         (["--bin", "Bin7"], LINES, "unknown bin 'Bin7'"),
@@ -118,12 +118,12 @@ def test_without_hypotheses_the_artifact_translates(artifact: Path, test_set: st
     ],
 )
 def test_what_is_refused(
-    artifact: Path, test_set: str, tmp_path: Path, more: list[str], lines: list[str], told: str
+    artifact: Path, test_set: str, tmp_path: Path, more: list[str], lines: list[str], message: str
 ) -> None:
     out = tmp_path / "out"
     with pytest.raises(UserError) as refused:
         submit.main(arguments(artifact, test_set, out, *more, lines=lines))
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert not out.exists(), "nothing was written"
 
 

@@ -111,10 +111,10 @@ def test_readers_never_see_a_gap_while_parts_are_merged(tmp_path: Path) -> None:
     writer.start()
     readings, longest = 0, 0
     while writer.is_alive() or not readings:
-        found = names(tmp_path)
-        assert found == ["first", *(f"c{number:05d}" for number in range(len(found) - 1))]
-        assert len(found) >= longest
-        readings, longest = readings + 1, len(found)
+        read = names(tmp_path)
+        assert read == ["first", *(f"c{number:05d}" for number in range(len(read) - 1))]
+        assert len(read) >= longest
+        readings, longest = readings + 1, len(read)
     writer.join()
     assert writer.exitcode == 0
     assert len(names(tmp_path)) == 81

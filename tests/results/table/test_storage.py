@@ -18,11 +18,11 @@ def test_what_is_read_is_what_was_appended(tmp_path: Path) -> None:
     first, second = candidate("c00001"), candidate("c00002", comet=0.1, status="failed", error="boom")
     table.append([first])
     table.append([second])
-    found = Table(tmp_path / "t").read()
-    assert [c.candidate for c in found] == ["c00001", "c00002"]
-    assert found[0].hypotheses == first.hypotheses
-    assert found[0].comet_segments == pytest.approx(first.comet_segments)
-    assert found[1].error == "boom"
+    rows = Table(tmp_path / "t").read()
+    assert [c.candidate for c in rows] == ["c00001", "c00002"]
+    assert rows[0].hypotheses == first.hypotheses
+    assert rows[0].comet_segments == pytest.approx(first.comet_segments)
+    assert rows[1].error == "boom"
 
 
 def test_appending_leaves_earlier_parts_alone(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_parts_of_version_1_are_read_with_defaults(tmp_path: Path) -> None:
 
 
 def test_held_out_rows_of_version_2_are_read_with_their_own_status(tmp_path: Path) -> None:
-    """Before version 3 they had the status of pruned candidates, and were told apart by their parent."""
+    """Before version 3 they had the status of pruned candidates, and only their parent tells them apart."""
     import pyarrow.parquet as pq
 
     table = Table(tmp_path / "t")

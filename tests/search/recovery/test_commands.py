@@ -56,7 +56,7 @@ def test_a_teacher_goes_on_from_its_checkpoint(model: Path, tmp_path: Path, monk
     told = {"learning_rate": 1e-3, "checkpoint_every": 2, "epochs": 2}
 
     def go(out: Path) -> None:
-        teach.teach(str(model), spec, "train", "en-de", out, held_out=0.25, batch=2, told=told, device="cpu")
+        teach.teach(str(model), spec, "train", "en-de", out, held_out=0.25, batch=2, settings=told, device="cpu")
 
     go(tmp_path / "whole")
 
@@ -65,7 +65,7 @@ def test_a_teacher_goes_on_from_its_checkpoint(model: Path, tmp_path: Path, monk
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(teach, "_tell", cut)
+        patch.setattr(teach, "_print_entry", cut)
         with pytest.raises(KeyboardInterrupt):
             go(tmp_path / "cut")
     assert not (tmp_path / "cut").exists()

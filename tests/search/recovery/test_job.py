@@ -12,8 +12,10 @@ import pytest
 import compress
 from compress.errors import UserError
 from compress.model.vocabulary import trimmed_vocabulary
+from compress.policy.recipes import original_policy
 from compress.recovery.losses import IGNORE
 from evaluate.data.open import open_data
+from evaluate.spec import EvalSpec
 from search.recovery import data as lessons_
 from search.recovery import job as work
 from search.recovery.methods import METHODS, method, parse
@@ -62,17 +64,13 @@ def task_of(source: compress.Source, train: str, dev: str, folder: Path, name: s
         model=str(source.folder),
         policy=policy_of(source).to_json(),
         store=str(folder / "store"),
-        lang="en-de",
-        data=dev,
-        split="dev",
+        spec=EvalSpec(dev, "dev", "en-de", batch_size=4, max_new_tokens=4),
         train=train,
         train_split="train",
         out=str(folder / f"c00001+{name.replace(':', '-')}"),
         work=str(folder / "training" / name.replace(":", "-")),
         held_out=0.25,
         train_batch=2,
-        batch_size=4,
-        max_new_tokens=4,
         settings={"epochs": 1, "checkpoint_every": 2, "max_new_tokens": 4},
     )
     return replace(made, **changes)
@@ -210,7 +208,7 @@ def test_candidates_of_other_models_and_empty_training_are_refused(
     stranger = replace(policy_of(source), model="cd" * 16)
     with pytest.raises(UserError, match="this policy is for model"):
         work.recover(task_of(source, train, dev, tmp_path, "cheap", policy=stranger.to_json()), score)
-    plain = work.original(source)
+    plain = original_policy(source)
     with pytest.raises(UserError, match="nothing to train"):
         work.recover(task_of(source, train, dev, tmp_path, "distill", policy=plain.to_json()), score)
 

@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 
 import compress
+from cluster.jobs import Context
 from cluster.scorer import Scorer
 from compress import Policy
 from compress.errors import UserError
 from compress.sizes import parse_bins
+from evaluate.spec import EvalSpec
 from results.candidate import FAILED, HELD_OUT, SCORED, Candidate
 from results.table.storage import Table
 from search.config import Config
 from search.recorder import EvaluatedPolicy, Recorder
 from search.recovery import runner as board
-from search.recovery.runner import PendingTrial, Where, recover_run
+from search.recovery.runner import RecoveryOptions, recover_run
 from search.recovery.task import Task
 from search.run_dir import RunDir
 from tests.compress.tiny import save_tiny
@@ -78,16 +80,12 @@ class World:
         self.recorder = self.open()
         policy = policy_of(self.source)
         self.put("c00001", policy)
-        self.where = Where(
+        self.context = Context(
             model=str(self.model),
             store=str(root / "store"),
-            data=self.dev,
-            split="dev",
-            lang="en-de",
-            segments=None,
-            chat=False,
-            batch_size=4,
-            max_new_tokens=4,
+            spec=EvalSpec(self.dev, "dev", "en-de", batch_size=4, max_new_tokens=4),
+            sense_segments=1,
+            part=(),
             scorers=("fake-scorer",),
             device="cpu",
             threads=1,
@@ -105,8 +103,8 @@ class World:
         assert found is not None
         return found
 
-    def asked(self, **changes: Any) -> PendingTrial:
-        return replace(PendingTrial(self.train, held_out=0.25, train_batch=2, settings=dict(QUICK)), **changes)
+    def asked(self, **changes: Any) -> RecoveryOptions:
+        return replace(RecoveryOptions(self.train, held_out=0.25, train_batch=2, settings=dict(QUICK)), **changes)
 
 
 @pytest.fixture
@@ -146,7 +144,7 @@ def test_the_curve_is_told_as_metrics_again_and_again(monkeypatch: pytest.Monkey
 def test_a_row_is_named_after_its_parent_and_its_method(world: World) -> None:
     asked = world.asked(teacher="t", condition="constrained")
     made = board.tasks(
-        world.folder, world.where, world.source, [world.candidate()], ["qlora:2", "lora:4:grid@3"], asked
+        world.folder, world.context, world.source, [world.candidate()], ["qlora:2", "lora:4:grid@3"], asked
     )
     assert [task.name for task in made] == ["c00001+qlora-2", "c00001+lora-4-grid@3"]
     assert [task.method for task in made] == ["qlora:2", "lora:4:grid@3"]
@@ -162,7 +160,7 @@ def test_rows_of_the_same_table_that_are_made_once(session: Any, world: World) -
     rows = recover_run(
         world.folder,
         world.recorder,
-        world.where,
+        world.context,
         [world.candidate()],
         ["cheap", "codes"],
         world.asked(),
@@ -179,13 +177,13 @@ def test_rows_of_the_same_table_that_are_made_once(session: Any, world: World) -
         recovered = compress.RecoveredSource.open_at(world.source, world.folder.path / "recovered" / row.candidate)
         policy = world.folder.read_policy(kept.policy)
         art = world.folder.path.parent / f"art-{row.candidate}"
-        assert compress.pack(recovered, policy, compress.Store(world.where.store), art) == kept.bytes
+        assert compress.pack(recovered, policy, compress.Store(world.context.store), art) == kept.bytes
     assert len(said) == 3
     assert "(before: 0.2500 at 100,000 bytes)" in said[1]
     again = recover_run(
         world.folder,
         world.open(),
-        world.where,
+        world.context,
         [world.candidate()],
         ["cheap", "codes"],
         world.asked(),
@@ -204,7 +202,7 @@ def test_what_fails_is_a_failed_row_and_is_tried_again(session: Any, world: Worl
     rows = recover_run(
         world.folder,
         world.recorder,
-        world.where,
+        world.context,
         [world.candidate("c00002")],
         ["distill"],
         world.asked(),
@@ -218,7 +216,7 @@ def test_what_fails_is_a_failed_row_and_is_tried_again(session: Any, world: Worl
     recover_run(
         world.folder,
         world.recorder,
-        world.where,
+        world.context,
         [world.candidate("c00002")],
         ["distill"],
         world.asked(),
@@ -234,7 +232,7 @@ def test_training_on_the_scored_data_is_scored_apart(session: Any, world: World)
     said: list[str] = []
     asked = world.asked(train=world.dev, train_split="dev", held_out=0.5)
     rows = recover_run(
-        world.folder, world.recorder, world.where, [world.candidate()], ["cheap"], asked, 0.0, 1, said.append
+        world.folder, world.recorder, world.context, [world.candidate()], ["cheap"], asked, 0.0, 1, said.append
     )
     assert [(row.status, row.rung, row.segments) for row in rows] == [(HELD_OUT, "part", 2)]
     assert "on the 2 segments of talks held out" in said[-1]
@@ -243,7 +241,7 @@ def test_training_on_the_scored_data_is_scored_apart(session: Any, world: World)
 
 
 def task_of(world: World) -> Task:
-    (task,) = board.tasks(world.folder, world.where, world.source, [world.candidate()], ["cheap"], world.asked())
+    (task,) = board.tasks(world.folder, world.context, world.source, [world.candidate()], ["cheap"], world.asked())
     return task
 
 
@@ -261,7 +259,7 @@ def test_a_row_scored_on_held_out_talks_has_a_status_of_its_own(world: World) ->
 def test_parameters_are_those_of_the_artifact(world: World, tmp_path: Path, vocabulary: str) -> None:
     policy = replace(policy_of(world.source), vocabulary=vocabulary)
     world.put("c00001", policy)
-    recovered = compress.Recovered(world.source, compress.Recovery(policy))
+    recovered = compress.RecoveredSource(world.source, compress.RecoveryDelta(policy))
     nbytes = compress.pack(recovered, recovered.policy, None, tmp_path / "art")
     outcome = {"comet_segments": [0.5] * 4, "hypotheses": ["a"] * 4, "bytes": nbytes}
     outcome["policy"] = recovered.policy.to_json()
@@ -274,7 +272,7 @@ def test_parameters_are_those_of_the_artifact(world: World, tmp_path: Path, voca
 def test_a_recovered_candidate_is_not_begun_with(world: World) -> None:
     child = replace(world.candidate(), candidate="c00001+cheap", parent="c00001")
     with pytest.raises(UserError, match="recovered already, from c00001"):
-        board.tasks(world.folder, world.where, world.source, [child], ["cheap"], world.asked())
+        board.tasks(world.folder, world.context, world.source, [child], ["cheap"], world.asked())
 
 
 def _raw(source: compress.Source) -> dict[str, str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.room import SCORER_GPUS, Room, share_out
+from cluster.gpu_shares import SCORER_GPUS, Room, share_out
 from compress.errors import UserError
 
 
