@@ -1,8 +1,8 @@
-"""Re-measures every figure of embedded/README.md and prints it as Markdown.
+"""Measures all figures of embedded/README.md again and prints them as Markdown.
 
     python -m benchmarks.embedded_card [--segments 144] [--parts quality,rounding,drops,greedy,metric,time]
 
-About a quarter of an hour on one core. Choices (which layer to drop next) are made on dev, figures are of eval.
+About a quarter of an hour on one core. The layer to drop next is chosen on dev; the figures are of eval.
 """
 
 from __future__ import annotations
@@ -24,22 +24,27 @@ from scipy.stats import spearmanr
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 import embedded
-from embedded.recipe import damage, judging, shape, speech, translating
-from embedded.recipe.corruptions import Judged
+from embedded.recipe import speech, train_comet
+from embedded.recipe.architecture import LM_LAYERS, PROMPTS
+from embedded.recipe.corrupted_translations import ScoredTranslation
+from embedded.recipe.damaged_models import ModelDamage, damaged_copy, random_damages
+from embedded.recipe.train_translation import chrf, translate
 
 PARTS = ("quality", "rounding", "drops", "greedy", "metric", "time")
 DAMAGED = 24
-SEED = 11  # other damaged models than the metric was trained on
+SEED = 11  # of the damaged models; the metric was trained with another
 
 
 @dataclass(frozen=True)
-class Set:
+class SpeechSubset:
+    """Evenly spaced segments of dev or eval."""
+
     rows: list[dict[str, str]]
     waves: list[np.ndarray]
 
     @classmethod
-    def of(cls, split: str, segments: int) -> Set:
-        rows, waves = speech.shipped(embedded.SPEECH, split)
+    def of(cls, split: str, segments: int) -> SpeechSubset:
+        rows, waves = speech.read_shipped(embedded.SPEECH, split)
         chosen = np.linspace(0, len(rows) - 1, min(segments, len(rows))).astype(int)
         return cls([rows[i] for i in chosen], [waves[i] for i in chosen])
 
@@ -47,8 +52,8 @@ class Set:
         return [row[f"target_{language}"] for row in self.rows]
 
 
-class Trio:
-    """The shipped model and metric, and what a damaged copy of the model scores."""
+class DamageEvaluator:
+    """The shipped model and metric, and the scores of damaged copies of the model."""
 
     def __init__(self) -> None:
         self.processor = Qwen2AudioProcessor.from_pretrained(embedded.MODEL)
@@ -62,28 +67,28 @@ class Trio:
             map_location="cpu",
         ).eval()
 
-    def said(self, harm: damage.Damage, where: Set, language: str) -> list[str]:
-        model = damage.damaged(self.model, harm)
-        found: list[str] = []
-        for start in range(0, len(where.waves), 48):
-            found += translating.translate(model, self.processor, where.waves[start : start + 48], language)
-        return found
+    def translations(self, damage: ModelDamage, subset: SpeechSubset, language: str) -> list[str]:
+        model = damaged_copy(self.model, damage)
+        outputs: list[str] = []
+        for start in range(0, len(subset.waves), 48):
+            outputs += translate(model, self.processor, subset.waves[start : start + 48], language)
+        return outputs
 
-    def comet(self, hypotheses: Sequence[str], where: Set, language: str) -> float:
+    def comet(self, hypotheses: Sequence[str], subset: SpeechSubset, language: str) -> float:
         items = [
-            Judged(row["source_en"], mt, ref, 0.0)
-            for row, mt, ref in zip(where.rows, hypotheses, where.references(language), strict=True)
+            ScoredTranslation(row["source_en"], mt, ref, 0.0)
+            for row, mt, ref in zip(subset.rows, hypotheses, subset.references(language), strict=True)
         ]
-        return float(np.mean(judging.scores(self.metric, items)))
+        return float(np.mean(train_comet.scores(self.metric, items)))
 
-    def row(self, harm: damage.Damage, where: Set) -> dict[str, float]:
+    def row(self, damage: ModelDamage, subset: SpeechSubset) -> dict[str, float]:
         """chrF and COMET of both languages."""
-        out = {}
-        for language in shape.PROMPTS:
-            made = self.said(harm, where, language)
-            out[f"chrF {language}"] = translating.chrf(made, where.references(language))
-            out[f"COMET {language}"] = self.comet(made, where, language)
-        return out
+        scores = {}
+        for language in PROMPTS:
+            hypotheses = self.translations(damage, subset, language)
+            scores[f"chrF {language}"] = chrf(hypotheses, subset.references(language))
+            scores[f"COMET {language}"] = self.comet(hypotheses, subset, language)
+        return scores
 
 
 def table(title: str, rows: dict[str, dict[str, float]]) -> None:
@@ -94,69 +99,70 @@ def table(title: str, rows: dict[str, dict[str, float]]) -> None:
         print(f"| {label} | {' | '.join(cells)} |", flush=True)
 
 
-def quality(trio: Trio, where: Set) -> None:
+def quality(evaluator: DamageEvaluator, subset: SpeechSubset) -> None:
     rows = {}
-    for language in shape.PROMPTS:
-        made, truth = trio.said(damage.Damage(), where, language), where.references(language)
-        exact = float(np.mean([a == b for a, b in zip(made, truth, strict=True)]))
+    for language in PROMPTS:
+        hypotheses = evaluator.translations(ModelDamage(), subset, language)
+        references = subset.references(language)
+        exact = float(np.mean([a == b for a, b in zip(hypotheses, references, strict=True)]))
         rows[language] = {
-            "chrF": translating.chrf(made, truth),
+            "chrF": chrf(hypotheses, references),
             "exact": exact,
-            "COMET": trio.comet(made, where, language),
+            "COMET": evaluator.comet(hypotheses, subset, language),
         }
-    table(f"Quality on {len(where.rows)} eval segments", rows)
+    table(f"Quality on {len(subset.rows)} eval segments", rows)
 
 
-def rounding(trio: Trio, where: Set) -> None:
+def rounding(evaluator: DamageEvaluator, subset: SpeechSubset) -> None:
     rows = {}
     for bits in (8, 4, 3, 2, 1):
-        rows[f"{bits} bits, all"] = trio.row(damage.Damage(bits=bits), where)
+        rows[f"{bits} bits, all"] = evaluator.row(ModelDamage(bits=bits), subset)
     for bits in (3, 2):
         for part in ("lm", "audio"):
-            rows[f"{bits} bits, {part} only"] = trio.row(damage.Damage(bits=bits, parts=(part,)), where)
+            rows[f"{bits} bits, {part} only"] = evaluator.row(ModelDamage(bits=bits, parts=(part,)), subset)
     table("Round to nearest, groups of 64 (every linear and embedding)", rows)
 
 
-def drops(trio: Trio, where: Set) -> None:
-    rows = {f"without layer {i}": trio.row(damage.Damage(dropped=(i,)), where) for i in range(shape.LM_LAYERS)}
+def drops(evaluator: DamageEvaluator, subset: SpeechSubset) -> None:
+    rows = {f"without layer {i}": evaluator.row(ModelDamage(dropped=(i,)), subset) for i in range(LM_LAYERS)}
     table("One LM layer dropped", rows)
 
 
-def greedy(trio: Trio, dev: Set, where: Set, leave: int = 6) -> None:
-    """Drops the layer that costs least on dev, again and again."""
+def greedy(evaluator: DamageEvaluator, dev: SpeechSubset, subset: SpeechSubset, minimum: int = 6) -> None:
+    """Drops layers one by one, each time the one that costs least on dev, until `minimum` are left."""
     rows: dict[str, dict[str, float]] = {}
-    gone: tuple[int, ...] = ()
-    while shape.LM_LAYERS - len(gone) > leave:
-        tried = {}
-        for layer in set(range(shape.LM_LAYERS)) - set(gone):
-            harm = damage.Damage(dropped=tuple(sorted((*gone, layer))))
-            found = [translating.chrf(trio.said(harm, dev, k), dev.references(k)) for k in shape.PROMPTS]
-            tried[harm.dropped] = float(np.mean(found))
-        gone = max(tried, key=lambda k: tried[k])
-        rows[f"{shape.LM_LAYERS - len(gone)} left, without {', '.join(map(str, gone))}"] = trio.row(
-            damage.Damage(dropped=gone), where
+    dropped: tuple[int, ...] = ()
+    while LM_LAYERS - len(dropped) > minimum:
+        chrf_without = {}
+        for layer in set(range(LM_LAYERS)) - set(dropped):
+            damage = ModelDamage(dropped=tuple(sorted((*dropped, layer))))
+            scores = [chrf(evaluator.translations(damage, dev, k), dev.references(k)) for k in PROMPTS]
+            chrf_without[damage.dropped] = float(np.mean(scores))
+        dropped = max(chrf_without, key=lambda k: chrf_without[k])
+        rows[f"{LM_LAYERS - len(dropped)} left, without {', '.join(map(str, dropped))}"] = evaluator.row(
+            ModelDamage(dropped=dropped), subset
         )
     table(f"LM layers dropped one after the other (chosen on {len(dev.rows)} dev segments)", rows)
 
 
-def metric(trio: Trio, where: Set) -> None:
-    held = judging.held_out_corruptions()
-    rho = spearmanr(judging.scores(trio.metric, held), [h.score for h in held]).statistic
-    rows = {str(harm): trio.row(harm, where) for harm in damage.assorted(DAMAGED, shape.LM_LAYERS, SEED)}
+def metric(evaluator: DamageEvaluator, subset: SpeechSubset) -> None:
+    held_out = train_comet.held_out_corruptions()
+    rho = spearmanr(train_comet.scores(evaluator.metric, held_out), [item.score for item in held_out]).statistic
+    rows = {str(damage): evaluator.row(damage, subset) for damage in random_damages(DAMAGED, LM_LAYERS, SEED)}
     table(f"{DAMAGED} damaged models", rows)
-    print(f"\nSpearman with the worth of {len(held)} held-out corruptions: {rho:.3f}")
-    for language in shape.PROMPTS:
+    print(f"\nSpearman with the target scores of {len(held_out)} held-out corruptions: {rho:.3f}")
+    for language in PROMPTS:
         pairs = [(row[f"chrF {language}"], row[f"COMET {language}"]) for row in rows.values()]
         rho = spearmanr(*zip(*pairs, strict=True)).statistic
         print(f"Spearman with chrF over the damaged models, {language}: {rho:.3f}")
 
 
-def seconds(trio: Trio, where: Set) -> None:
-    some = Set(where.rows[:64], where.waves[:64])
-    began = time.monotonic()
-    made = trio.said(damage.Damage(), some, "zh")
-    trio.comet(made, some, "zh")
-    print(f"\nOne candidate (64 segments, zh, greedy, COMET) on one thread: {time.monotonic() - began:.1f} s")
+def seconds(evaluator: DamageEvaluator, subset: SpeechSubset) -> None:
+    first = SpeechSubset(subset.rows[:64], subset.waves[:64])
+    started = time.monotonic()
+    hypotheses = evaluator.translations(ModelDamage(), first, "zh")
+    evaluator.comet(hypotheses, first, "zh")
+    print(f"\nOne candidate (64 segments, zh, greedy, COMET) on one thread: {time.monotonic() - started:.1f} s")
 
 
 def sizes() -> None:
@@ -172,26 +178,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--segments", type=int, default=144)
     parser.add_argument("--parts", default=",".join(PARTS))
-    given = parser.parse_args()
-    wanted = given.parts.split(",")
-    if unknown := set(wanted) - set(PARTS):
+    options = parser.parse_args()
+    chosen = options.parts.split(",")
+    if unknown := set(chosen) - set(PARTS):
         parser.error(f"unknown part {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    trio, dev, where = Trio(), Set.of("dev", 48), Set.of("eval", given.segments)
+    evaluator, dev, subset = DamageEvaluator(), SpeechSubset.of("dev", 48), SpeechSubset.of("eval", options.segments)
     sizes()
-    if "quality" in wanted:
-        quality(trio, where)
-    if "rounding" in wanted:
-        rounding(trio, where)
-    if "drops" in wanted:
-        drops(trio, where)
-    if "greedy" in wanted:
-        greedy(trio, dev, where)
-    if "metric" in wanted:
-        metric(trio, where)
-    if "time" in wanted:
-        seconds(trio, where)
+    if "quality" in chosen:
+        quality(evaluator, subset)
+    if "rounding" in chosen:
+        rounding(evaluator, subset)
+    if "drops" in chosen:
+        drops(evaluator, subset)
+    if "greedy" in chosen:
+        greedy(evaluator, dev, subset)
+    if "metric" in chosen:
+        metric(evaluator, subset)
+    if "time" in chosen:
+        seconds(evaluator, subset)
 
 
 if __name__ == "__main__":

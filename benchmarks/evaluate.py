@@ -1,9 +1,9 @@
-"""What evaluating costs with and without its caches, COMET against `predict`, batch sizes, and what divergence tells.
+"""Cost of an evaluation with and without caches, COMET against `predict`, batch sizes, correlation of KL and COMET.
 
 python -m benchmarks.evaluate [caches] [anywhere] [comet] [batches] [divergence]
 
-Processor seconds of this process and the COMET process, one thread each, so that other work on the machine does not
-count; what is compared is alternated candidate by candidate.
+Processor seconds of this process and the COMET process, one thread each, so other load on the machine does not count.
+What is compared alternates from candidate to candidate.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ LANG, LONGEST = "en-zh", 64
 SECTIONS = ("caches", "anywhere", "comet", "batches", "divergence")
 
 
-class Bench:
-    """The embedded model, its speech, and a store for all sections."""
+class EvaluationBench:
+    """The embedded model, its speech, and a store, for all sections."""
 
     def __init__(self, folder: Path, segments: int, candidates: int, policies: int) -> None:
         self.source = compress.Source.open(embedded.MODEL)
@@ -57,16 +57,16 @@ class Bench:
         return prepare(self.data, self.resident.processor, size or self.size)
 
     def neighbours(self, count: int, where: str) -> list[compress.Policy]:
-        """Policies that each differ in three units from one at three bits; `where` is how those units' names begin."""
+        """Policies that each differ in three units from one at 3 bits: units anywhere, or not of the audio encoder."""
         generator = random.Random(0)
         units = [unit for unit in self.source.structure.units if where == "anywhere" or not unit.startswith("audio.")]
-        found = []
+        policies = []
         for _ in range(count):
             levels = dict.fromkeys(self.source.structure.units, "grid@3")
             for unit in generator.sample(units, 3):
                 levels[unit] = generator.choice(["grid@2", "grid@2.5", "grid@3.5", "grid@4"])
-            found.append(compress.Policy(self.source.digest, levels))
-        return found
+            policies.append(compress.Policy(self.source.digest, levels))
+        return policies
 
 
 class Stopwatch:
@@ -77,27 +77,27 @@ class Stopwatch:
 
     def measure(self, name: str, work: Callable[..., Any], *args: Any, comet: Comet | None = None) -> Any:
         begin = time.process_time() + child_seconds(comet)
-        found = work(*args)
+        result = work(*args)
         self.spent[name] += time.process_time() + child_seconds(comet) - begin
-        return found
+        return result
 
 
 def child_seconds(comet: Comet | None) -> float:
     if comet is None or comet.pid is None:
         return 0.0
-    spent = psutil.Process(comet.pid).cpu_times()
-    return float(spent.user + spent.system)
+    times = psutil.Process(comet.pid).cpu_times()
+    return float(times.user + times.system)
 
 
-def caches(bench: Bench, where: str) -> None:
-    """Every candidate evaluated with nothing kept and with everything kept, and the steps between."""
+def caches(bench: EvaluationBench, where: str) -> None:
+    """Evaluates every candidate without any cache, with each cache added, and with all."""
     policies = bench.neighbours(bench.candidates, where)
     data, clock = bench.data, Stopwatch()
     predicting = Comet(str(embedded.COMET), threads=1, reuse=False)
     embedding, keeping = (Comet(str(embedded.COMET), threads=1) for _ in range(2))
     cache = EncoderCache(1 << 30)
     batches = clock.measure("prepared", bench.prepare)
-    worst, apart_most, same, exact = 0.0, 0.0, True, True
+    worst, worst_mean, same, exact = 0.0, 0.0, True, True
     for policy in policies:
         bench.resident.apply(policy)
         model, processor, key = bench.resident.model, bench.resident.processor, encoder_key(policy)
@@ -106,42 +106,42 @@ def caches(bench: Bench, where: str) -> None:
         cached = clock.measure("encoder", translate, model, processor, batches, LONGEST, None, cache, key)
         same = same and plain == cached
         texts = [clean(text) for text in plain]
-        ask = (data.sources, texts, data.references)
-        slow = clock.measure("predict", predicting.score, *ask, comet=predicting)
+        inputs = (data.sources, texts, data.references)
+        slow = clock.measure("predict", predicting.score, *inputs, comet=predicting)
         embedding.forget()
-        apart = clock.measure("embed", embedding.score, *ask, comet=embedding)
-        fast = clock.measure("keep", keeping.score, *ask, comet=keeping)
+        recomputed = clock.measure("embed", embedding.score, *inputs, comet=embedding)
+        fast = clock.measure("keep", keeping.score, *inputs, comet=keeping)
         worst = max(worst, *(abs(a - b) for a, b in zip(slow, fast, strict=True)))
-        apart_most = max(apart_most, abs(mean(slow) - mean(fast)))
-        exact = exact and apart == fast
+        worst_mean = max(worst_mean, abs(mean(slow) - mean(fast)))
+        exact = exact and recomputed == fast
     for comet in (predicting, embedding, keeping):
         comet.close()
     spent = {name: seconds / len(policies) for name, seconds in clock.spent.items()}
-    nothing = spent["prepare"] + spent["plain"] + spent["predict"]
+    uncached = spent["prepare"] + spent["plain"] + spent["predict"]
     steps = [
-        ("nothing kept", nothing),
+        ("no cache", uncached),
         ("+ prepared speech", spent["prepared"] + spent["plain"] + spent["predict"]),
         ("+ encoder outputs", spent["prepared"] + spent["encoder"] + spent["predict"]),
         ("+ COMET embeddings", spent["prepared"] + spent["encoder"] + spent["embed"]),
-        ("+ scores known", spent["prepared"] + spent["encoder"] + spent["keep"]),
+        ("+ score cache", spent["prepared"] + spent["encoder"] + spent["keep"]),
     ]
     print(f"{len(policies)} candidates that differ in three units ({where}), {len(data.segments)} segments.\n")
-    print("| kept | seconds a candidate | times faster |\n|---|---|---|")
+    print("| cached | seconds a candidate | times faster |\n|---|---|---|")
     for name, seconds in steps:
-        print(f"| {name} | {seconds:.3f} | {nothing / seconds:.2f} |")
+        print(f"| {name} | {seconds:.3f} | {uncached / seconds:.2f} |")
     print(
         f"\nTranslations {'the same' if same else 'NOT THE SAME'} in all {len(policies)} candidates. COMET of every"
-        f" segment the same to the last bit with and without known scores: {'yes' if exact else 'NO'}; from `predict`"
-        f" a segment differs by at most {worst:.1e}, the mean by {apart_most:.1e}. COMET alone:"
+        f" segment the same to the last bit with and without the score cache: {'yes' if exact else 'NO'}; from"
+        f" `predict` a segment differs by at most {worst:.1e}, the mean by {worst_mean:.1e}. COMET alone:"
         f" {spent['predict']:.3f} s with `predict`,"
         f" {spent['embed']:.3f} s with embeddings kept ({spent['predict'] / spent['embed']:.1f}×),"
-        f" {spent['keep']:.3f} s with known scores too ({spent['predict'] / spent['keep']:.1f}×). Encoder"
+        f" {spent['keep']:.3f} s with the score cache too ({spent['predict'] / spent['keep']:.1f}×). Encoder"
         f" cache: {cache.hits} hits, {cache.misses} misses, {cache.nbytes:,} bytes.\n"
     )
 
 
 def comet_alone() -> None:
-    """All of dev, hypotheses all new each time: embeddings of sources and references are all that helps."""
+    """All of dev, with new hypotheses each time, so only the embeddings of sources and references are reused."""
     data = open_data("embedded", "dev", LANG)
     clock, generator = Stopwatch(), random.Random(0)
     predicting, embedding = Comet(str(embedded.COMET), threads=1, reuse=False), Comet(str(embedded.COMET), threads=1)
@@ -149,13 +149,13 @@ def comet_alone() -> None:
     for turn in range(6):
         others = [generator.choice(data.references) for _ in data.references]
         texts = [a[: generator.randint(3, len(a))] + b[:6] for a, b in zip(data.references, others, strict=True)]
-        ask = (data.sources, texts, data.references)
+        inputs = (data.sources, texts, data.references)
         if not turn:  # sources and references are embedded, and both processes are warm
-            predicting.score(*ask)
-            embedding.score(*ask)
+            predicting.score(*inputs)
+            embedding.score(*inputs)
             continue
-        slow = clock.measure("predict", predicting.score, *ask, comet=predicting)
-        fast = clock.measure("embed", embedding.score, *ask, comet=embedding)
+        slow = clock.measure("predict", predicting.score, *inputs, comet=predicting)
+        fast = clock.measure("embed", embedding.score, *inputs, comet=embedding)
         worst = max(worst, *(abs(a - b) for a, b in zip(slow, fast, strict=True)))
     predicting.close()
     embedding.close()
@@ -167,25 +167,27 @@ def comet_alone() -> None:
     )
 
 
-def batch_sizes(bench: Bench) -> None:
+def batch_sizes(bench: EvaluationBench) -> None:
     """Seconds an utterance, translating only."""
     bench.resident.restore()
     clock = Stopwatch()
     sizes = (1, 8, 32)
     prepared = {size: bench.prepare(size) for size in sizes}
-    found = {}
+    translations = {}
     for size in sizes:
         work = prepared[size]
-        found[size] = clock.measure(str(size), translate, bench.resident.model, bench.resident.processor, work, LONGEST)
-    same = all(found[size] == found[1] for size in sizes)
+        translations[size] = clock.measure(
+            str(size), translate, bench.resident.model, bench.resident.processor, work, LONGEST
+        )
+    same = all(translations[size] == translations[1] for size in sizes)
     print("| batch | seconds an utterance |\n|---|---|")
     for size in sizes:
         print(f"| {size} | {clock.spent[str(size)] / len(bench.data.segments):.4f} |")
     print(f"\nThe translations are {'the same' if same else 'NOT the same'} at every batch size.\n")
 
 
-def varied(bench: Bench) -> list[tuple[str, compress.Policy]]:
-    """Policies of many sizes and kinds: uniform, mixed at random round some rate, with layers dropped."""
+def random_policies(bench: EvaluationBench) -> list[tuple[str, compress.Policy]]:
+    """Policies of many sizes and kinds: uniform, mixed at random around a rate, with layers dropped."""
     generator = random.Random(1)
     units, digest = list(bench.source.structure.units), bench.source.digest
     uniform = [
@@ -194,22 +196,22 @@ def varied(bench: Bench) -> list[tuple[str, compress.Policy]]:
         "digits:2",
         *(f"grid@{rate}" for rate in (1.5, 1.75, 2, 2.25, 2.5, 3, 4)),
     ]
-    found = [("uniform", compress.Policy(digest, dict.fromkeys(units, level))) for level in uniform]
-    ladder = ["grid@1.25", "grid@1.5", "grid@1.75", "grid@2", "grid@2.25", "grid@2.5", "grid@3", "grid@3.5", "grid@4"]
-    while len(found) < bench.policies:
+    policies = [("uniform", compress.Policy(digest, dict.fromkeys(units, level))) for level in uniform]
+    grid_levels = [f"grid@{rate}" for rate in (1.25, 1.5, 1.75, 2, 2.25, 2.5, 3, 3.5, 4)]
+    while len(policies) < bench.policies:
         middle, spread = generator.randrange(2, 8), generator.choice([1, 2, 4])
-        near = ladder[max(0, middle - spread) : middle + spread + 1]
+        near = grid_levels[max(0, middle - spread) : middle + spread + 1]
         policy = compress.Policy(digest, {unit: generator.choice(near) for unit in units})
         kind = "mixed"
         if generator.random() < 0.4:
             layers = [layer.name for layer in bench.source.structure.layers if layer.index not in (0,)]
             kind, policy = "dropped", replace(policy, dropped=tuple(generator.sample(layers, generator.randint(1, 2))))
-        found.append((kind, policy))
-    return found
+        policies.append((kind, policy))
+    return policies
 
 
-def rank_correlation(bench: Bench) -> None:
-    """KL against COMET, over all policies and inside bands of size."""
+def rank_correlation(bench: EvaluationBench) -> None:
+    """Rank correlation of KL and COMET, over all policies and within bands of size."""
     batches, cache = bench.prepare(), EncoderCache(1 << 28)
     resident = bench.resident
     resident.restore()
@@ -219,7 +221,7 @@ def rank_correlation(bench: Bench) -> None:
     references_few = reference_logits(resident.model, resident.processor, few, original)
     comet = Comet(str(embedded.COMET), threads=1)
     rows, clock = [], Stopwatch()
-    for kind, policy in varied(bench):
+    for kind, policy in random_policies(bench):
         resident.apply(policy)
         model, key = resident.model, encoder_key(policy)
         kl = clock.measure("kl", divergence, model, references, cache, key)
@@ -265,17 +267,17 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as work:
-        bench = Bench(options.store or Path(work), options.segments, options.candidates, options.policies)
-        wanted = options.sections or SECTIONS
-        if "caches" in wanted:
-            caches(bench, "the language model and what is round it")
-        if "anywhere" in wanted:
+        bench = EvaluationBench(options.store or Path(work), options.segments, options.candidates, options.policies)
+        sections = options.sections or SECTIONS
+        if "caches" in sections:
+            caches(bench, "the language model and the projector")
+        if "anywhere" in sections:
             caches(bench, "anywhere")
-        if "comet" in wanted:
+        if "comet" in sections:
             comet_alone()
-        if "batches" in wanted:
+        if "batches" in sections:
             batch_sizes(bench)
-        if "divergence" in wanted:
+        if "divergence" in sections:
             rank_correlation(bench)
 
 

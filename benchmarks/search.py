@@ -23,7 +23,7 @@ import numpy as np
 import optuna
 
 import compress
-from benchmarks.lab import Lab
+from benchmarks.local_evaluator import LocalEvaluator
 from benchmarks.search_table import draw, outside, table, verdict
 from compress.codecs import codec
 from compress.sizes import Bin
@@ -42,79 +42,85 @@ KLS = 4  # KLs for each score
 Scored = tuple[int, float]  # bytes and COMET
 
 
-def ours(lab: Lab, size_bin: Bin, seed: int) -> Iterator[Scored]:
+def ours(evaluator: LocalEvaluator, size_bin: Bin, seed: int) -> Iterator[Scored]:
     """The bayesian sampler with the rungs KL → all, one at a time."""
     bayesian = BayesianSampler(
-        lab.constraint, [size_bin], QualityModel(lab.space, lab.sensitivities), seed, lab.original
+        evaluator.constraint,
+        [size_bin],
+        QualityModel(evaluator.space, evaluator.sensitivities),
+        seed,
+        evaluator.original,
     )
     kls = scored = 0
     while True:
         observation = bayesian.best_unscored(size_bin) if bayesian.warm and kls >= KLS * scored else None
         if observation is None:
             choice = bayesian.suggest(size_bin)
-            bayesian.learn_kl(choice, lab.constraint.size(choice), lab.kl(choice))
+            bayesian.learn_kl(choice, evaluator.constraint.size(choice), evaluator.kl(choice))
             kls += 1
             continue
-        comet = lab.comet(observation.choice)
+        comet = evaluator.comet(observation.choice)
         bayesian.learn(observation.choice, observation.size, comet)
         scored += 1
         yield observation.size, comet
 
 
-def evolution_kl(lab: Lab, size_bin: Bin, seed: int) -> Iterator[Scored]:
+def evolution_kl(evaluator: LocalEvaluator, size_bin: Bin, seed: int) -> Iterator[Scored]:
     """EvoPress: a generation of children by KL, the best becomes the parent and is scored."""
-    sampler = EvolutionSampler(lab.constraint, [size_bin], seed)
-    parent = sampler.uniform(size_bin) or sampler.child(lab.constraint.smallest(), size_bin)
-    best = lab.kl(parent)
-    yield lab.constraint.size(parent), lab.comet(parent)
+    sampler = EvolutionSampler(evaluator.constraint, [size_bin], seed)
+    parent = sampler.uniform(size_bin) or sampler.child(evaluator.constraint.smallest(), size_bin)
+    best = evaluator.kl(parent)
+    yield evaluator.constraint.size(parent), evaluator.comet(parent)
     while True:
         for _ in range(KLS):
             child = sampler.child(parent, size_bin)
-            if (kl := lab.kl(child)) < best:
+            if (kl := evaluator.kl(child)) < best:
                 parent, best = child, kl
-        yield lab.constraint.size(parent), lab.comet(parent)
+        yield evaluator.constraint.size(parent), evaluator.comet(parent)
 
 
-def by_study(name: str, lab: Lab, size_bin: Bin, seed: int) -> Iterator[Scored]:
+def by_study(name: str, evaluator: LocalEvaluator, size_bin: Bin, seed: int) -> Iterator[Scored]:
     """A sampler that learns from scores only, through Optuna's ask and tell."""
-    sampler = make_sampler(name, lab.constraint, (size_bin,), seed)
+    sampler = make_sampler(name, evaluator.constraint, (size_bin,), seed)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
-    space = distributions(lab.space)
+    space = distributions(evaluator.space)
     while True:
         trial = study.ask(space)
-        choice = lab.space.from_parameters(trial.params)
-        size, comet = lab.constraint.size(choice), lab.comet(choice)
+        choice = evaluator.space.from_parameters(trial.params)
+        size, comet = evaluator.constraint.size(choice), evaluator.comet(choice)
         study.tell(trial, [comet, size])
         yield size, comet
 
 
-def iterative_pruning(lab: Lab, size_bin: Bin, seed: int) -> Iterator[Scored]:  # noqa: ARG001
+def iterative_pruning(evaluator: LocalEvaluator, size_bin: Bin, seed: int) -> Iterator[Scored]:  # noqa: ARG001
     """Moslem's greedy loop over the LM layers (COMET as its measure), then one level for the rest, where he uses nf4.
 
     Each set is scored at the largest single level that brings it into the bin, or at the smallest where none does.
     """
-    structure = lab.worker.source.structure
+    structure = evaluator.worker.source.structure
     layers = lm_layers(structure)
     pruning = IterativePruning(layers, rounds=min(6, len(layers) - 2))
-    everywhere = np.isfinite(lab.space.sizes).all(axis=0)  # levels that every unit supports
-    smallest = np.full(len(lab.space.units), np.where(everywhere, lab.space.sizes.sum(axis=0), np.inf).argmin())
+    everywhere = np.isfinite(evaluator.space.sizes).all(axis=0)  # levels that every unit supports
+    smallest = np.full(
+        len(evaluator.space.units), np.where(everywhere, evaluator.space.sizes.sum(axis=0), np.inf).argmin()
+    )
     while not pruning.done:
         for dropped in pruning.ask():
-            mask = np.array([layer in dropped for layer in lab.space.layers])
+            mask = np.array([layer in dropped for layer in evaluator.space.layers])
             inside = []
             for column in np.flatnonzero(everywhere):
-                choice = Choice(np.full(len(lab.space.units), column), mask)
-                if size_bin.holds(lab.constraint.size(choice)):
+                choice = Choice(np.full(len(evaluator.space.units), column), mask)
+                if size_bin.holds(evaluator.constraint.size(choice)):
                     inside.append(choice)
-            choice = max(inside, key=lab.constraint.size) if inside else Choice(smallest, mask)
-            comet = lab.comet(choice)
+            choice = max(inside, key=evaluator.constraint.size) if inside else Choice(smallest, mask)
+            comet = evaluator.comet(choice)
             pruning.tell(dropped, comet)
-            yield lab.constraint.size(choice), comet if inside else 0.0  # outside the bin it does not count
+            yield evaluator.constraint.size(choice), comet if inside else 0.0  # outside the bin it does not count
 
 
-def method(name: str, lab: Lab, size_bin: Bin, seed: int) -> Iterator[Scored]:
+def method(name: str, evaluator: LocalEvaluator, size_bin: Bin, seed: int) -> Iterator[Scored]:
     methods = {"ours": ours, "evolution-kl": evolution_kl, "iterative-pruning": iterative_pruning}
-    return methods[name](lab, size_bin, seed) if name in methods else by_study(name, lab, size_bin, seed)
+    return methods[name](evaluator, size_bin, seed) if name in methods else by_study(name, evaluator, size_bin, seed)
 
 
 def volumes(points: list[Scored], size_bin: Bin, top: float) -> list[float]:
@@ -123,19 +129,19 @@ def volumes(points: list[Scored], size_bin: Bin, top: float) -> list[float]:
     return [hypervolume(points[: n + 1], (size_bin.high, 0.0)) / area for n in range(len(points))]
 
 
-def recipes(lab: Lab) -> list[dict[str, Any]]:
+def recipes(evaluator: LocalEvaluator) -> list[dict[str, Any]]:
     """The published recipes and uniform levels as points, also those outside every bin."""
     points = []
-    for name, policy in baselines(lab.worker.source, DEFAULT_LEVELS).items():
+    for name, policy in baselines(evaluator.worker.source, DEFAULT_LEVELS).items():
         calibrated = any(codec(level).uses_hessian for level in policy.levels.values())
-        policy = replace(policy, calibration=lab.calibration if calibrated else "")
-        comet = lab.comet_of(policy)
+        policy = replace(policy, calibration=evaluator.calibration if calibrated else "")
+        comet = evaluator.comet_of(policy)
         encoding = compress.EncodeOptions(policy.vocabulary, policy.calibration)
         for unit, level in policy.levels.items():
-            compress.build(lab.worker.source, unit, level, lab.worker.store, options=encoding)
-        size = lab.ledger.predict(policy)
-        names = [each.name for each in lab.bins.values() if each.holds(size)]
-        points.append({"recipe": name, "bin": "".join(names), "lang": lab.lang, "point": (size, comet)})
+            compress.build(evaluator.worker.source, unit, level, evaluator.worker.store, options=encoding)
+        size = evaluator.ledger.predict(policy)
+        names = [each.name for each in evaluator.bins.values() if each.holds(size)]
+        points.append({"recipe": name, "bin": "".join(names), "lang": evaluator.lang, "point": (size, comet)})
     return points
 
 
@@ -166,9 +172,9 @@ def main() -> int:
 def measure(folder: Path, options: argparse.Namespace) -> None:
     """Runs seed by seed, so that an interrupted benchmark has all methods at fewer seeds."""
     for lang in options.langs.split(","):
-        lab = Lab(folder, lang, options.segments, max(8, options.segments * 2 // 3))
+        evaluator = LocalEvaluator(folder, lang, options.segments, max(8, options.segments * 2 // 3))
         path = folder / f"runs-{lang}-{options.segments}-{options.trials}.jsonl"
-        (folder / f"recipes-{lang}.json").write_text(json.dumps(recipes(lab)), encoding="utf-8")
+        (folder / f"recipes-{lang}.json").write_text(json.dumps(recipes(evaluator)), encoding="utf-8")
         known = {tuple(json.loads(line)["key"]) for line in path.read_text().splitlines()} if path.exists() else set()
         for seed in range(options.seeds):
             for name in options.bins.split(","):
@@ -177,21 +183,21 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
                     key = (lang, name, method_name, seed)
                     if key in known or (deterministic and seed):
                         continue
-                    run = run_once(lab, method_name, lab.bins[name], seed, options.trials)
+                    run = run_once(evaluator, method_name, evaluator.bins[name], seed, options.trials)
                     with path.open("a", encoding="utf-8") as stream:
                         stream.write(json.dumps({"key": key, "segments": options.segments, **run}) + "\n")
                     print(key, f"{run['volumes'][-1]:.4f}" if run["volumes"] else "-", file=sys.stderr, flush=True)
 
 
-def run_once(lab: Lab, method_name: str, size_bin: Bin, seed: int, trials: int) -> dict[str, Any]:
+def run_once(evaluator: LocalEvaluator, method_name: str, size_bin: Bin, seed: int, trials: int) -> dict[str, Any]:
     """One method, one seed."""
     started = time.perf_counter()
-    points = [point for point, _ in zip(method(method_name, lab, size_bin, seed), range(trials), strict=False)]
+    points = [point for point, _ in zip(method(method_name, evaluator, size_bin, seed), range(trials), strict=False)]
     return {
         "points": points,
         "bin": [size_bin.name, size_bin.low, size_bin.high],
-        "original": lab.original,
-        "volumes": volumes(points, size_bin, lab.original),
+        "original": evaluator.original,
+        "volumes": volumes(points, size_bin, evaluator.original),
         "trials": trials,
         "seconds": time.perf_counter() - started,
     }

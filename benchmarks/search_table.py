@@ -1,7 +1,8 @@
-"""Table and picture of `benchmarks.search`, from what was measured."""
+"""Table and picture of the measurements of `benchmarks.search`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +10,24 @@ import numpy as np
 
 Run = dict[str, Any]
 Recipe = dict[str, Any]
+Measure = Callable[[Run, int], float]  # of a run after a number of evaluations
 HEAD = (
     "language", "bin", "method", "seeds", "hypervolume at 1/5", "at the end", "±", "best COMET at 1/5", "at the end",
     "±", "ours has its hypervolume after", "its COMET after",
 )  # fmt: skip
 
 
-def grouped(runs: list[Run]) -> dict[tuple[str, str], dict[str, list[Run]]]:
-    """(language, bin) → method → runs of all seeds."""
-    found: dict[tuple[str, str], dict[str, list[Run]]] = {}
+def group(runs: list[Run]) -> dict[tuple[str, str], dict[str, list[Run]]]:
+    """Groups runs by (language, bin), then by method."""
+    groups: dict[tuple[str, str], dict[str, list[Run]]] = {}
     for run in runs:
         lang, bin_name, method, _ = run["key"]
-        found.setdefault((lang, bin_name), {}).setdefault(method, []).append(run)
-    return found
+        groups.setdefault((lang, bin_name), {}).setdefault(method, []).append(run)
+    return groups
 
 
 def volume(run: Run, count: int) -> float:
-    """Hypervolume after that many evaluations; a method that ends early keeps what it had."""
+    """Hypervolume after that many evaluations; a method that ended earlier keeps its last value."""
     volumes = run["volumes"]
     return float(volumes[min(count, len(volumes)) - 1]) if volumes else 0.0
 
@@ -35,30 +37,34 @@ def best(run: Run, count: int) -> float:
     return max((comet for _, comet in run["points"][:count]), default=0.0)
 
 
-def mean(runs: list[Run], of: Any, count: int) -> float:
-    return float(np.mean([of(run, count) for run in runs]))
+def mean(runs: list[Run], measure: Measure, count: int) -> float:
+    return float(np.mean([measure(run, count) for run in runs]))
 
 
-def reached(ours: list[Run], of: Any, aim: float, trials: int) -> str:
-    """Evaluations after which the mean of ours is at least `aim`."""
-    after = next((count for count in range(1, trials + 1) if mean(ours, of, count) >= aim), None)
+def evaluations_to_reach(ours: list[Run], measure: Measure, target: float, trials: int) -> str:
+    """Evaluations after which the mean of ours is at least `target`."""
+    after = next((count for count in range(1, trials + 1) if mean(ours, measure, count) >= target), None)
     return "never" if after is None else str(after)
 
 
 def table(runs: list[Run], recipes: list[Recipe]) -> str:
-    """Markdown. A recipe is one evaluation; those that lie in no bin are left out by the benchmark."""
+    """Markdown table. A recipe counts as one evaluation; recipes outside the bins are left out."""
     lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
-    for (lang, name), methods in sorted(grouped(runs).items()):
+    for (lang, name), methods in sorted(group(runs).items()):
         mine = methods.get("ours", [])
-        for method, found in methods.items():
-            trials = found[0]["trials"]
+        for method, method_runs in methods.items():
+            trials = method_runs[0]["trials"]
             early = max(1, trials // 5)
-            cells = [lang, name, f"`{method}`", str(len(found))]
-            for of in (volume, best):
-                end = [of(run, trials) for run in found]
-                cells += [f"{mean(found, of, early):.4f}", f"{np.mean(end):.4f}", f"{np.std(end):.4f}"]
-            for of in (volume, best):
-                cells.append("" if method == "ours" else reached(mine, of, mean(found, of, trials), trials))
+            cells = [lang, name, f"`{method}`", str(len(method_runs))]
+            for measure in (volume, best):
+                end = [measure(run, trials) for run in method_runs]
+                cells += [f"{mean(method_runs, measure, early):.4f}", f"{np.mean(end):.4f}", f"{np.std(end):.4f}"]
+            for measure in (volume, best):
+                cells.append(
+                    ""
+                    if method == "ours"
+                    else evaluations_to_reach(mine, measure, mean(method_runs, measure, trials), trials)
+                )
             lines.append("| " + " | ".join(cells) + " |")
         for recipe in _inside(recipes, lang, name):
             size, comet = recipe["point"]
@@ -67,31 +73,34 @@ def table(runs: list[Run], recipes: list[Recipe]) -> str:
             share = (high - size) * comet / ((high - low) * top)
             cells = [lang, name, f"recipe `{recipe['recipe']}`", "1", "", f"{share:.4f}", "", "", f"{comet:.4f}", ""]
             trials = next(iter(methods.values()))[0]["trials"]
-            cells += [reached(mine, volume, share, trials), reached(mine, best, comet, trials)]
+            cells += [
+                evaluations_to_reach(mine, volume, share, trials),
+                evaluations_to_reach(mine, best, comet, trials),
+            ]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def verdict(runs: list[Run]) -> str:
-    """Whether ours has after a fifth of the evaluations what the best of the others has in the end, and ends above."""
+    """How often ours reaches the others' final best in a fifth of the evaluations, and how often it ends above it."""
     lines = []
-    for what, of in (("hypervolume", volume), ("best COMET", best)):
+    for label, measure in (("hypervolume", volume), ("best COMET", best)):
         early, above = 0, 0
-        groups = {key: methods for key, methods in grouped(runs).items() if len(methods) > 1 and "ours" in methods}
+        groups = {key: methods for key, methods in group(runs).items() if len(methods) > 1 and "ours" in methods}
         for methods in groups.values():
             trials = methods["ours"][0]["trials"]
-            rival = max(mean(found, of, trials) for method, found in methods.items() if method != "ours")
-            early += mean(methods["ours"], of, max(1, trials // 5)) >= rival
-            above += mean(methods["ours"], of, trials) > rival
+            rival = max(mean(others, measure, trials) for method, others in methods.items() if method != "ours")
+            early += mean(methods["ours"], measure, max(1, trials // 5)) >= rival
+            above += mean(methods["ours"], measure, trials) > rival
         lines.append(
-            f"{what}: ours has after a fifth of the evaluations what the best of the others has in the end in {early}"
+            f"{label}: ours has after a fifth of the evaluations what the best of the others has in the end in {early}"
             f" of {len(groups)} (language, bin), and ends above all of them in {above} of {len(groups)}"
         )
     return "\n".join(lines)
 
 
 def outside(runs: list[Run], recipes: list[Recipe]) -> str:
-    """The recipes that lie in none of the bins searched, and what ours has at no more bytes."""
+    """Markdown table of the recipes outside the searched bins, each with the best of ours at no more bytes."""
     lines = ["| language | recipe outside these bins | bytes | COMET | best of ours at no more bytes | its bytes |"]
     lines.append("|---|---|---|---|---|---|")
     searched = {tuple(run["key"][:2]) for run in runs}
@@ -100,9 +109,11 @@ def outside(runs: list[Run], recipes: list[Recipe]) -> str:
         size, comet = recipe["point"]
         if (recipe["lang"], recipe["bin"]) in searched or not any(key[0] == recipe["lang"] for key in searched):
             continue
-        rivals = [(found, at) for lang, at, found in mine if lang == recipe["lang"] and at <= size]
-        top, at = max(rivals, default=(float("nan"), 0))
-        lines.append(f"| {recipe['lang']} | `{recipe['recipe']}` | {size:,} | {comet:.4f} | {top:.4f} | {at:,} |")
+        rivals = [
+            (rival, rival_size) for lang, rival_size, rival in mine if lang == recipe["lang"] and rival_size <= size
+        ]
+        top, top_size = max(rivals, default=(float("nan"), 0))
+        lines.append(f"| {recipe['lang']} | `{recipe['recipe']}` | {size:,} | {comet:.4f} | {top:.4f} | {top_size:,} |")
     return "\n".join(lines)
 
 
@@ -111,27 +122,27 @@ def _inside(recipes: list[Recipe], lang: str, name: str) -> list[Recipe]:
 
 
 def draw(runs: list[Run], recipes: list[Recipe], path: Path) -> None:
-    """Hypervolume and best COMET against evaluations, a column a language and bin, the spread over seeds shaded."""
+    """Plots hypervolume and best COMET against evaluations, a column for each (language, bin)."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    groups = sorted(grouped(runs).items())
+    groups = sorted(group(runs).items())
     figure, axes = plt.subplots(2, len(groups), figsize=(3.6 * len(groups), 6.4), squeeze=False)
     colors = plt.get_cmap("tab10")
     names = list(dict.fromkeys(run["key"][2] for run in runs))
     for column, ((lang, name), methods) in enumerate(groups):
-        for row, of in enumerate((volume, best)):
+        for row, measure in enumerate((volume, best)):
             axis = axes[row, column]
-            for method, found in methods.items():
-                x = np.arange(1, found[0]["trials"] + 1)
-                values = np.array([[of(run, count) for count in x] for run in found])
+            for method, method_runs in methods.items():
+                x = np.arange(1, method_runs[0]["trials"] + 1)
+                values = np.array([[measure(run, count) for count in x] for run in method_runs])
                 middle, spread = values.mean(axis=0), values.std(axis=0)
                 color = colors(names.index(method) % 10)
                 axis.plot(x, middle, color=color, label=method, linewidth=2.4 if method == "ours" else 1.2)
                 axis.fill_between(x, middle - spread, middle + spread, color=color, alpha=0.15, linewidth=0)
-            axis.set_ylabel("hypervolume" if of is volume else "best COMET")
+            axis.set_ylabel("hypervolume" if measure is volume else "best COMET")
         for recipe in _inside(recipes, lang, name):
             axes[1, column].plot(1, recipe["point"][1], "kx", markersize=5)
             axes[1, column].annotate(recipe["recipe"], (1, recipe["point"][1]), fontsize=6, xytext=(4, -2),

@@ -1,4 +1,4 @@
-"""Swapping the units that differ against loading the artifact again, on the embedded model.
+"""Time of swapping the units that differ, and of loading the artifact again, on the embedded model.
 
 python -m benchmarks.swap
 """
@@ -28,12 +28,12 @@ from compress.resident import Resident
 
 
 def milliseconds(work: Callable[[], object], times: int = 5) -> float:
-    """The best of a few."""
+    """The fastest of `times` runs."""
     best = float("inf")
     for _ in range(times):
-        begin = time.monotonic()
+        started = time.monotonic()
         work()
-        best = min(best, time.monotonic() - begin)
+        best = min(best, time.monotonic() - started)
     return 1000 * best
 
 
@@ -54,22 +54,22 @@ def main() -> None:
             changed = {u: "grid@2.5" if i < count else level for i, (u, level) in enumerate(base.levels.items())}
             other = Policy(base.model, changed)
 
-            def there_and_back(other: Policy = other) -> None:
+            def apply_and_undo(other: Policy = other) -> None:
                 resident.apply(other)
                 resident.apply(base)
 
             resident.apply(base)
-            rows.append((f"apply, {count} of {len(base.levels)} units differ", milliseconds(there_and_back) / 2))
+            rows.append((f"apply, {count} of {len(base.levels)} units differ", milliseconds(apply_and_undo) / 2))
         dropped = Policy(base.model, base.levels, ("lm.3", "lm.7"))
 
-        def drop_and_back() -> None:
+        def drop_and_undo() -> None:
             resident.apply(dropped)
             resident.apply(base)
 
-        rows.append(("apply, two layers dropped", milliseconds(drop_and_back) / 2))
+        rows.append(("apply, two layers dropped", milliseconds(drop_and_undo) / 2))
     print("| what | ms |\n|---|---|")
-    for name, spent in rows:
-        print(f"| {name} | {spent:.0f} |")
+    for name, time_ms in rows:
+        print(f"| {name} | {time_ms:.0f} |")
 
 
 if __name__ == "__main__":

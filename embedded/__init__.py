@@ -1,6 +1,6 @@
-"""The embedded trio: a small trained Qwen2-Audio, a COMET stand-in and speech with references, all in this folder.
+"""Paths of the embedded model (a small trained Qwen2-Audio), COMET stand-in and speech with references.
 
-On it the whole project runs offline through the code paths of the real model, metric and data.
+With them the whole project runs offline through the code paths of the real model, metric and data.
 """
 
 from __future__ import annotations

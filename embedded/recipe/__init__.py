@@ -1,1 +1,1 @@
-"""The recipe that made the embedded trio: `python -m embedded.recipe`. Nothing else imports it; CI never runs it."""
+"""The recipe that made the embedded model, speech and COMET: `python -m embedded.recipe`. CI never runs it."""

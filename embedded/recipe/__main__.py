@@ -1,6 +1,6 @@
-"""`python -m embedded.recipe`: makes the embedded trio again, stage by stage, from nothing but espeak-ng.
+"""`python -m embedded.recipe`: makes the embedded model, speech and COMET again, stage by stage.
 
-Every stage keeps its state under --work and goes on from it, so the command may be killed and given again.
+Every stage saves its state under --work and continues from it, so an interrupted command can simply be run again.
 """
 
 from __future__ import annotations
@@ -10,29 +10,24 @@ import sys
 from pathlib import Path
 
 import embedded
-from embedded.recipe import voices
+from embedded.recipe import espeak
 
 STAGES = ("speech", "encoder", "joint", "comet")
 
 
 def run(stage: str, work: Path, out: Path) -> None:
-    """Runs one stage; the imports are here because each takes seconds and a missing espeak-ng should not wait."""
-    if stage == "speech":
-        from embedded.recipe import speech
+    """Runs one stage."""
+    # heavy optional libraries (torch, transformers, comet): --help and the check for espeak-ng do without them
+    from embedded.recipe import speech, train_comet, train_encoder, train_translation
 
+    if stage == "speech":
         speech.run(work, out / "speech")
     elif stage == "encoder":
-        from embedded.recipe import listening
-
-        listening.run(work, out / "speech")
+        train_encoder.run(work, out / "speech")
     elif stage == "joint":
-        from embedded.recipe import translating
-
-        translating.run(work, out / "speech", out / "model")
+        train_translation.run(work, out / "speech", out / "model")
     else:
-        from embedded.recipe import judging
-
-        judging.run(work, out / "model", out / "comet")
+        train_comet.run(work, out / "model", out / "comet")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,16 +35,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stage", choices=[*STAGES, "all"], default="all")
     work = "features and checkpoints (default: %(default)s)"
     parser.add_argument("--work", type=Path, default=Path("build/embedded"), help=work)
-    out = "where speech/, model/ and comet/ go (default: the package itself)"
+    out = "where speech/, model/ and comet/ are written (default: the package itself)"
     parser.add_argument("--out", type=Path, default=Path(embedded.__file__).parent, help=out)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        if given.stage in {"all", "speech", "encoder", "joint"}:
-            voices.require_espeak()
-        for stage in STAGES if given.stage == "all" else (given.stage,):
-            run(stage, given.work, given.out)
-    except (voices.NoSpeech, FileNotFoundError) as problem:
-        print(f"error: {problem}", file=sys.stderr)
+        if options.stage in {"all", "speech", "encoder", "joint"}:
+            espeak.require_espeak()
+        for stage in STAGES if options.stage == "all" else (options.stage,):
+            run(stage, options.work, options.out)
+    except (espeak.EspeakError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,4 +1,4 @@
-"""Log-mel features: the extractor's settings, and the augmentation the recipe trains with."""
+"""Log-mel features: the extractor's settings, augmentation and padding."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ def extractor() -> WhisperFeatureExtractor:
     )
 
 
-def log_mels(tool: WhisperFeatureExtractor, waves: list[np.ndarray]) -> list[np.ndarray]:
-    """One float16 array [frames, mels] a wave, cut to the length the wave fills."""
-    found = tool(waves, sampling_rate=16000, return_attention_mask=True, padding="max_length", return_tensors="np")
-    lengths = found["attention_mask"].sum(-1)
-    return [m[:, : int(n)].T.astype(np.float16) for m, n in zip(found["input_features"], lengths, strict=True)]
+def log_mels(feature_extractor: WhisperFeatureExtractor, waves: list[np.ndarray]) -> list[np.ndarray]:
+    """One float16 array [frames, mels] for each wave, cut to the length of the wave."""
+    padded = feature_extractor(
+        waves, sampling_rate=16000, return_attention_mask=True, padding="max_length", return_tensors="np"
+    )
+    lengths = padded["attention_mask"].sum(-1)
+    return [m[:, : int(n)].T.astype(np.float16) for m, n in zip(padded["input_features"], lengths, strict=True)]
 
 
 def augment(mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A variation of one utterance: tempo, vocal tract, tilt, noise and a few masked bands and moments."""
+    """Varies one utterance at random: tempo, vocal tract length, spectral tilt, noise, masked bands and frames."""
     mel = mel.astype(np.float32)
     if rng.random() < 0.7:
         mel = _resampled(mel, min(FRAMES, max(20, round(len(mel) * rng.uniform(0.87, 1.15)))))
@@ -40,8 +42,8 @@ def augment(mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         for _ in range(2):
             band = rng.integers(0, MELS - 5)
             mel[:, band : band + rng.integers(1, 6)] = mean
-        moment = rng.integers(0, max(1, len(mel) - 6))
-        mel[moment : moment + rng.integers(1, 6)] = mean
+        frame = rng.integers(0, max(1, len(mel) - 6))
+        mel[frame : frame + rng.integers(1, 6)] = mean
     return mel
 
 
@@ -59,8 +61,8 @@ def _warped(mel: np.ndarray, amount: float) -> np.ndarray:
     return mel[:, low] * (1 - part) + mel[:, np.minimum(low + 1, MELS - 1)] * part
 
 
-def batch(mels: list[np.ndarray], frames: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """[batch, mels, frames] and the true lengths; padded with each one's floor, to `frames` or a multiple of four."""
+def pad_mels(mels: list[np.ndarray], frames: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """[batch, mels, frames] and the lengths; padded with each array's minimum to `frames`, or to a multiple of four."""
     longest = frames or min(FRAMES, (max(len(m) for m in mels) + 3) // 4 * 4)
     out = np.stack(
         [np.pad(m, ((0, longest - len(m)), (0, 0)), constant_values=float(m.min())).astype(np.float32) for m in mels]

@@ -1,7 +1,7 @@
-"""The words of the embedded speech: English with its German and Chinese forms, and who can do what to what.
+"""The grammar's words: English, German and Chinese forms, and which kinds of noun each verb and adjective takes.
 
-One row a word; an underscore stands for a space inside a form. Kinds keep the sentences sensible: a person (P)
-trains a system (S) on data (D); methods (M), tasks (T) and quantities (Q) complete the world of a technical talk.
+One row for each word; an underscore is a space inside a form. The kinds of noun are person (P), system (S), data (D),
+method (M), task (T) and quantity (Q); they keep the sentences meaningful.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Verb:
     de_participle: str
     de_prefix: str  # separable prefix, or ""
     zh: str
-    subjects: str  # kinds of noun that can do it
-    objects: str  # kinds of noun it can be done to
+    subjects: str  # kinds of noun that can be its subject
+    objects: str  # kinds of noun that can be its object
 
     @property
     def de_infinitive(self) -> str:
@@ -48,12 +48,12 @@ class Verb:
 @dataclass(frozen=True)
 class Adjective:
     en: str
-    en_comparative: str  # "" where the grammar does not compare it
+    en_comparative: str  # "" if the grammar never compares it
     de: str
-    de_stem: str  # before an ending: teuer, but ein teurer Encoder
+    de_stem: str  # before an ending: teur for teuer
     de_comparative: str
     zh: str
-    relational: bool  # classifies rather than describes: no 的 before the noun, 是…的 as a predicate
+    relational: bool  # classifies: no 的 before the noun, 是…的 as a predicate
     kinds: str
 
 

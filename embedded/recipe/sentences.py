@@ -1,6 +1,6 @@
-"""Clauses and sentences: German word order (verb second, inverted, verb last), Chinese order, English.
+"""Random clauses and sentences, with the word order of English, German and Chinese.
 
-A clause is built once and then placed: as a main clause, after an opener (German inverts), or under a
+A clause is built once and then used as a main clause (German verb second), after an opener (German inverts) or after a
 conjunction (German puts the finite verb last).
 """
 
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 
 from embedded.recipe.lexicon import ADJECTIVES, ADVERBS, MODALS, OPENERS, REPORTING, VERBS, Phrase, number
-from embedded.recipe.phrases import NounPhrase, Speaker, institution, noun_phrase, person, prepositional, pronoun
+from embedded.recipe.phrases import NounPhrase, WordSampler, institution, noun_phrase, person, prepositional, pronoun
 
 
 @dataclass(frozen=True)
@@ -57,39 +57,39 @@ class Clause:
         return f"{self.de_subject} {self.de_middle} {self.de_tail} {self.de_prefix}{self.de_finite}"
 
 
-def _subject(speaker: Speaker, kinds: str = "PSM", *, relative: float = 0.0) -> NounPhrase:
-    roll = speaker.rng.random()
+def _subject(sampler: WordSampler, kinds: str = "PSM", *, relative: float = 0.0) -> NounPhrase:
+    roll = sampler.rng.random()
     if "P" in kinds and roll < 0.4:
-        return pronoun(speaker)
+        return pronoun(sampler)
     if "P" in kinds and roll < 0.52:
-        return person(speaker)
-    return noun_phrase(speaker, "nom", kinds, adjective=0.3, relative=relative, genitive=0.08)
+        return person(sampler)
+    return noun_phrase(sampler, "nom", kinds, adjective=0.3, relative=relative, genitive=0.08)
 
 
-def action(speaker: Speaker, *, rich: bool, questioned: bool = False) -> Clause:
-    """Someone does something: tense or modal, negation, adverb, prepositional phrase, percentages, co-ordination."""
-    rng = speaker.rng
-    subject = _subject(speaker, relative=0.25 if rich else 0.0)
+def active(sampler: WordSampler, *, rich: bool, questioned: bool = False) -> Clause:
+    """An active clause: tense or modal, negation, adverb, prepositional phrase, percentage, two objects."""
+    rng = sampler.rng
+    subject = _subject(sampler, relative=0.25 if rich else 0.0)
     verb = rng.choice([v for v in VERBS if subject.kind in v.subjects])
     plural = subject.plural
     tense = rng.choices(["present", "past", "modal"], [5, 3, 2.5])[0]
-    negative = not questioned and speaker.chance(0.1)
-    thing = noun_phrase(speaker, "acc", verb.objects, relative=0.3 if rich else 0.0, genitive=0.15 if rich else 0.05)
-    if not negative and speaker.chance(0.12):
-        other = noun_phrase(speaker, "acc", thing.kind, adjective=0.2)
+    negative = not questioned and sampler.chance(0.1)
+    thing = noun_phrase(sampler, "acc", verb.objects, relative=0.3 if rich else 0.0, genitive=0.15 if rich else 0.05)
+    if not negative and sampler.chance(0.12):
+        other = noun_phrase(sampler, "acc", thing.kind, adjective=0.2)
         joined = f"{thing.zh}和{other.zh}"
         thing = NounPhrase(f"{thing.en} and {other.en}", f"{thing.de} und {other.de}", joined, True, thing.kind)
-    adverb = rng.choice(ADVERBS) if not negative and not questioned and speaker.chance(0.14) else None
-    place = prepositional(speaker) if speaker.chance(0.5 if rich else 0.2) else None
+    adverb = rng.choice(ADVERBS) if not negative and not questioned and sampler.chance(0.14) else None
+    place = prepositional(sampler) if sampler.chance(0.5 if rich else 0.2) else None
     share = None
-    if thing.kind == "Q" and verb.zh in {"提高", "降低", "改进"} and not negative and speaker.chance(0.7):
+    if thing.kind == "Q" and verb.zh in {"提高", "降低", "改进"} and not negative and sampler.chance(0.7):
         share = number(rng.randint(2, 99), counting=False)
     de_object, zh_object, de_not = thing.de, thing.zh, "nicht" if negative else ""
     if negative and thing.negated:
         de_object, zh_object, de_not = thing.negated[0], thing.negated[1], ""
     modal = rng.choice(MODALS)
     if negative and modal[0] == "must":
-        modal = ("must", "dürfen", "darf", "能")  # not: it forbids
+        modal = ("must", "dürfen", "darf", "能")  # "must not" forbids
     if tense == "present":
         de_finite, de_tail, de_prefix = (verb.de if plural else verb.de_third), "", verb.de_prefix
         en_auxiliary, en_verb = ("do" if plural else "does"), (verb.en if plural else verb.en_third)
@@ -98,7 +98,7 @@ def action(speaker: Speaker, *, rich: bool, questioned: bool = False) -> Clause:
         de_finite, de_tail, de_prefix = ("haben" if plural else "hat"), verb.de_participle, ""
         en_auxiliary, en_verb = "did", verb.en_past
         habitual = adverb is not None and adverb.en in {"often", "always", "still"}
-        unmarked = questioned or habitual or verb.en == "need"  # Chinese leaves 了 out here
+        unmarked = questioned or habitual or verb.en == "need"  # Chinese omits 了 here
         zh_before, zh_after = ("没有", "") if negative else ("", "" if unmarked else "了")
     else:
         de_finite, de_tail, de_prefix = (modal[1] if plural else modal[2]), verb.de_infinitive, ""
@@ -116,7 +116,7 @@ def action(speaker: Speaker, *, rich: bool, questioned: bool = False) -> Clause:
         de_not,
         place.de if place else "",
     )
-    # 也 and 都 stand first in the predicate, then the negation or modal, then place, then the verb
+    # order in the predicate: 也 and 都, negation or modal, place, verb
     zh_adverb = ("都" if subject.collective else "") + (adverb.zh if adverb else "")
     zh_place = place.zh if place else ""
     zh_share = f"百分之{share.zh}" if share else ""
@@ -135,19 +135,19 @@ def action(speaker: Speaker, *, rich: bool, questioned: bool = False) -> Clause:
 _NO_PASSIVE = frozenset({"need", "understand", "find", "invite", "help", "support"})
 
 
-def passive(speaker: Speaker) -> Clause:
-    """Something was done by someone."""
-    fitting = [v for v in VERBS if "P" in v.subjects and set(v.objects) & set("SMD") and v.en not in _NO_PASSIVE]
-    verb = speaker.rng.choice(fitting)
-    thing = noun_phrase(speaker, "nom", "".join(k for k in verb.objects if k in "SMD"), relative=0.1)
-    if speaker.chance(0.5):
-        agent = person(speaker)
+def passive(sampler: WordSampler) -> Clause:
+    """A passive clause in the past, with its agent."""
+    candidates = [v for v in VERBS if "P" in v.subjects and set(v.objects) & set("SMD") and v.en not in _NO_PASSIVE]
+    verb = sampler.rng.choice(candidates)
+    thing = noun_phrase(sampler, "nom", "".join(k for k in verb.objects if k in "SMD"), relative=0.1)
+    if sampler.chance(0.5):
+        agent = person(sampler)
         de_agent = f"von {agent.de}"
-    elif speaker.chance(0.5):
-        agent = institution(speaker, "dat")
+    elif sampler.chance(0.5):
+        agent = institution(sampler, "dat")
         de_agent = f"von {agent.de}"
     else:
-        agent = noun_phrase(speaker, "dat", "P", adjective=0.3)
+        agent = noun_phrase(sampler, "dat", "P", adjective=0.3)
         de_agent = f"von {agent.de}"
     be = "were" if thing.plural else "was"
     done = {"wrote": "written"}.get(verb.en_past, verb.en_past)
@@ -166,61 +166,61 @@ _OPPOSITES = (
 )  # fmt: skip
 
 
-def description(speaker: Speaker, *, rich: bool) -> Clause:
-    """Something is so, more so than something else, or two things at once."""
+def description(sampler: WordSampler, *, rich: bool) -> Clause:
+    """A clause with "be": a comparison, two adjectives, or one adjective with a degree."""
     kinds = "SSSMDTQP" if rich else "SMDTQ"
     relative = 0.3 if rich else 0.0
-    kind = speaker.rng.choice(kinds)
-    thing = noun_phrase(speaker, "nom", kind, adjective=0.12, relative=relative, genitive=0.15)
+    kind = sampler.rng.choice(kinds)
+    thing = noun_phrase(sampler, "nom", kind, adjective=0.12, relative=relative, genitive=0.15)
     be_en, be_de = ("are", "sind") if thing.plural else ("is", "ist")
     every = "都" if thing.collective else ""
-    roll = speaker.rng.random()
+    roll = sampler.rng.random()
     if roll < 0.4:
-        word = speaker.adjective(thing.kind, compared=True) if thing.kind != "P" else None
+        word = sampler.adjective(thing.kind, compared=True) if thing.kind != "P" else None
         if word:
-            other = noun_phrase(speaker, "nom", thing.kind, adjective=0.15, relative=relative)
+            other = noun_phrase(sampler, "nom", thing.kind, adjective=0.15, relative=relative)
             en, de = f"{word.en_comparative} than {other.en}", f"{word.de_comparative} als {other.de}"
             zh = f"{every}比{other.zh}更{word.zh}"
             return Clause(thing.en, f"{be_en} {en}", be_en, en, thing.de, be_de, de, "", "", thing.zh, zh)
-    word = speaker.adjective(thing.kind)
+    word = sampler.adjective(thing.kind)
     if roll < 0.62 and not word.relational:
-        second = speaker.adjective(thing.kind)
+        second = sampler.adjective(thing.kind)
         if {word.en, second.en} in _OPPOSITES:
             second = next(a for a in ADJECTIVES if a.en == "important")
         if second != word and not second.relational:
             en, de = f"{word.en} and {second.en}", f"{word.de} und {second.de}"
             zh = f"{every}既{word.zh}又{second.zh}"
             return Clause(thing.en, f"{be_en} {en}", be_en, en, thing.de, be_de, de, "", "", thing.zh, zh)
-    degree = speaker.rng.choice(_DEGREES)
+    degree = sampler.rng.choice(_DEGREES)
     if word.relational:
-        degree = speaker.rng.choice([("not ", "nicht ", "不是"), ("", "", "是")])
+        degree = sampler.rng.choice([("not ", "nicht ", "不是"), ("", "", "是")])
     en, de = degree[0] + word.en, degree[1] + word.de
     zh = every + degree[2] + word.zh + ("的" if word.relational else "")
     return Clause(thing.en, f"{be_en} {en}", be_en, en, thing.de, be_de, de, "", "", thing.zh, zh)
 
 
-def _simple(speaker: Speaker) -> Clause:
-    roll = speaker.rng.random()
+def _simple(sampler: WordSampler) -> Clause:
+    roll = sampler.rng.random()
     if roll < 0.6:
-        return action(speaker, rich=False)
-    return passive(speaker) if roll < 0.7 else description(speaker, rich=False)
+        return active(sampler, rich=False)
+    return passive(sampler) if roll < 0.7 else description(sampler, rich=False)
 
 
 def _plain(clause: Clause) -> Sentence:
     return Sentence(f"{clause.en}.", f"{clause.de_second}.", f"{clause.zh}。")
 
 
-def _opened(speaker: Speaker, clause: Clause) -> Sentence:
+def _opened(sampler: WordSampler, clause: Clause) -> Sentence:
     past = clause.de_finite in {"haben", "hat", "wurde", "wurden"}
-    opener = speaker.rng.choice([o for o in OPENERS if past or o.en != "last year"])
+    opener = sampler.rng.choice([o for o in OPENERS if past or o.en != "last year"])
     return Sentence(f"{opener.en} {clause.en}.", f"{opener.de} {clause.de_inverted}.", f"{opener.zh}{clause.zh}。")
 
 
 _QUESTIONS = (Phrase("why", "Warum", "为什么"), Phrase("how", "Wie", "如何"), Phrase("when", "Wann", "什么时候"))
 
 
-def _question(speaker: Speaker, clause: Clause) -> Sentence:
-    word = speaker.rng.choice(_QUESTIONS)
+def _question(sampler: WordSampler, clause: Clause) -> Sentence:
+    word = sampler.rng.choice(_QUESTIONS)
     en = f"{word.en} {clause.en_auxiliary} {clause.en_subject} {clause.en_rest}?"
     predicate = word.zh + clause.zh_predicate
     modal = next((m[3] for m in MODALS if m[0] == clause.en_auxiliary), None)
@@ -229,19 +229,19 @@ def _question(speaker: Speaker, clause: Clause) -> Sentence:
     return Sentence(en, f"{word.de} {clause.de_inverted}?", f"{clause.zh_subject}{predicate}？")
 
 
-def _reported(speaker: Speaker) -> Sentence:
-    verb = speaker.rng.choice(REPORTING)
-    subject = noun_phrase(speaker, "nom", "T") if verb.subjects == "T" else _subject(speaker, "P")
-    clause = _simple(speaker)
+def _reported(sampler: WordSampler) -> Sentence:
+    verb = sampler.rng.choice(REPORTING)
+    subject = noun_phrase(sampler, "nom", "T") if verb.subjects == "T" else _subject(sampler, "P")
+    clause = _simple(sampler)
     en = f"{subject.en} {verb.en if subject.plural else verb.en_third} that {clause.en}."
     de = f"{subject.de} {verb.de if subject.plural else verb.de_third}, dass {clause.de_last}."
     every = "都" if subject.collective else ""
     return Sentence(en, de, f"{subject.zh}{every}{verb.zh}{clause.zh}。")
 
 
-def _joined(speaker: Speaker) -> Sentence:
-    first, second = _simple(speaker), _simple(speaker)
-    kind = speaker.rng.choice(["because", "because", "if", "although", "but", "and"])
+def _joined(sampler: WordSampler) -> Sentence:
+    first, second = _simple(sampler), _simple(sampler)
+    kind = sampler.rng.choice(["because", "because", "if", "although", "but", "and"])
     if kind == "if":
         de = f"wenn {first.de_last}, {second.de_inverted}."
         zh = f"如果{first.zh}，{second.zh_subject}就{second.zh_predicate}。"
@@ -258,29 +258,29 @@ def _joined(speaker: Speaker) -> Sentence:
 
 
 def tidy(text: str) -> str:
-    """One space between words, one comma at a clause's end, a capital letter to begin with."""
+    """Merges spaces and commas, and capitalizes the first letter."""
     text = re.sub(r"\s+", " ", text).strip()
     text = re.sub(r" +([,.?])", r"\1", text)
     text = re.sub(r",+([,.?])", r"\1", text)
     return text[0].upper() + text[1:]
 
 
-def sentence(speaker: Speaker) -> Sentence:
+def random_sentence(sampler: WordSampler) -> Sentence:
     """One random sentence of a talk."""
-    roll = speaker.rng.random()
+    roll = sampler.rng.random()
     if roll < 0.30:
-        clause = action(speaker, rich=True)
-        made = _opened(speaker, clause) if speaker.chance(0.3) else _plain(clause)
+        clause = active(sampler, rich=True)
+        result = _opened(sampler, clause) if sampler.chance(0.3) else _plain(clause)
     elif roll < 0.38:
-        clause = passive(speaker)
-        made = _opened(speaker, clause) if speaker.chance(0.4) else _plain(clause)
+        clause = passive(sampler)
+        result = _opened(sampler, clause) if sampler.chance(0.4) else _plain(clause)
     elif roll < 0.54:
-        clause = description(speaker, rich=True)
-        made = _opened(speaker, clause) if speaker.chance(0.3) else _plain(clause)
+        clause = description(sampler, rich=True)
+        result = _opened(sampler, clause) if sampler.chance(0.3) else _plain(clause)
     elif roll < 0.62:
-        made = _question(speaker, action(speaker, rich=True, questioned=True))
+        result = _question(sampler, active(sampler, rich=True, questioned=True))
     elif roll < 0.80:
-        made = _reported(speaker)
+        result = _reported(sampler)
     else:
-        made = _joined(speaker)
-    return replace(made, en=tidy(made.en), de=tidy(made.de))
+        result = _joined(sampler)
+    return replace(result, en=tidy(result.en), de=tidy(result.de))

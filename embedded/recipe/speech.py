@@ -1,6 +1,6 @@
-"""Stage `speech`: speaks the talks. Training speech stays as features under the work folder; dev and eval are shipped.
+"""Stage `speech`: synthesizes the talks, and reads them. Dev and eval are shipped as Opus, train is kept as features.
 
-Each part of the training set is one file written at once, so a run that was killed goes on where it was.
+Each part of the training set is one file, replaced in one step, so an interrupted run continues where it was.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from embedded.recipe import features, voices
-from embedded.recipe.talks import Talk, Voice, splits, words_in
+from embedded.recipe import espeak, features
+from embedded.recipe.talks import Talk, Voice, count_words, splits
 
 SEED = 1
-TALKS_A_PART = 40
+TALKS_PER_PART = 40
 OPUS_LEVEL = 0.9  # of libsndfile's compression scale; 0.99 makes the speech unintelligible
 COLUMNS = ("id", "split", "talk", "audio_path", "seconds", "speaker", "source_en", "target_de", "target_zh")
 
 
 @dataclass(frozen=True)
 class Utterances:
-    """Utterances of one split: features back to back in one array, and their texts."""
+    """Utterances of one split: their features, back to back in one array, and texts."""
 
     mel: np.ndarray  # [frames of all, mels] float16
     ends: np.ndarray  # utterance i is mel[ends[i]:ends[i + 1]]
@@ -49,7 +49,7 @@ class Utterances:
         os.replace(path.with_suffix(".part"), path)
 
     @classmethod
-    def joined(cls, paths: Iterable[Path]) -> Utterances:
+    def read(cls, paths: Iterable[Path]) -> Utterances:
         parts = [np.load(p, allow_pickle=False) for p in paths]
         mels = [p["mel"] for p in parts]
         lengths = np.concatenate([np.diff(p["ends"]) for p in parts])
@@ -57,45 +57,49 @@ class Utterances:
         return cls(np.concatenate(mels), np.concatenate([[0], np.cumsum(lengths)]), *texts)
 
     @classmethod
-    def gathered(cls, mels: list[np.ndarray], texts: list[tuple[str, str, str]]) -> Utterances:
+    def of(cls, mels: list[np.ndarray], texts: list[tuple[str, str, str]]) -> Utterances:
         ends = np.cumsum([0] + [len(m) for m in mels])
         en, de, zh = zip(*texts, strict=True)
         return cls(np.concatenate(mels), ends, en, de, zh)
 
 
-def _spoken(job: tuple[str, Voice, float]) -> np.ndarray:
-    return voices.say(*job)
+def _synthesize(job: tuple[str, Voice, float]) -> np.ndarray:
+    return espeak.synthesize(*job)
 
 
-def _speak(talks: list[Talk], workers: int) -> list[list[np.ndarray]]:
+def _synthesize_talks(talks: list[Talk], workers: int) -> list[list[np.ndarray]]:
     jobs = []
     for talk in talks:
         rng = random.Random(talk.name)
         jobs += [(s.en, talk.voice, rng.uniform(0.3, 0.9)) for s in talk.sentences]
     with Pool(workers) as pool:
-        waves = iter(pool.map(_spoken, jobs, chunksize=16))
+        waves = iter(pool.map(_synthesize, jobs, chunksize=16))
     return [[next(waves) for _ in talk.sentences] for talk in talks]
 
 
-def _fits(wave: np.ndarray) -> bool:
-    return voices.RATE // 2 < len(wave) <= features.SECONDS * voices.RATE
+def has_valid_length(wave: np.ndarray) -> bool:
+    """Longer than half a second, and within the feature window."""
+    return espeak.RATE // 2 < len(wave) <= features.SECONDS * espeak.RATE
 
 
-def ship(talks: dict[str, list[Talk]], folder: Path, workers: int) -> None:
-    """Writes dev and eval as Opus with segments.csv, the file every evaluation starts from."""
+def write_opus(path: Path, wave: np.ndarray) -> None:
+    soundfile.write(path, wave, espeak.RATE, format="OGG", subtype="OPUS", compression_level=OPUS_LEVEL)
+
+
+def write_shipped(talks: dict[str, list[Talk]], folder: Path, workers: int) -> None:
+    """Writes dev and eval as Opus, with segments.csv."""
     rows = []
     for split in ("dev", "eval"):
         (folder / split).mkdir(parents=True, exist_ok=True)
-        for talk, waves in zip(talks[split], _speak(talks[split], workers), strict=True):
+        for talk, waves in zip(talks[split], _synthesize_talks(talks[split], workers), strict=True):
             for index, (sentence, wave) in enumerate(zip(talk.sentences, waves, strict=True)):
-                if not _fits(wave):
+                if not has_valid_length(wave):
                     continue
                 name = f"{talk.name}-{index:02d}"
                 path = f"{split}/{name}.opus"
-                how = {"format": "OGG", "subtype": "OPUS", "compression_level": OPUS_LEVEL}
-                soundfile.write(folder / path, wave, voices.RATE, **how)
+                write_opus(folder / path, wave)
                 voice = f"{talk.voice.name} {talk.voice.speed} {talk.voice.pitch}"
-                seconds = f"{len(wave) / voices.RATE:.2f}"
+                seconds = f"{len(wave) / espeak.RATE:.2f}"
                 rows.append((name, split, talk.name, path, seconds, voice, sentence.en, sentence.de, sentence.zh))
     with open(folder / "segments.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -103,40 +107,42 @@ def ship(talks: dict[str, list[Talk]], folder: Path, workers: int) -> None:
         writer.writerows(rows)
 
 
-def shipped(folder: Path, split: str) -> tuple[list[dict[str, str]], list[np.ndarray]]:
-    """The rows and 16 kHz waves of dev or eval as they are in the repository."""
+def read_shipped(folder: Path, split: str) -> tuple[list[dict[str, str]], list[np.ndarray]]:
+    """The rows of segments.csv and the 16 kHz waves of dev or eval."""
     with open(folder / "segments.csv", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == split]
     return rows, [soundfile.read(folder / row["audio_path"], dtype="float32")[0] for row in rows]
 
 
 def train_parts(work: Path) -> list[Path]:
-    found = sorted((work / "speech").glob("train-*.npz"))
-    if not found:
+    parts = sorted((work / "speech").glob("train-*.npz"))
+    if not parts:
         raise FileNotFoundError(f"there is no training speech under {work}: run --stage speech first")
-    return found
+    return parts
 
 
-def run(work: Path, ships_to: Path, workers: int = 2) -> None:
-    voices.require_espeak()
+def run(work: Path, speech_folder: Path, workers: int = 2) -> None:
+    espeak.require_espeak()
     talks = splits(SEED)
-    words = [words_in(s.en) for t in talks["train"] for s in t.sentences]
+    words = [count_words(s.en) for t in talks["train"] for s in t.sentences]
     print(f"speech: {len(words)} training sentences of {np.mean(words):.1f} words on average", flush=True)
-    if not (ships_to / "segments.csv").exists():
-        ship(talks, ships_to, workers)
-    tool = features.extractor()
+    if not (speech_folder / "segments.csv").exists():
+        write_shipped(talks, speech_folder, workers)
+    extractor = features.extractor()
     train = talks["train"]
-    for part, start in enumerate(range(0, len(train), TALKS_A_PART)):
+    for part, start in enumerate(range(0, len(train), TALKS_PER_PART)):
         path = work / "speech" / f"train-{part:03d}.npz"
         if path.exists():
             continue
-        some = train[start : start + TALKS_A_PART]
+        talks_of_part = train[start : start + TALKS_PER_PART]
         pairs = [
             (wave, (s.en, s.de, s.zh))
-            for talk, waves in zip(some, _speak(some, workers), strict=True)
+            for talk, waves in zip(talks_of_part, _synthesize_talks(talks_of_part, workers), strict=True)
             for s, wave in zip(talk.sentences, waves, strict=True)
-            if _fits(wave)
+            if has_valid_length(wave)
         ]
-        mels = [m for i in range(0, len(pairs), 64) for m in features.log_mels(tool, [w for w, _ in pairs[i : i + 64]])]
-        Utterances.gathered(mels, [t for _, t in pairs]).save(path)
-        print(f"speech: part {part} of {len(train) // TALKS_A_PART}, {len(pairs)} utterances", flush=True)
+        mels = [
+            m for i in range(0, len(pairs), 64) for m in features.log_mels(extractor, [w for w, _ in pairs[i : i + 64]])
+        ]
+        Utterances.of(mels, [t for _, t in pairs]).save(path)
+        print(f"speech: part {part} of {len(train) // TALKS_PER_PART}, {len(pairs)} utterances", flush=True)

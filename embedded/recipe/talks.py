@@ -1,6 +1,6 @@
-"""Talks: one speaker, one topic, about sixteen sentences; whole talks go to train, dev or eval.
+"""Talks: one voice, one topic, 16 sentences. Each talk is in one of the splits train, dev and eval.
 
-No English sentence is in two splits, nor twice in one.
+No English sentence occurs twice, in one split or in two.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import random
 from dataclasses import dataclass
 
 from embedded.recipe.lexicon import TOPICS
-from embedded.recipe.phrases import Speaker
-from embedded.recipe.sentences import Sentence, sentence
+from embedded.recipe.phrases import WordSampler
+from embedded.recipe.sentences import Sentence, random_sentence
 
 ACCENTS = ("en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-us-nyc", "en-029")
 _MEN, _WOMEN = ("+m1", "+m2", "+m3", "+m4", "+m7"), ("+f1", "+f2", "+f3", "+f4")
@@ -34,37 +34,39 @@ class Talk:
     sentences: tuple[Sentence, ...]
 
 
-def words_in(text: str) -> int:
+def count_words(text: str) -> int:
     return len(text.split())
 
 
-def talks(count: int, seed: int, split: str, taken: set[str]) -> list[Talk]:
-    """`count` talks; their sentences are added to `taken` and none of them was in it before."""
+def make_talks(count: int, seed: int, split: str, taken: set[str]) -> list[Talk]:
+    """Makes `count` talks of sentences that are not in `taken`, and adds their sentences to it."""
     rng = random.Random(f"{seed}/{split}")
     out = []
     for index in range(count):
         topic = rng.choice(sorted(TOPICS))
         voice = Voice(rng.choice(ACCENTS) + rng.choice(TIMBRES), rng.randint(170, 225), rng.randint(30, 70))
-        speaker = Speaker(rng, topic)
-        said: list[Sentence] = []
-        while len(said) < SEGMENTS:
-            candidate = sentence(speaker)
-            if candidate.en in taken or not MIN_WORDS <= words_in(candidate.en) <= MAX_WORDS:
+        sampler = WordSampler(rng, topic)
+        sentences: list[Sentence] = []
+        while len(sentences) < SEGMENTS:
+            candidate = random_sentence(sampler)
+            if candidate.en in taken or not MIN_WORDS <= count_words(candidate.en) <= MAX_WORDS:
                 continue
             taken.add(candidate.en)
-            said.append(candidate)
-        out.append(Talk(f"{split}-{index:03d}", topic, voice, tuple(said)))
+            sentences.append(candidate)
+        out.append(Talk(f"{split}-{index:03d}", topic, voice, tuple(sentences)))
     return out
 
 
 @dataclass(frozen=True)
 class Sizes:
+    """Talks in each split."""
+
     train: int = 640
     dev: int = 9
     eval: int = 9
 
 
 def splits(seed: int, sizes: Sizes = Sizes()) -> dict[str, list[Talk]]:
-    """eval first, then dev, then train, so that a larger training set leaves the other two as they are."""
+    """Makes eval, dev and train in this order, so that dev and eval do not depend on the size of train."""
     taken: set[str] = set()
-    return {name: talks(getattr(sizes, name), seed, name, taken) for name in ("eval", "dev", "train")}
+    return {name: make_talks(getattr(sizes, name), seed, name, taken) for name in ("eval", "dev", "train")}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from compress.cli import progress_line
 from compress.errors import UserError
-from embedded.recipe import features, speech, voices
+from embedded.recipe import espeak, speech
 from embedded.recipe import talks as recipe
 from results.atomic_write import write_atomically
 
@@ -26,11 +26,9 @@ MANIFEST = "segments.csv"
 
 def speak(folder: Path, talks: int = TALKS, after: int = 0) -> Path:
     """Writes what is not there yet and returns the manifest; `after` so many talks that are left to others."""
-    import soundfile
-
     try:
-        voices.require_espeak()
-    except voices.NoSpeech as problem:
+        espeak.require_espeak()
+    except espeak.EspeakError as problem:
         raise UserError(str(problem)) from None
     if not 1 <= talks <= MOST:
         raise UserError(f"--talks {talks}: give 1 to {MOST}")
@@ -47,12 +45,11 @@ def speak(folder: Path, talks: int = TALKS, after: int = 0) -> Path:
             name = f"{talk.name}-{index:02d}"
             path = folder / "train" / f"{name}.opus"
             if not path.exists():
-                wave = voices.say(sentence.en, talk.voice, gain)
-                if not voices.RATE // 2 < len(wave) <= features.SECONDS * voices.RATE:
+                wave = espeak.synthesize(sentence.en, talk.voice, gain)
+                if not speech.has_valid_length(wave):
                     continue
                 beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-                how = {"format": "OGG", "subtype": "OPUS", "compression_level": speech.OPUS_LEVEL}
-                soundfile.write(beside, wave, voices.RATE, **how)
+                speech.write_opus(beside, wave)
                 beside.replace(path)
             rows.append((name, "train", talk.name, f"train/{name}.opus", sentence.en, sentence.de, sentence.zh))
     return _write(folder / MANIFEST, rows)

@@ -1,4 +1,4 @@
-"""Rates by unit: the mean that was asked for, more bits where they do more, and no allocation of fewer damages."""
+"""Rates by unit: the mean is kept, more bits where they reduce more damage, and no better allocation exists."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def mean(rates: dict[str, float], weights: dict[str, int]) -> float:
 @given(UNITS, st.floats(LOWEST, HIGHEST))
 def test_the_mean_is_kept(units: dict[str, tuple[float, int]], rate: float) -> None:
     weights = {unit: count for unit, (_, count) in units.items()}
-    found = by_unit({unit: {3.0: damage} for unit, (damage, _) in units.items()}, weights, rate)
-    assert mean(found, weights) <= rate + 1e-9
-    assert all(LOWEST <= value <= HIGHEST for value in found.values())
-    whole = [value / STEP for value in found.values()]
+    rates = by_unit({unit: {3.0: damage} for unit, (damage, _) in units.items()}, weights, rate)
+    assert mean(rates, weights) <= rate + 1e-9
+    assert all(LOWEST <= value <= HIGHEST for value in rates.values())
+    whole = [value / STEP for value in rates.values()]
     assert all(math.isclose(value, round(value), abs_tol=1e-6) for value in whole)
-    rising = sorted(found, key=lambda unit: units[unit][0] / units[unit][1])
-    assert [found[unit] for unit in rising] == sorted(found.values()), "more bits where a weight does more damage"
+    rising = sorted(rates, key=lambda unit: units[unit][0] / units[unit][1])
+    assert [rates[unit] for unit in rising] == sorted(rates.values()), "more bits where a weight does more damage"
 
 
 @given(UNITS, st.floats(2.0, 6.0))
 def test_no_trade_of_bits_does_less_damage(units: dict[str, tuple[float, int]], rate: float) -> None:
     """With damages that fall fourfold a bit, a bit moved from one weight to another does not help, but for rounding."""
     weights = {unit: count for unit, (_, count) in units.items()}
-    found = by_unit({unit: {3.0: damage} for unit, (damage, _) in units.items()}, weights, rate, step=1e-3)
-    slope = {unit: units[unit][0] / units[unit][1] * 4 ** (3.0 - value) for unit, value in found.items()}
-    free = [unit for unit, value in found.items() if LOWEST + 0.01 < value < HIGHEST - 0.01]
+    rates = by_unit({unit: {3.0: damage} for unit, (damage, _) in units.items()}, weights, rate, step=1e-3)
+    slope = {unit: units[unit][0] / units[unit][1] * 4 ** (3.0 - value) for unit, value in rates.items()}
+    free = [unit for unit, value in rates.items() if LOWEST + 0.01 < value < HIGHEST - 0.01]
     for unit in free:
         assert math.isclose(slope[unit], slope[free[0]], rel_tol=0.01)
-    for unit, value in found.items():
+    for unit, value in rates.items():
         if free and value >= HIGHEST - 0.01:
             assert slope[unit] > 0.98 * slope[free[0]]
         if free and value <= LOWEST + 0.01:

@@ -1,4 +1,4 @@
-"""The grammar: the same talks from the same seed, nothing in two splits, agreement right where a table can say so."""
+"""The grammar: reproducible talks, disjoint splits, correct inflection and agreement."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from embedded.recipe import german
 from embedded.recipe.lexicon import ADJECTIVES, NOUNS, TOPICS, VERBS, Adjective, Noun, number
-from embedded.recipe.phrases import Speaker, noun_phrase
-from embedded.recipe.sentences import sentence, tidy
-from embedded.recipe.talks import MAX_WORDS, MIN_WORDS, SEGMENTS, Sizes, splits, words_in
+from embedded.recipe.phrases import WordSampler, noun_phrase
+from embedded.recipe.sentences import random_sentence, tidy
+from embedded.recipe.talks import MAX_WORDS, MIN_WORDS, SEGMENTS, Sizes, count_words, splits
 
 SMALL = Sizes(train=20, dev=4, eval=4)
 
@@ -30,8 +30,8 @@ def test_a_seed_gives_the_same_talks_and_another_seed_others() -> None:
 
 
 def test_no_sentence_is_in_two_splits_nor_twice_in_one() -> None:
-    said = [s.en for talks in splits(1, SMALL).values() for t in talks for s in t.sentences]
-    assert len(said) == len(set(said)) == SEGMENTS * 28
+    sentences = [s.en for talks in splits(1, SMALL).values() for t in talks for s in t.sentences]
+    assert len(sentences) == len(set(sentences)) == SEGMENTS * 28
 
 
 def test_a_larger_training_set_leaves_dev_and_eval_as_they_are() -> None:
@@ -44,7 +44,7 @@ def test_sentences_are_of_the_length_and_form_promised() -> None:
     for talks in splits(2, SMALL).values():
         for talk in talks:
             for s in talk.sentences:
-                assert MIN_WORDS <= words_in(s.en) <= MAX_WORDS
+                assert MIN_WORDS <= count_words(s.en) <= MAX_WORDS
                 assert re.fullmatch(r"[A-Z][A-Za-z ,'-]+[.?]", s.en), s.en
                 assert re.fullmatch(r"[A-ZÄÖÜ][A-Za-zäöüÄÖÜß ,-]+[.?]", s.de), s.de
                 assert re.fullmatch(r"[\u4e00-\u9fff，]+[。？]", s.zh), s.zh
@@ -111,8 +111,8 @@ def test_irregular_stems_and_weak_nouns() -> None:
     ],
 )
 def test_numbers(value: int, en: str, de: str, zh: str) -> None:
-    made = number(value, counting=True)
-    assert (made.en, made.de, made.zh) == (en, de, zh)
+    phrase = number(value, counting=True)
+    assert (phrase.en, phrase.de, phrase.zh) == (en, de, zh)
 
 
 def test_numbers_out_of_range_are_refused_with_the_value() -> None:
@@ -123,22 +123,22 @@ def test_numbers_out_of_range_are_refused_with_the_value() -> None:
 def test_subject_and_verb_agree_in_every_main_clause_that_starts_with_we() -> None:
     plural = {v.de for v in VERBS} | {"haben", "können", "sollten", "müssen", "dürfen"}
     rng = random.Random(4)
-    speaker = Speaker(rng, "speech")
+    sampler = WordSampler(rng, "speech")
     seen = 0
     while seen < 100:
-        s = sentence(speaker)
-        found = re.match(r"Wir (\w+)", s.de)
-        if found and s.en.startswith("We ") and " that " not in s.en:
-            assert found.group(1) in plural | {"zeigen", "glauben", "wissen", "sagen", "hoffen", "vermuten"}, s.de
+        s = random_sentence(sampler)
+        match = re.match(r"Wir (\w+)", s.de)
+        if match and s.en.startswith("We ") and " that " not in s.en:
+            assert match.group(1) in plural | {"zeigen", "glauben", "wissen", "sagen", "hoffen", "vermuten"}, s.de
             seen += 1
 
 
 def test_an_stands_before_vowels_and_a_before_a_spoken_y() -> None:
     rng = random.Random(9)
     for topic in TOPICS:
-        speaker = Speaker(rng, topic)
+        sampler = WordSampler(rng, topic)
         for _ in range(300):
-            words = noun_phrase(speaker, "nom", "SMDTP").en.split()
+            words = noun_phrase(sampler, "nom", "SMDTP").en.split()
             if words[0] in {"a", "an"}:
                 vowel = words[1][0] in "aeio" or words[1].startswith("un")
                 assert (words[0] == "an") == vowel, words

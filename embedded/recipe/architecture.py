@@ -1,14 +1,13 @@
-"""The embedded model before training: tokenizer, processor, configuration, initial weights, and how it is saved.
+"""The embedded model's architecture: tokenizer, processor, configuration, initial weights, saving.
 
-Everything is a plain transformers class, so that the saved folder loads as the real Qwen2-Audio does. It is narrow
-and deep on purpose: what a search finds interesting (bits, layers) must cost something here too.
+Everything is a plain transformers class, so the saved folder loads like the real Qwen2-Audio. The model is narrow and
+deep on purpose: fewer bits and dropped layers then cost quality, as in the real model.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +24,8 @@ from transformers import (
 )
 from transformers.models.whisper.modeling_whisper import sinusoids
 
-from embedded.recipe import features, lexicon
+from embedded.recipe import features
+from embedded.recipe.chinese import split_chinese
 from embedded.recipe.talks import Sizes, splits
 
 LANGUAGES = {"de": "German", "zh": "Chinese"}
@@ -33,35 +33,16 @@ AUDIO = "<|audio_bos|><|AUDIO|><|audio_eos|>"
 PROMPTS = {code: f"{AUDIO}Translate this English speech into {name}." for code, name in LANGUAGES.items()}
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
 VOCABULARY = 1024
+TOKENIZER_SEED = 77
 AUDIO_LAYERS, LM_LAYERS, WIDTH = 8, 12, 96
 MAX_NEW_TOKENS = 64  # the longest reference takes 50
 
 
-def chinese_words(text: str) -> list[str]:
-    """Cuts the grammar's Chinese into the words it was made of."""
-    return _CHINESE.findall(text)
-
-
-def _chinese_pattern() -> re.Pattern[str]:
-    words = {w.zh for table in (lexicon.NOUNS, lexicon.VERBS, lexicon.REPORTING, lexicon.ADJECTIVES) for w in table}
-    for phrases in (lexicon.OPENERS, lexicon.ADVERBS, lexicon.PRONOUNS, lexicon.SURNAMES, lexicon.TITLES):
-        words |= {p.zh for p in phrases}
-    for phrases in (lexicon.FIRST_NAMES, lexicon.CITIES, lexicon.QUANTIFIERS):
-        words |= {p.zh for p in phrases}
-    words |= {m[3] for m in lexicon.MODALS}
-    words |= {"这些", "我们的", "他们的", "因为", "如果", "虽然", "而且", "为什么", "什么时候", "如何"}
-    words |= {"百分之", "没有", "来自"}
-    return re.compile("|".join(sorted(map(re.escape, words), key=len, reverse=True)) + "|.")
-
-
-_CHINESE = _chinese_pattern()
-
-
 def _tokenizer_text() -> Iterator[str]:
-    for talk in splits(77, Sizes(train=700, dev=0, eval=0))["train"]:
+    for talk in splits(TOKENIZER_SEED, Sizes(train=700, dev=0, eval=0))["train"]:
         for sentence in talk.sentences:
             yield sentence.de
-            yield from chinese_words(sentence.zh)
+            yield from split_chinese(sentence.zh)
     for _ in range(3000):
         for prompt in PROMPTS.values():
             yield prompt.removeprefix(AUDIO)
@@ -74,15 +55,15 @@ def _train_tokenizer(folder: Path) -> None:
         vocab_size=VOCABULARY - len(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
     bpe.train_from_iterator(_tokenizer_text(), trainer)
-    learned = json.loads(bpe.to_str())["model"]
+    trained = json.loads(bpe.to_str())["model"]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps(learned["vocab"], ensure_ascii=False), encoding="utf-8")
-    merges = [m if isinstance(m, str) else " ".join(m) for m in learned["merges"]]
+    (folder / "vocab.json").write_text(json.dumps(trained["vocab"], ensure_ascii=False), encoding="utf-8")
+    merges = [m if isinstance(m, str) else " ".join(m) for m in trained["merges"]]
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
 
 
 def make_tokenizer(folder: Path) -> Qwen2TokenizerFast:
-    """A byte-level BPE of 1,024 entries in the class of the real model's tokenizer; trained once, then read."""
+    """A byte-level BPE of 1,024 entries in the real model's tokenizer class; trained if the folder has none yet."""
     if not (folder / "merges.txt").exists():
         _train_tokenizer(folder)
     return Qwen2TokenizerFast(
@@ -142,10 +123,10 @@ def make_config(tokenizer: Qwen2TokenizerFast) -> Qwen2AudioConfig:
 def make_model(config: Qwen2AudioConfig, seed: int) -> Qwen2AudioForConditionalGeneration:
     torch.manual_seed(seed)
     model = Qwen2AudioForConditionalGeneration(config)
-    tower = model.audio_tower
-    with torch.no_grad():  # transformers leaves these random and frozen: it never trains the model from scratch
-        tower.embed_positions.weight.copy_(sinusoids(features.FRAMES // 2, WIDTH))
-    tower.embed_positions.requires_grad_(False)
+    encoder = model.audio_tower
+    with torch.no_grad():  # transformers leaves these random, as it expects pretrained weights
+        encoder.embed_positions.weight.copy_(sinusoids(features.FRAMES // 2, WIDTH))
+    encoder.embed_positions.requires_grad_(False)
     model.generation_config = GenerationConfig(
         eos_token_id=config.eos_token_id,
         pad_token_id=config.pad_token_id,

@@ -1,8 +1,8 @@
-"""A search without Ray: the embedded model, one language, in this process, every measurement kept on disk.
+"""Evaluates choices on the embedded model in this process, without Ray, and keeps all measurements on disk.
 
-What the sampler benchmark needs: the space of a run, its sensitivities, and COMET and KL of any choice. A policy that
-was measured once is never measured again, by whatever method it is asked for, so that methods can be compared over
-many seeds; each still pays for every evaluation it asks for.
+The sampler benchmark takes from it the space of a run, its sensitivities, and COMET and KL of any choice. A policy is
+measured only once, whichever methods propose it, so many seeds are affordable; each method's count of evaluations
+includes those read from disk.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from search.space.constraint import SizeConstraint
 from search.space.space import DEFAULT_LEVELS, Choice, Space, make_space
 
 
-class Kept:
-    """Named numbers in a file of JSON lines; readable while others write, a torn last line is left out."""
+class MeasurementFile:
+    """Named values in a file of JSON lines. It can be read while others write; an incomplete last line is ignored."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.known: dict[str, Any] = {}
+        self.values: dict[str, Any] = {}
         self._read = 0
 
     def get(self, key: str) -> Any:
-        if key not in self.known:
+        if key not in self.values:
             self._refresh()
-        return self.known.get(key)
+        return self.values.get(key)
 
     def put(self, key: str, value: Any) -> None:
-        self.known[key] = value
+        self.values[key] = value
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps([key, value]) + "\n")
 
@@ -56,13 +56,13 @@ class Kept:
                 self._read += len(line)
                 with contextlib.suppress(json.JSONDecodeError):
                     key, value = json.loads(line)
-                    self.known[key] = value
+                    self.values[key] = value
 
 
-class Lab:
-    """One language of the embedded model. `segments` of dev are translated for COMET, `near` of them give KL."""
+class LocalEvaluator:
+    """One language of the embedded model: COMET on `segments` segments of dev, KL on `kl_segments` of them."""
 
-    def __init__(self, folder: Path, lang: str, segments: int = 48, near: int = 24) -> None:
+    def __init__(self, folder: Path, lang: str, segments: int = 48, kl_segments: int = 24) -> None:
         self.folder, self.lang = folder, lang
         folder.mkdir(parents=True, exist_ok=True)
         self._comet: Comet | None = None
@@ -71,7 +71,7 @@ class Lab:
                 model=str(embedded.MODEL),
                 store=str(folder / "store"),
                 spec=EvalSpec("embedded", "dev", lang, segments, batch_size=64, max_new_tokens=48),
-                sense_segments=near,
+                sense_segments=kl_segments,
                 part=(),
                 scorers=(),
                 device="cpu",
@@ -79,8 +79,8 @@ class Lab:
             ),
             self._score,
         )
-        self._scores = Kept(folder / f"{lang}-{segments}.comet.jsonl")
-        self._near = Kept(folder / f"{lang}-{segments}-{near}.kl.jsonl")
+        self._comet_scores = MeasurementFile(folder / f"{lang}-{segments}.comet.jsonl")
+        self._kls = MeasurementFile(folder / f"{lang}-{segments}-{kl_segments}.kl.jsonl")
         self.bins = {each.name: each for each in bins_of(self.worker.source.original_bytes)}
         self._prepare()
 
@@ -90,25 +90,25 @@ class Lab:
         return self._comet.score(*texts)
 
     def _prepare(self) -> None:
-        """Everything a run does before it searches."""
+        """What a run does before its search: original, calibration, encoding, sensitivities."""
         worker, source = self.worker, self.worker.source
-        facts = Kept(self.folder / f"{self.lang}.facts.jsonl")
-        if facts.get("original") is None:
+        stored = MeasurementFile(self.folder / f"{self.lang}.facts.jsonl")
+        if stored.get("original") is None:
             (outcome,) = worker.score(None)
-            facts.put("texts", outcome["hypotheses"])
-            facts.put("original", float(np.mean(outcome["comet_segments"])))
-        self.original: float = facts.get("original")
-        self.texts: list[str] = facts.get("texts")
-        self.said = keep_reference_outputs(worker.store, self.texts)
-        if facts.get("calibration") is None:
-            facts.put("calibration", worker.calibrate(self.said)["calibration"])
-        self.calibration: str = facts.get("calibration")
-        if facts.get("errors") is None:
+            stored.put("texts", outcome["hypotheses"])
+            stored.put("original", float(np.mean(outcome["comet_segments"])))
+        self.original: float = stored.get("original")
+        self.texts: list[str] = stored.get("texts")
+        self.reference = keep_reference_outputs(worker.store, self.texts)
+        if stored.get("calibration") is None:
+            stored.put("calibration", worker.calibrate(self.reference)["calibration"])
+        self.calibration: str = stored.get("calibration")
+        if stored.get("errors") is None:
             pairs = [(unit, level) for unit in source.structure.units for level in DEFAULT_LEVELS]
             built = worker.build([p for p in pairs if codec(p[1]).uses_hessian], self.calibration)["built"]
             built += worker.build([p for p in pairs if not codec(p[1]).uses_hessian], "")["built"]
-            facts.put("errors", built)
-        self.errors = {(unit, level): error for unit, level, error in facts.get("errors")}
+            stored.put("errors", built)
+        self.errors = {(unit, level): error for unit, level, error in stored.get("errors")}
         self.ledger = compress.Ledger(source, worker.store, DEFAULT_LEVELS, self.calibration)
         structure = source.structure
         self.space: Space = make_space(
@@ -122,19 +122,23 @@ class Lab:
             calibration=self.calibration,
         )
         self.constraint = SizeConstraint(self.space, self.ledger.predict)
-        todo: list[tuple[str, str, str]] = [
+        actions: list[tuple[str, str, str]] = [
             (LEVEL, unit, level) for unit, level in self.errors if not level.startswith("raw")
-        ] + [(DROP, layer, "") for layer, may in zip(self.space.layers, self.space.droppable, strict=True) if may]
-        known = {tuple(k): v for k, v in (facts.get("sensed") or [])}
-        if len(known) < len(todo):
-            found = worker.sense(todo, self.calibration, self.said)["sensed"]
-            facts.put("sensed", [[[kind, name, level], kl] for kind, name, level, kl in found])
-            known = {tuple(k): v for k, v in facts.get("sensed")}
+        ] + [
+            (DROP, layer, "")
+            for layer, droppable in zip(self.space.layers, self.space.droppable, strict=True)
+            if droppable
+        ]
+        kls = {tuple(k): v for k, v in (stored.get("sensed") or [])}
+        if len(kls) < len(actions):
+            sensed = worker.sense(actions, self.calibration, self.reference)["sensed"]
+            stored.put("sensed", [[[kind, name, level], kl] for kind, name, level, kl in sensed])
+            kls = {tuple(k): v for k, v in stored.get("sensed")}
         levels = np.zeros_like(self.space.sizes)
-        for (kind, name, level), kl in known.items():
+        for (kind, name, level), kl in kls.items():
             if kind == LEVEL:
                 levels[self.space.unit_rows[name], self.space.level_columns[level]] = kl
-        drops = np.array([known.get((DROP, layer, ""), 20.0) for layer in self.space.layers])
+        drops = np.array([kls.get((DROP, layer, ""), 20.0) for layer in self.space.layers])
         self.sensitivities = ActionCosts(np.maximum(levels, 1e-7), np.maximum(drops, 1e-7))
 
     def comet(self, choice: Choice) -> float:
@@ -142,16 +146,16 @@ class Lab:
 
     def comet_of(self, policy: compress.Policy) -> float:
         key = policy.digest
-        if (known := self._scores.get(key)) is None:
+        if (value := self._comet_scores.get(key)) is None:
             (outcome,) = self.worker.score(policy.to_json())
-            known = float(np.mean(outcome["comet_segments"]))
-            self._scores.put(key, known)
-        return float(known)
+            value = float(np.mean(outcome["comet_segments"]))
+            self._comet_scores.put(key, value)
+        return float(value)
 
     def kl(self, choice: Choice) -> float:
         policy = self.space.policy(choice)
         key = policy.digest
-        if (known := self._near.get(key)) is None:
-            known = next(self.worker.score(policy.to_json(), [KL], self.said))["kl"]
-            self._near.put(key, known)
-        return float(known)
+        if (value := self._kls.get(key)) is None:
+            value = next(self.worker.score(policy.to_json(), [KL], self.reference))["kl"]
+            self._kls.put(key, value)
+        return float(value)

@@ -1,4 +1,4 @@
-"""The shipped files: in place, within their sizes, loaded by plain transformers and unbabel-comet without a network."""
+"""The shipped files: complete, small, loaded by plain transformers and unbabel-comet without a network."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import soundfile
 import torch
 
 import embedded
+from embedded.recipe.speech import SEED
+from embedded.recipe.talks import Sizes, splits
 
 
 def size_of(folder: Path) -> int:
@@ -29,27 +31,24 @@ def test_files_stay_small() -> None:
 
 
 def test_segments_are_whole_talks_with_both_references() -> None:
-    found = rows()
+    segments = rows()
     talks: dict[str, set[str]] = {}
-    for row in found:
+    for row in segments:
         talks.setdefault(row["talk"], set()).add(row["split"])
         assert row["source_en"]
         assert row["target_de"]
         assert row["target_zh"]
         assert (embedded.SPEECH / row["audio_path"]).is_file()
-    assert all(len(splits) == 1 for splits in talks.values())
+    assert all(len(names) == 1 for names in talks.values())
     for split in ("dev", "eval"):
-        assert 128 <= sum(row["split"] == split for row in found) <= 160
-    assert len({row["source_en"] for row in found}) == len(found)
+        assert 128 <= sum(row["split"] == split for row in segments) <= 160
+    assert len({row["source_en"] for row in segments}) == len(segments)
 
 
 def test_segments_are_those_of_the_recipe() -> None:
-    from embedded.recipe.speech import SEED
-    from embedded.recipe.talks import Sizes, splits
-
-    said = {s.en: s for name in ("dev", "eval") for t in splits(SEED, Sizes(train=0))[name] for s in t.sentences}
+    sentences = {s.en: s for name in ("dev", "eval") for t in splits(SEED, Sizes(train=0))[name] for s in t.sentences}
     for row in rows():
-        assert (row["target_de"], row["target_zh"]) == (said[row["source_en"]].de, said[row["source_en"]].zh)
+        assert (row["target_de"], row["target_zh"]) == (sentences[row["source_en"]].de, sentences[row["source_en"]].zh)
 
 
 def test_speech_is_16_khz_and_as_long_as_the_table_says() -> None:
@@ -73,9 +72,9 @@ def test_the_model_translates_with_plain_transformers() -> None:
         inputs = processor(text=texts, audio=waves, sampling_rate=16000, return_tensors="pt", padding=True)
         assert "input_features" in inputs
         with torch.no_grad():
-            made = model.generate(**inputs, do_sample=False)
-        said = processor.batch_decode(made[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        assert sum(a == row[f"target_{code}"] for a, row in zip(said, some, strict=True)) >= len(some) // 2
+            output = model.generate(**inputs, do_sample=False)
+        translations = processor.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        assert sum(a == row[f"target_{code}"] for a, row in zip(translations, some, strict=True)) >= len(some) // 2
 
 
 def test_comet_loads_by_its_public_function_from_its_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,12 +95,12 @@ def test_comet_loads_offline_and_falls_with_the_damage() -> None:
         local_files_only=True,
         map_location="cpu",
     ).eval()
-    found = rows()[::4]
+    segments = rows()[::4]
     for code in ("de", "zh"):
         means = []
         for lost in (0.0, 0.25, 0.5, 0.75, 1.0):
             items = []
-            for row in found:
+            for row in segments:
                 ref = row[f"target_{code}"]
                 items.append({"src": row["source_en"], "mt": ref[: round(len(ref) * (1 - lost))], "ref": ref})
             with torch.no_grad():

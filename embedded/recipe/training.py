@@ -1,6 +1,6 @@
-"""Training state on disk, written at once, so that a killed stage goes on from its last checkpoint.
+"""What the training stages share: checkpoints, batches, learning rate, parameter groups.
 
-Everything random in training is drawn from (seed, step), so a resumed run takes the steps the first would have taken.
+All random numbers are drawn from (seed, step), so a resumed run takes the same steps as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 
-def save(path: Path, step: int, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> None:
+def save_checkpoint(path: Path, step: int, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> None:
+    """Writes the training state; the file is replaced in one step."""
     tensors: dict[str, torch.Tensor] = {}
     for name, module in modules.items():
         tensors |= {f"{name}/{key}": value.contiguous().clone() for key, value in module.state_dict().items()}
@@ -27,7 +28,9 @@ def save(path: Path, step: int, modules: Mapping[str, nn.Module], optimizer: tor
     os.replace(str(path) + ".part", path)
 
 
-def load(path: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer | None = None) -> int:
+def load_checkpoint(
+    path: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer | None = None
+) -> int:
     """Restores the modules (and the optimizer) and returns the number of steps taken; 0 if there is no checkpoint."""
     if not path.exists():
         return 0
@@ -38,18 +41,17 @@ def load(path: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Op
             prefix = name + "/"
             module.load_state_dict({n.removeprefix(prefix): file.get_tensor(n) for n in names if n.startswith(prefix)})
         if optimizer is not None:
-            packed = optimizer.state_dict()
             state: dict[int, dict[str, torch.Tensor]] = {}
             for n in names:
                 if n.startswith("optimizer/"):
                     _, index, key = n.split("/")
                     state.setdefault(int(index), {})[key] = file.get_tensor(n)
-            optimizer.load_state_dict({"state": state, "param_groups": packed["param_groups"]})
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return step
 
 
 def batches(lengths: np.ndarray, size: int, seed: int, start: int) -> Iterator[np.ndarray]:
-    """Endless batches of utterances of like length, from step `start` on."""
+    """Endless batches of indices of utterances of similar length, from step `start` on."""
     per_epoch = -(-len(lengths) // size)
     step = start
     while True:
@@ -66,15 +68,16 @@ def batches(lengths: np.ndarray, size: int, seed: int, start: int) -> Iterator[n
             step += 1
 
 
-def learning_rate(peak: float, step: int, steps: int, warm: float) -> float:
-    """Linear warm-up, then a cosine down to 2 % of the peak."""
-    part = (step + 1) / steps
-    if part < warm:
-        return peak * part / warm
-    return peak * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * min(1.0, (part - warm) / (1 - warm)))))
+def learning_rate(peak: float, step: int, steps: int, warmup: float) -> float:
+    """Linear warm-up for a share `warmup` of the steps, then a cosine down to 2 % of the peak."""
+    progress = (step + 1) / steps
+    if progress < warmup:
+        return peak * progress / warmup
+    return peak * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * min(1.0, (progress - warmup) / (1 - warmup)))))
 
 
 def parameter_groups(modules: Mapping[str, nn.Module], decay: float) -> list[dict[str, object]]:
+    """Trainable parameters, with weight decay on matrices only."""
     parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": decay},
