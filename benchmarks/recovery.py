@@ -31,18 +31,19 @@ import compress
 import embedded
 from compress import Policy
 from compress.calibration.calibrate import calibrate
-from compress.policy.recipes import recipe
+from compress.policy.recipes import original_policy, recipe
 from evaluate.data.open import open_data
 from evaluate.decoding.batches import prepare
+from evaluate.evaluate import SegmentMetric
 from evaluate.metrics.comet import Comet
 from evaluate.metrics.divergence import append_translations
 from evaluate.metrics.significance import paired
 from evaluate.spec import EvalSpec
 from results.atomic_write import write_atomically
 from search.recovery.data import PREPARED, open_lessons
-from search.recovery.job import original, recover, scored, size
+from search.recovery.job import recover, scored, size
 from search.recovery.synthetic_speech import speak
-from search.recovery.task import Score, Task
+from search.recovery.task import Task
 from search.teach import teach
 
 LANGUAGES = ("en-de", "en-zh")
@@ -114,7 +115,7 @@ ROWS = (
 class Bench:
     """One language: the embedded model, training speech, and rows that are done."""
 
-    def __init__(self, work: Path, talks: int, unheard: int, lang: str, score: Score) -> None:
+    def __init__(self, work: Path, talks: int, unheard: int, lang: str, score: SegmentMetric) -> None:
         self.work, self.lang, self.score = work, lang, score
         self.store = compress.Store(work / "store")
         self.train = f"manifest:{speak(work / 'speech', talks)}"
@@ -128,7 +129,7 @@ class Bench:
         if tuned not in self._sources:
             folder = self.work / f"tuned-{self.lang}"
             if not folder.is_dir():
-                teach("embedded", self.train, "train", self.lang, folder, batch=BATCH, told=dict(TUNING))
+                teach("embedded", self.train, "train", self.lang, folder, batch=BATCH, settings=dict(TUNING))
             self._sources[tuned] = compress.Source.open(folder)
         return self._sources[tuned]
 
@@ -191,7 +192,7 @@ class Bench:
         NF4, `ours:0.75`: at that share of the bytes of the smallest."""
         kind, _, share = name.partition(":")
         dropped = DROPS[int(share)] if share.isdigit() else ()
-        raw = original(source, dropped)
+        raw = original_policy(source, dropped)
         if kind in ("raw", "drop"):
             return raw
         if kind == "nf4":

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,23 +59,25 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def append(folder: Path, count: int) -> dict[str, Any]:
     """Milliseconds for each of SINGLE appends at each mark, merges of parts included; and for all rows together."""
-    table, waiting, singles, total = Table(folder / "candidates.parquet"), [], {}, 0.0
+    table, total = Table(folder / "candidates.parquet"), 0.0
+    waiting: list[Any] = []
+    singles: dict[int, float] = {}
     marks = {min(mark, count) for mark in MARKS}
     spent = 0.0
     for n, candidate in enumerate(candidates(count), start=1):
         mark = min((m for m in marks if m >= n), default=count)
         if n > mark - SINGLE:
             if waiting:
-                total += timed(lambda rows=waiting: table.append(rows))[0]
+                total += timed(partial(table.append, waiting))[0]
                 waiting = []
-            spent += timed(lambda row=candidate: table.append([row]))[0]
+            spent += timed(partial(table.append, [candidate]))[0]
             if n == mark:
                 singles[mark] = round(1000 * spent / SINGLE, 2)
                 total, spent = total + spent, 0.0
             continue
         waiting.append(candidate)
         if len(waiting) == BLOCK:
-            total += timed(lambda rows=waiting: table.append(rows))[0]
+            total += timed(partial(table.append, waiting))[0]
             waiting = []
     return {"milliseconds": singles, "seconds in all": round(total, 1), "parts": len(table.parts())}
 

@@ -25,13 +25,14 @@ import torch
 
 import compress
 import embedded
+from compress.policy.recipes import original_policy
 from evaluate.data.open import open_data
+from evaluate.evaluate import SegmentMetric
 from evaluate.metrics.comet import Comet
 from results.atomic_write import write_atomically
 from search import published
-from search.recovery.job import original, scored, size
+from search.recovery.job import scored, size
 from search.recovery.systems import SYSTEMS, SystemBuild
-from search.recovery.task import Score
 from search.teach import teach
 
 METHODS = ("none", "sft", "seqkd")
@@ -77,15 +78,22 @@ def text_model(folder: Path) -> Path:
 class Bench:
     """One language: the taught text model, and rows that are done."""
 
-    def __init__(self, work: Path, lang: str, epochs: float, score: Score) -> None:
+    def __init__(self, work: Path, lang: str, epochs: float, score: SegmentMetric) -> None:
         self.work, self.lang, self.score = work / lang, lang, score
         self.specs = sentences(self.work / "texts", lang)
         self.model = self.work / "taught"
         if not self.model.is_dir():
             untaught = text_model(self.work / "untaught")
-            told = {**LEARNING, "epochs": epochs}
+            settings = {**LEARNING, "epochs": epochs}
             teach(
-                str(untaught), self.specs["train"], "train", lang, self.model, held_out=HELD_OUT, batch=BATCH, told=told
+                str(untaught),
+                self.specs["train"],
+                "train",
+                lang,
+                self.model,
+                held_out=HELD_OUT,
+                batch=BATCH,
+                settings=settings,
             )
 
     def whole(self) -> dict[str, Any]:
@@ -93,7 +101,7 @@ class Bench:
         path = self.work / "whole.json"
         if not path.is_file():
             source, store = compress.Source.open(self.model), compress.Store(self.work / "store")
-            policy = original(source)
+            policy = original_policy(source)
             plain = compress.RecoveredSource(source, compress.RecoveryDelta(policy))
             task = SystemBuild(SYSTEMS["wmt25"], self.given(3, "none"), {}).task(str(self.model), policy)
             found = scored(task, plain, store, open_data(self.specs["eval"], "eval", self.lang), self.score)
