@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import compress
 from compress import Policy, RecoveredSource, RecoveryDelta
@@ -110,7 +110,7 @@ def do_stage(
     return (
         replace(
             before,
-            unquantized={**before.unquantized, **trained_parts.kept},
+            unquantized={**before.unquantized, **trained_parts.unquantized},
             units={**before.units, **trained_parts.units},
             adapters={**before.adapters, **trained_parts.adapters},
         ),
@@ -160,6 +160,15 @@ def unquantized(policy: Policy, source: compress.Source) -> Policy:
     for name, level in policy.levels.items():
         levels[name] = f"{level.partition('+')[0]}+{plain[name]}" if level.startswith("ffn:") else plain[name]
     return replace(policy, levels=levels, calibration="")
+
+
+class StageTraining(Protocol):
+    """What a kind of stage trains: the model, its trainable parameters, and what of them goes into the artifact."""
+
+    model: Any
+    parameters: dict[str, Any]
+
+    def shipped(self) -> RecoveryDelta: ...
 
 
 class WholeModel:
@@ -291,4 +300,9 @@ def _linear(module: Any) -> bool:
     return isinstance(module, nn.Linear)
 
 
-_KINDS: dict[str, Any] = {WHOLE: WholeModel, CHEAP: NormsAndScales, CODES: GridIntegers, ADAPTERS: AdapterTraining}
+_KINDS: dict[str, Callable[[StageSetup], StageTraining]] = {
+    WHOLE: WholeModel,
+    CHEAP: NormsAndScales,
+    CODES: GridIntegers,
+    ADAPTERS: AdapterTraining,
+}

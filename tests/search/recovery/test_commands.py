@@ -92,7 +92,8 @@ def test_bad_input_is_one_line(model: Path, tmp_path: Path, capsys: pytest.Captu
 
 def test_places_that_cannot_be_written_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
-    out = ["--lang", "en-de", "--out", str(tmp_path / "file" / "in")]
+    train = manifest(tmp_path / "speech")  # without espeak-ng none could be spoken
+    out = ["--lang", "en-de", "--train", train, "--out", str(tmp_path / "file" / "in")]
     assert "Not a directory" in refusal(published.main, ["diet", *out], capsys)
 
     def full(_: list[str]) -> None:

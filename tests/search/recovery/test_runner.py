@@ -113,7 +113,6 @@ def world(tmp_path: Path) -> World:
 
 
 def test_the_curve_is_told_as_metrics_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ray.util import metrics
 
     told: list[tuple[str, float, dict[str, str]]] = []
 
@@ -126,7 +125,7 @@ def test_the_curve_is_told_as_metrics_again_and_again(monkeypatch: pytest.Monkey
             assert set(tags) == self.keys
             told.append((self.name, value, tags))
 
-    monkeypatch.setattr(metrics, "Gauge", Gauge)
+    monkeypatch.setattr(board, "Gauge", Gauge)
     meter, at = board.Meter("r"), {"task": "c1+heal", "stage": "whole", "steps": 4}
     meter.say({**at, "step": 0, "loss": None, "rate": 0.1, "held_out": 0.5})
     assert {(name.rpartition("recovery_")[2], value) for name, value, _ in told} == {
