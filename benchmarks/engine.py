@@ -226,9 +226,13 @@ class Probe:
         self.marks.append((len(self.tells), time.process_time(), time.perf_counter(), used))
 
     def in_use(self, workers: int) -> float:
-        """Share of the workers' time spent evaluating, from when all of them were busy to when asking ended."""
-        began = sorted(b for b, _ in self.spans)
-        start, end = began[min(workers, len(began)) - 1], began[-1]
+        """Share of the workers' time spent evaluating, from when all were first busy to when the last one began."""
+        end, running, start = max(began for began, _ in self.spans), 0, math.inf
+        for moment, change in sorted([(b, 1) for b, _ in self.spans] + [(e, -1) for _, e in self.spans]):
+            running += change
+            if running == workers:
+                start = moment
+                break
         busy = sum(max(0.0, min(e, end) - max(b, start)) for b, e in self.spans)
         return busy / (workers * (end - start)) if end > start else 0.0
 

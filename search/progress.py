@@ -48,8 +48,3 @@ def clock(seconds: float) -> str:
     whole = max(0, round(seconds))
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def time_left(done: int, total: int, seconds: float) -> str:
-    """An estimate from the pace so far."""
-    return clock(seconds / done * (total - done)) if done else "?"

@@ -97,8 +97,3 @@ def products(wrapped: Any) -> dict[str, tuple[Tensor, Tensor]]:
             )  # shared out, so that both are of like size for the level they are stored at
             by_name[name.removeprefix(_INNER)] = ((a * root).float().cpu(), (b * (scale / root)).float().cpu())
     return by_name
-
-
-def taken_out(wrapped: Any) -> Any:
-    """The model without its adapters."""
-    return wrapped.unload()

@@ -44,10 +44,6 @@ class Method:
         kept = self.full if size == FULL else self.embedded
         return TrainingSettings().but(**{**self.learns, **kept.get(stage, {}), **changes})
 
-    @property
-    def needs_teacher(self) -> bool:
-        return self.texts == UNION or self.learns.get("distillation", 0) > 0
-
 
 _TOKENS: Changes = {"cross_entropy": 0.2, "distillation": 1.0, "hidden": 10.0}
 _WHOLE: Changes = {"learning_rate": 1e-3, "warmup": 0.05, "epochs": 3, "checkpoint_every": 50}
