@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compress.codecs.grid import trellis
+from compress.kernels import reference
+from compress.kernels.dispatch import quantise
 
 UNIT = 512.0  # a shift is written in units of 1/512 of a step
 _SEQUENCE = 64  # weights of a sample in one sequence of the trellis
-_CACHED = 1 << 15  # integers
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Shifts:
         return self.codes[0] / UNIT, self.codes[1] / UNIT
 
     @property
-    def trellis(self) -> trellis.Shifts:
+    def trellis(self) -> reference.Shifts:
         return self.codes[2] / UNIT, self.codes[3] / UNIT, self.codes[4] / UNIT
 
 
@@ -46,41 +46,15 @@ def trellis_shifts(scaled: NDArray[np.float32]) -> tuple[int, int, int]:
         return 0, 0, 0
     long = min(_SEQUENCE, scaled.size)
     some = scaled[: scaled.size // long * long].reshape(long, -1)
-    k = trellis.quantise(torch.from_numpy(some)).numpy().astype(np.int32)
+    k = quantise(torch.from_numpy(some), None, torch.ones(long), 0, (0.0, 0.0), None, np.int32)
     value = np.empty(k.shape, np.float32)
-    trellis.values(k, (0.0, 0.0, 0.0), np.arange(long), value)
+    reference.trellis_values(k, (0.0, 0.0, 0.0), np.arange(long), value)
     excess = np.abs(value) - some * np.sign(value)
     return _code(excess[k == 0]), _code(excess[k == -1]), _code(excess[(k != 0) & (k != -1)])
 
 
 def _code(excess: NDArray[np.float32]) -> int:
     return int(np.clip(round(float(excess.mean()) * UNIT), 0, 255)) if excess.size else 0
-
-
-def centroids(integers: NDArray[np.generic], first: float, others: float) -> NDArray[np.float32]:
-    """Integers of plain rounding as the centroids of their cells, in steps. In pieces that stay in a cache."""
-    flat = integers.reshape(-1)
-    out = np.empty(flat.size, np.float32)
-    for begin in range(0, flat.size, _CACHED):
-        q, value = flat[begin : begin + _CACHED], out[begin : begin + _CACHED]
-        value[...] = q
-        if first or others:
-            sign = np.sign(q)
-            value -= sign * np.float32(others)
-            if first != others:
-                value -= (sign == q) * sign * np.float32(first - others)
-    return out.reshape(integers.shape)
-
-
-def trellis_centroids(
-    integers: trellis.Integers, order: NDArray[np.int64], plain: int, shifts: Shifts
-) -> NDArray[np.float32]:
-    """Places × sequences: in order, the first `plain` places by plain rounding, from there on a trellis."""
-    out = np.empty(integers.shape, np.float32)
-    for place in order[:plain]:
-        out[place] = centroids(integers[place], *shifts.plain)
-    trellis.values(integers, shifts.trellis, order[plain:], out)
-    return out
 
 
 def joined(samples: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -20,9 +20,9 @@ from compress.codecs.grid.steps import step_codes
 from compress.errors import UserError
 
 DAMPING = 0.01  # share of the mean diagonal that is added to H: rows of calibration are never enough
-_BLOCK = 128  # columns between two updates of all the rest
 _KNOWN = WeakTensorKeyDictionary()  # factors by Hessian: one unit is often encoded at many levels
 _STEPWISE = WeakTensorKeyDictionary()
+_STRETCH = 512  # columns inverted together
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,45 @@ def factor(hessian: Tensor) -> HessianFactor:
     """Damp, invert and factorise; more damping where a Hessian is too singular for it."""
     known = _KNOWN.get(hessian)
     if known is None:
-        known = _KNOWN[hessian] = _factor(hessian)
+        damped = _damp(hessian)
+        relative = torch.empty_like(damped.steps)
+        relative[damped.order] = damped.steps / damped.steps.max()
+        known = _KNOWN[hessian] = damped.with_steps(damped.order, damped.root, relative, damped.widest)
     return known
 
 
-def _factor(hessian: Tensor) -> HessianFactor:
+def stepwise(hessian: Tensor) -> HessianFactor:
+    """The same with columns in the order of their steps, which a decoder knows, and steps that never grow in it.
+
+    They are those nearest to what `factor` would have in that order; it costs some hundredths of a dB.
+    """
+    known = _STEPWISE.get(hessian)
+    if known is None:
+        known = _STEPWISE[hessian] = _stepwise(_damp(hessian))
+    return known
+
+
+@dataclass(frozen=True)
+class _DampedHessian:
+    hessian: Tensor  # float64, mean diagonal 1
+    order: Tensor  # of its columns
+    root: Tensor  # upper triangular R with R·Rᵀ the Hessian in that order
+    scale: float  # the mean diagonal of the Hessian as it came
+
+    @property
+    def steps(self) -> Tensor:
+        """The diagonal of U = R⁻¹."""
+        return 1 / self.root.diagonal()
+
+    @property
+    def widest(self) -> float:
+        return float(self.steps.max()) / self.scale**0.5
+
+    def with_steps(self, order: Tensor, root: Tensor, relative: Tensor, widest: float) -> HessianFactor:
+        return HessianFactor(order, _inverse(root).float(), relative.float(), widest, self.hessian.float())
+
+
+def _damp(hessian: Tensor) -> _DampedHessian:
     h = hessian.to(torch.float64)
     h = (h + h.T) / 2
     mean = float(h.diagonal().mean())
@@ -55,97 +89,57 @@ def _factor(hessian: Tensor) -> HessianFactor:
     h = h / mean
     # The least used columns first: below two bits that is worth up to 0.15 bit a weight against any other order.
     order = torch.argsort(h.diagonal(), stable=True)
-    eye = torch.eye(h.shape[0], dtype=torch.float64, device=h.device)
     damping = DAMPING
     for _ in range(8):
-        damped = h + damping * eye
-        upper = _inverse_root(damped, order)
-        if upper is not None:
-            relative = torch.empty_like(order, dtype=torch.float64)
-            relative[order] = upper.diagonal() / upper.diagonal().max()
-            widest = float(upper.diagonal().max()) / mean**0.5
-            return HessianFactor(order, upper.float(), relative.float(), widest, damped.float())
+        damped = h.clone()
+        damped.diagonal().add_(damping)
+        root = _root(damped, order)
+        if root is not None:
+            return _DampedHessian(damped, order, root, mean)
         damping *= 4
     raise UserError("the Hessian is not XᵀX of anything: it has large negative eigenvalues")
 
 
-def _inverse_root(damped: Tensor, order: Tensor) -> Tensor | None:
-    """U of a Hessian with its rows and columns in an order; None where it is too singular."""
-    lower, failed = torch.linalg.cholesky_ex(damped[order][:, order])
-    if int(failed):
-        return None
-    inverse = torch.cholesky_inverse(lower)
-    upper, failed = torch.linalg.cholesky_ex((inverse + inverse.T) / 2, upper=True)
-    return None if int(failed) else upper
+def _root(damped: Tensor, order: Tensor) -> Tensor | None:
+    """R of a Hessian with its rows and columns in an order; None where it is too singular.
 
-
-def stepwise(hessian: Tensor) -> HessianFactor:
-    """The same with columns in the order of their steps, which a decoder knows, and steps that never grow in it.
-
-    They are those nearest to what `factor` would have in that order; it costs some hundredths of a dB.
+    U of H⁻¹ = UᵀU is R⁻¹, so its diagonal, which is all that steps depend on, takes no inversion.
     """
-    known = _STEPWISE.get(hessian)
-    if known is None:
-        known = _STEPWISE[hessian] = _stepwise(factor(hessian))
-    return known
+    backwards = order.flip(0)
+    lower, failed = torch.linalg.cholesky_ex(damped[backwards][:, backwards])
+    return None if int(failed) else lower.flip(0, 1)
 
 
-def _stepwise(first: HessianFactor) -> HessianFactor:
+def _inverse(root: Tensor) -> Tensor:
+    """U = R⁻¹, a stretch of columns at a time: nothing below the diagonal is computed."""
+    size = len(root)
+    upper = torch.zeros_like(root)
+    for begin in range(0, size, _STRETCH):
+        end = min(begin + _STRETCH, size)
+        unit = torch.zeros(end, end - begin, dtype=root.dtype, device=root.device)
+        unit[begin:end].fill_diagonal_(1)
+        upper[:end, begin:end] = torch.linalg.solve_triangular(root[:end, :end], unit, upper=True)
+    return upper
+
+
+def _stepwise(damped: _DampedHessian) -> HessianFactor:
     from scipy.optimize import isotonic_regression
 
-    h = first.hessian.to(torch.float64)
-
-    def ordered(codes: NDArray[np.int16]) -> tuple[Tensor, Tensor]:
-        order = torch.from_numpy(np.argsort(codes, kind="stable"))
-        upper = _inverse_root(h, order.to(h.device))
-        if upper is None:
+    def ordered(codes: NDArray[np.int16], last: Tensor, root: Tensor | None) -> tuple[Tensor, Tensor]:
+        order = torch.from_numpy(np.argsort(codes, kind="stable")).to(last.device)
+        if not torch.equal(order, last):
+            root = _root(damped.hessian, order)
+        if root is None:
             raise UserError("the Hessian is not XᵀX of anything: it cannot be factorised twice")
-        return order, upper
+        return order, root
 
-    order, upper = ordered(step_codes(first.relative))
+    relative = torch.empty_like(damped.steps)
+    relative[damped.order] = damped.steps
+    order, root = ordered(step_codes(relative / relative.max()), damped.order, damped.root)
     for _ in range(2):  # the second time in the order that the held steps tell
-        wish = upper.diagonal().log2().cpu().numpy()
-        held = torch.from_numpy(isotonic_regression(wish, increasing=False).x.copy())
+        wish = -root.diagonal().log2().cpu().numpy()
+        held = torch.from_numpy(isotonic_regression(wish, increasing=False).x.copy()).to(order.device)
         relative = torch.empty_like(held)
         relative[order] = torch.exp2(held - held[0])
-        order, upper = ordered(step_codes(relative))
-    widest = first.widest * float(torch.exp2(held[0])) / float(first.upper.diagonal().max())
-    return HessianFactor(order.to(h.device), upper.float(), relative.float().to(h.device), widest, first.hessian)
-
-
-def quantise_columns(
-    columns: Tensor, upper: Tensor, steps: Tensor, shifts: tuple[float, float], stop: int | None = None
-) -> Tensor:
-    """Integers for the first `stop` of `columns` (inputs × outputs, which is used up), one step an input column.
-
-    What they get wrong is taken up by the columns behind them, `stop` or not. `shifts` are how far the value of
-    |q| = 1 and of |q| > 1 lies towards zero from its grid point, in steps.
-    """
-    first, others = shifts
-    inputs = columns.shape[0]
-    stop = inputs if stop is None else stop
-    integers = torch.empty_like(columns[:stop])
-    for begin in range(0, stop, _BLOCK):
-        end = min(begin + _BLOCK, stop)
-        block, errors = columns[begin:end], torch.empty_like(columns[begin:end])
-        local = upper[begin:end, begin:end]
-        for i in range(end - begin):
-            step = steps[begin + i]
-            scaled = block[i] / step
-            q = torch.round(scaled)
-            integers[begin + i] = q
-            error = (scaled - shifted(q, first, others)) * (step / local[i, i])
-            errors[i] = error
-            if i + 1 < end - begin:
-                block[i + 1 :].addr_(local[i, i + 1 :], error, alpha=-1)
-        if end < inputs:
-            columns[end:].addmm_(upper[begin:end, end:].T, errors, alpha=-1)
-    return integers
-
-
-def shifted(q: Tensor, first: float, others: float) -> Tensor:
-    """The centroids of the cells of integers, in steps."""
-    if not first and not others:
-        return q
-    sign = torch.sign(q)
-    return q - torch.where(q == sign, first * sign, others * sign)
+        order, root = ordered(step_codes(relative), order, root)
+    return damped.with_steps(order, root, relative, float(torch.exp2(held[0])) / damped.scale**0.5)

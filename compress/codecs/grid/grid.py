@@ -28,13 +28,14 @@ from compress.codecs.grid.centroids import Shifts, joined, plain_shifts, trellis
 from compress.codecs.grid.layout import encode_streams
 from compress.codecs.grid.parts import MatrixGroup, flat_sample, sample, split_parts
 from compress.codecs.grid.payload import CALIBRATED, HEAD, TRELLIS, bf16_bytes, read_payload
-from compress.codecs.grid.rate import first_guess, search
+from compress.codecs.grid.rate import approach, first_guess, search
 from compress.codecs.grid.steps import steps_of
 from compress.codecs.length_prefix import put_varint
 from compress.codecs.lossless import integers_encode
 from compress.codecs.registry import codec, register
 from compress.codecs.statistics import Statistics
 from compress.errors import UserError
+from compress.kernels.dispatch import decode_columns, decode_flat
 
 LOWEST, HIGHEST = 0.25, 8.0
 _SUFFIX = ":trellis"
@@ -91,39 +92,50 @@ class Grid(Codec):
             return attempt(parts, self.trellised)(0.0)
         guess = first_guess(flat_sample(parts), 8 * (budget - len(side)) / count)
         if count > _MUCH:  # find the step on a share of the outputs; all of them then cost the same a weight
-            few = [part.thinned(-(-count // _MUCH)) for part in parts]
-            few_count = sum(part.numel for part in few)
-            fewer = int((budget - len(side)) * few_count / count) + len(side)
-            guess = search(attempt(few), fewer, few_count, guess)[1]
-            if self.trellised:
-                guess = search(attempt(few, True), fewer, few_count, guess)[1]
+            for most, trellised in ((_MUCH // 4, False), (_MUCH // 2, True)) if self.trellised else ((_MUCH, False),):
+                few = [part.thinned(-(-count // most)) for part in parts]
+                few_count = sum(part.numel for part in few)
+                fewer = int((budget - len(side)) * few_count / count) + len(side)
+                guess = approach(attempt(few, trellised), fewer, few_count, guess)
         elif self.trellised:  # at one step a trellis costs what plain rounding does, which takes a tenth of the time
             guess = search(attempt(parts), budget, count, guess)[1]
         return search(attempt(parts, self.trellised), budget, count, guess)[0]
 
-    def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:  # noqa: ARG002
+    def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:
         read = read_payload(payload, shapes)
         out: list[Tensor] = [torch.empty(0)] * len(shapes)
         for group, block in enumerate(read.blocks):
-            columns = torch.from_numpy(read.values(group))
-            read.integers[group] = np.empty(0)  # a unit may take gigabytes: each part is let go when it is used
-            if read.by_column:
-                columns *= torch.from_numpy(np.float32(read.step) * steps_of(block.codes))[:, None]
-            if block.rows is not None:
-                columns *= torch.from_numpy(steps_of(block.rows))[None, :]
-            begin = 0
-            for i in (i for i in range(len(shapes)) if read.groups[i] == group):
-                width = flat_shape(shapes[i])[0] if read.by_column else block.outputs
-                mine = columns[:, begin : begin + width]
-                begin += width
-                value = mine.T.contiguous() if read.by_column else mine
-                scale = read.scales[i] if read.by_column else read.scales[i] * read.step
-                out[i] = value.mul_(scale).reshape(shapes[i])
+            members = [i for i in range(len(shapes)) if read.groups[i] == group]
+            integers = read.sorted_integers[group]
+            read.sorted_integers[group] = np.empty(0, np.int16)  # a unit may take gigabytes: let go of what is used
+            if not read.by_column:
+                scale = read.scales[members[0]] * read.step
+                weights = [decode_flat(integers.reshape(-1), read.shifts.plain, scale, dtype)]
+            else:
+                heights = [flat_shape(shapes[i])[0] for i in members]
+                rows = np.arange(block.outputs) if block.row_order is None else block.row_order
+                row_codes = np.zeros(block.outputs, np.int16) if block.rows is None else block.rows
+                scales = np.repeat([np.float32(read.scales[i]) for i in members], heights)
+                whole = decode_columns(
+                    integers,
+                    block.column_order,
+                    rows,
+                    None if read.plain is None else read.plain[group],
+                    read.shifts.plain,
+                    None if read.plain is None else read.shifts.trellis,
+                    np.float32(read.step) * steps_of(block.codes[block.column_order]),
+                    steps_of(row_codes[rows]),
+                    scales[rows],
+                    dtype,
+                )
+                weights = [part.clone() for part in whole.split(heights)] if len(members) > 1 else [whole]
+            for i, weight in zip(members, weights, strict=True):
+                out[i] = weight.reshape(shapes[i])
         return out
 
     def integers(self, payload: bytes, shapes: Sequence[Shape]) -> NDArray[np.generic]:
         """The integers of a payload, for those who want to know their entropy."""
-        return np.concatenate([values.reshape(-1) for values in read_payload(payload, shapes).integers])
+        return np.concatenate([values.reshape(-1) for values in read_payload(payload, shapes).sorted_integers])
 
 
 def _payload(parts: Sequence[MatrixGroup], step: float, side: bytes, flags: int) -> bytes:
@@ -132,9 +144,9 @@ def _payload(parts: Sequence[MatrixGroup], step: float, side: bytes, flags: int)
     plain = [part.plain_columns(step) if trellised else None for part in parts]
     shifts = _shifts(parts, step, plain)
     try:
-        integers = [p.integers(step, shifts, np.dtype(np.int16), n) for p, n in zip(parts, plain, strict=True)]
+        integers = [p.integers(step, shifts, np.int16, n) for p, n in zip(parts, plain, strict=True)]
     except OverflowError:
-        integers = [p.integers(step, shifts, np.dtype(np.int32), n) for p, n in zip(parts, plain, strict=True)]
+        integers = [p.integers(step, shifts, np.int32, n) for p, n in zip(parts, plain, strict=True)]
     way, streams = encode_streams([part.block for part in parts], integers)
     if trellised:
         side += bytes(shifts.codes[2:]) + b"".join(put_varint(n or 0) for n in plain)

@@ -48,7 +48,7 @@ def quantized_integers(payload: bytes, shapes: Sequence[Shape]) -> list[Quantize
         raise UserError("integers of a trellis cannot be moved one by one: each tells the signs of those after it")
     of_matrices: list[QuantizedIntegers | None] = [None] * len(shapes)
     for group, block in enumerate(read.blocks):
-        q = read.integers[group].astype(np.float32)
+        q = read.integers(group).astype(np.float32)
         steps = np.ones_like(q)
         if read.by_column:
             steps *= np.float32(read.step) * steps_of(block.codes)[:, None]
@@ -72,7 +72,7 @@ def with_integers(payload: bytes, shapes: Sequence[Shape], integers: Sequence[Te
     read = read_payload(payload, shapes)
     arrays = []
     for group in range(len(read.blocks)):
-        array = np.zeros(read.integers[group].shape, np.int32)
+        array = np.zeros(read.sorted_integers[group].shape, np.int32)
         for i, part in _members(read, group, shapes):
             q = integers[i].detach().cpu().numpy().astype(np.int32)
             array[:, part] = q.reshape(shapes[i][0], -1).T if read.by_column else q.reshape(1, -1)

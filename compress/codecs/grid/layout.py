@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ _TRY_ALL = 1 << 21  # weights up to which every number of classes is tried
 _LONGEST = 1 << 23  # weights in one stream
 
 Codes = NDArray[np.int16]
-Integers = NDArray[np.generic]
+Integers = NDArray[np.signedinteger[Any]]
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def encode_streams(blocks: Sequence[ColumnBlock], integers: Sequence[Integers]) 
 
 
 def decode_streams(blocks: Sequence[ColumnBlock], way: int, data: bytes) -> list[Integers]:
-    """The integers of each block again, inputs × outputs."""
+    """The integers of each block again, inputs × outputs, both sorted by their codes."""
     dtype = "int32" if way & WIDE else "int16"
     way &= ~WIDE
     runs = _runs(blocks)
@@ -122,7 +123,7 @@ def decode_streams(blocks: Sequence[ColumnBlock], way: int, data: bytes) -> list
             target = out[block][columns, outputs]
             target[...] = values[at : at + target.size].reshape(target.shape)
             at += target.size
-    return [block.unsorted(values) for block, values in zip(blocks, out, strict=True)]
+    return out
 
 
 def _gather(integers: Sequence[Integers], runs: Sequence[IntegerRun], begin: int, end: int) -> Integers:

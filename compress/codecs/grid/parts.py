@@ -9,18 +9,20 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compress.codecs.grid import trellis
 from compress.codecs.grid.centroids import Shifts
-from compress.codecs.grid.feedback import HessianFactor, factor, quantise_columns, stepwise
+from compress.codecs.grid.feedback import HessianFactor, factor, stepwise
 from compress.codecs.grid.layout import ColumnBlock
 from compress.codecs.grid.steps import step_codes, steps_of
 from compress.codecs.statistics import Statistics
+from compress.kernels.dispatch import quantise
 
 FLOOR = 2.0  # added to every importance, in shares of the mean: gradients on a little speech say only so much
 WIDE = 0.3  # columns whose weights are smaller than this share of a step are left to plain rounding
@@ -46,10 +48,26 @@ class MatrixGroup:
     def device(self) -> torch.device:
         return self.matrices[0].device
 
+    @cached_property
+    def largest(self) -> float:
+        """Root mean square of the weights at scale 1, of the matrix where that is largest."""
+        sizes = (_size(m) / scale for m, scale in zip(self.matrices, self.scales, strict=True) if scale)
+        return max(sizes, default=0.0)
+
     def thinned(self, every: int) -> MatrixGroup:
-        """Every so-manieth output of each matrix."""
-        few = tuple(matrix[::every] for matrix in self.matrices)
-        rows = None if self.block.rows is None else np.concatenate([r[::every] for r in self._rows()])
+        """One of so many outputs of each matrix, from the smallest to the largest: as a whole they cost the same."""
+        some = []
+        for matrix, steps in zip(self.matrices, self.row_steps(), strict=True):
+            if matrix.shape[1] == 1:  # no outputs, but all weights of a matrix as one column
+                order = torch.arange(len(matrix), device=self.device)
+            else:
+                sizes = torch.linalg.vector_norm(matrix, dim=1, dtype=torch.float32)
+                order = torch.argsort(sizes if steps is None else sizes / steps[:, 0], stable=True)
+            some.append(order[every // 2 :: every].sort().values)
+        few = tuple(matrix[indices] for matrix, indices in zip(self.matrices, some, strict=True))
+        rows = None
+        if self.block.rows is not None:
+            rows = np.concatenate([r[i.cpu().numpy()] for r, i in zip(self._rows(), some, strict=True)])
         return replace(self, matrices=few, block=ColumnBlock(self.block.codes, sum(m.shape[0] for m in few), rows))
 
     def _rows(self) -> list[NDArray[np.int16]]:
@@ -79,37 +97,27 @@ class MatrixGroup:
 
         There nearly all integers are 0, and with a trellis that is a quarter of a step off.
         """
-        sizes = (_size(m) / scale for m, scale in zip(self.matrices, self.scales, strict=True) if scale)
-        size = max(sizes, default=0.0)
-        return int((size < WIDE * step * steps_of(self.block.codes)).sum())
+        return int((self.largest < WIDE * step * steps_of(self.block.codes)).sum())
 
     def integers(
-        self, step: float, shifts: Shifts, dtype: np.dtype[np.generic], plain: int | None = None
-    ) -> NDArray[np.generic]:
+        self, step: float, shifts: Shifts, dtype: type[np.signedinteger[Any]], plain: int | None = None
+    ) -> NDArray[np.signedinteger[Any]]:
         """The unit on the grid, inputs × outputs. OverflowError when the integers are too wide for the dtype.
 
         All but `plain` columns, those with the widest steps, with a trellis; None: no trellis.
         """
         out = np.empty((self.block.codes.size, self.block.outputs), dtype)
         steps = torch.from_numpy(steps_of(self.block.codes) * np.float32(step)).to(self.device)
-        limit = 2.0 ** (8 * out.itemsize - 1)
+        trellis = None if plain is None else shifts.trellis
         for begin, columns in self.slabs():
-            if self.factor is None:
-                scaled = columns / steps[:, None]  # all columns have one step
-                q = torch.round(scaled) if plain is None or plain else trellis.quantise(scaled)
+            end = begin + columns.shape[1]
+            if self.factor is None:  # then all columns have one step
+                out[:, begin:end] = quantise(columns, None, steps, plain, shifts.plain, trellis, dtype)
             else:
                 order = self.factor.order.to(self.device)
                 upper = self.factor.upper.to(self.device)
-                left = columns[order]
-                ordered = quantise_columns(left, upper, steps[order], shifts.plain, plain)
-                if plain is not None:
-                    rest, fine = upper[plain:, plain:], steps[order][plain:]
-                    ordered = torch.cat([ordered, trellis.quantise_columns(left[plain:], rest, fine, shifts.trellis)])
-                q = torch.empty_like(ordered)
-                q[order] = ordered
-            if not float(q.abs().max()) < limit:
-                raise OverflowError
-            out[:, begin : begin + q.shape[1]] = q.cpu().numpy()
+                q = quantise(columns.contiguous()[order], upper, steps[order], plain, shifts.plain, trellis, dtype)
+                out[order.cpu().numpy(), begin:end] = q
         return out
 
 
@@ -180,15 +188,16 @@ def _size(matrix: Tensor) -> float:
 
 
 def _output_size(matrix: Tensor, known: HessianFactor | None) -> float:
-    """Size of the outputs on the calibration data, times the widest step: all matrices then lose the same share."""
+    """Size of the outputs on the calibration data, times the widest step: all matrices then lose the same share.
+
+    Of a large matrix a few million weights tell it.
+    """
     if known is None:
         return _size(matrix)
-    total = 0.0
-    damped = known.hessian.to(matrix.device)
-    for part in matrix.split(max(1, _SLAB // matrix.shape[1])):
-        values = part.to(torch.float32)
-        total += float((values * (values @ damped)).sum(dtype=torch.float64))
-    return float(np.sqrt(max(total, 0.0) / matrix.numel())) * float(known.upper.diagonal().max())
+    some = matrix[:: -(-matrix.numel() // _SLAB * 4)] if matrix.numel() > _SLAB // 4 else matrix
+    values = some.to(torch.float32)
+    total = float((values * (values @ known.hessian.to(matrix.device))).sum(dtype=torch.float64))
+    return float(np.sqrt(max(total, 0.0) / some.numel())) * float(known.upper.diagonal().max())
 
 
 def _bf16(size: float) -> float:

@@ -7,12 +7,13 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compress.codecs.base import Shape, flat_shape
-from compress.codecs.grid.centroids import Shifts, centroids, trellis_centroids
+from compress.codecs.grid.centroids import Shifts
 from compress.codecs.grid.layout import Codes, ColumnBlock, decode_streams
 from compress.codecs.grid.steps import FINEST
 from compress.codecs.length_prefix import take_varint
@@ -34,16 +35,13 @@ class GridPayload:
     scales: list[float]
     groups: Sequence[int]
     blocks: list[ColumnBlock]
-    integers: list[NDArray[np.generic]]
+    sorted_integers: list[NDArray[np.signedinteger[Any]]]  # inputs × outputs, as the codes of their steps sort them
     by_column: bool  # inputs × outputs, each input with a step of its own; else one long row
     plain: list[int] | None  # how many columns of each group, those with the widest steps, have no trellis; None: all
 
-    def values(self, group: int) -> NDArray[np.float32]:
-        """The integers of a group as what they mean, in steps."""
-        integers, block = self.integers[group], self.blocks[group]
-        if self.plain is None:
-            return centroids(integers, *self.shifts.plain)
-        return trellis_centroids(integers, block.column_order, self.plain[group], self.shifts)
+    def integers(self, group: int) -> NDArray[np.signedinteger[Any]]:
+        """The integers of a group, inputs × outputs."""
+        return self.blocks[group].unsorted(self.sorted_integers[group])
 
 
 def read_payload(payload: bytes, shapes: Sequence[Shape]) -> GridPayload:

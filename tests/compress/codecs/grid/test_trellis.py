@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.codecs import codec, decode, encode, has_trellis, rate_of, with_trellis
-from compress.codecs.grid import grid, trellis
+from compress.codecs.grid import grid
+from compress.kernels import dispatch, reference
 from compress.codecs.grid.feedback import factor, stepwise
 from compress.codecs.grid.integers import has_integers, quantized_integers
 from compress.codecs.grid.payload import HEAD, read_payload
@@ -25,9 +26,9 @@ from tests.compress.codecs.test_codecs import damage, inputs_hessian, weights
 PLAIN = (0.0, 0.0, 0.0)
 
 
-def meant(integers: Any, shifts: trellis.Shifts = PLAIN) -> Any:
+def meant(integers: Any, shifts: reference.Shifts = PLAIN) -> Any:
     out = np.empty(integers.shape, np.float32)
-    trellis.values(integers, shifts, np.arange(len(integers)), out)
+    reference.trellis_values(integers, shifts, np.arange(len(integers)), out)
     return out
 
 
@@ -50,7 +51,7 @@ def test_decoder_follows_the_rule(integers: list[int]) -> None:
     assert wide.tolist() == meaning([2**30, *integers])[1:]
     turned = np.empty((len(integers), 1), np.float32)
     backwards = np.arange(len(integers))[::-1]
-    trellis.values(column[::-1], PLAIN, backwards, turned)
+    reference.trellis_values(column[::-1], PLAIN, backwards, turned)
     assert turned[::-1, 0].tolist() == meaning(integers)
     for k, value, plain in zip(integers, shifted, meaning(integers), strict=True):
         nearer = {0: 0.1, -1: 0.2}.get(k, 0.3)
@@ -71,7 +72,7 @@ def test_all_states_are_reached_and_every_point_can_be_said_within_three_places(
 @given(st.lists(st.floats(-2.2, 2.2), min_size=1, max_size=5))
 def test_no_other_sequence_is_nearer(wanted: list[float]) -> None:
     """Against every sequence there is."""
-    found = trellis.quantise(torch.tensor(wanted)[:, None])[:, 0].to(torch.int32).tolist()
+    found = reference.quantise_trellis_alone(torch.tensor(wanted)[:, None])[:, 0].to(torch.int32).tolist()
 
     def error(integers: Any) -> float:
         return sum((a - b) ** 2 for a, b in zip(meaning(list(integers)), wanted, strict=True))
@@ -83,8 +84,8 @@ def test_no_other_sequence_is_nearer(wanted: list[float]) -> None:
 @pytest.mark.parametrize("places", [1, 7, 128, 130, 300])
 def test_feedback_with_nothing_to_feed_back_is_none(places: int) -> None:
     values = torch.randn(places, 50, generator=torch.Generator().manual_seed(places)) * 2
-    found = trellis.quantise_columns(values.clone(), torch.eye(places), torch.ones(places), PLAIN)
-    assert torch.equal(found, trellis.quantise(values))
+    found = reference.quantise_trellis(values.clone(), torch.eye(places), torch.ones(places), PLAIN)
+    assert torch.equal(found, reference.quantise_trellis_alone(values))
 
 
 def test_sequences_do_not_depend_on_those_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,12 +93,12 @@ def test_sequences_do_not_depend_on_those_beside_them(monkeypatch: pytest.Monkey
     upper = torch.triu(torch.rand(40, 40, generator=torch.Generator().manual_seed(2)) * 0.2) + torch.eye(40)
 
     def both() -> tuple[torch.Tensor, torch.Tensor, Any]:
-        fed = trellis.quantise_columns(values.clone(), upper, torch.full((40,), 0.5), PLAIN)
-        return trellis.quantise(values / 0.3), fed, meant(fed.numpy().astype(np.int16))
+        fed = reference.quantise_trellis(values.clone(), upper, torch.full((40,), 0.5), PLAIN)
+        return reference.quantise_trellis_alone(values / 0.3), fed, meant(fed.numpy().astype(np.int16))
 
     whole = both()
-    monkeypatch.setattr(trellis, "_BESIDE", 5)
-    monkeypatch.setattr(trellis, "_FED_BESIDE", 5)
+    monkeypatch.setattr(reference, "_BESIDE", 5)
+    monkeypatch.setattr(reference, "_FED_BESIDE", 5)
     assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(whole, both(), strict=True))
 
 
@@ -128,7 +129,7 @@ def test_it_reaches_half_a_decibel_from_what_is_possible() -> None:
 
     values = torch.randn(256, 400, generator=torch.Generator().manual_seed(3))
     for step in (1.6, 0.8, 0.4):
-        k = trellis.quantise(values / step).numpy().astype(np.int16)
+        k = reference.quantise_trellis_alone(values / step).numpy().astype(np.int16)
         left = values.numpy() - meant(k) * step
         means = {v: left[k == v].mean() if (k == v).any() else 0.0 for v in (0,)}
         assert abs(means[0]) < 0.05

@@ -1,4 +1,6 @@
-"""Trellis-coded rounding: about 1 dB nearer to the best any code of so many bits could do, at every rate.
+"""The hot loops in plain torch and numpy: what the compiled kernels are tested against, and the fallback.
+
+Trellis-coded rounding: about 1 dB nearer to the best any code of so many bits could do, at every rate.
 
 Values lie on a grid of half steps. At each place only every second point may be taken, those of an integer k at
 ±(k + 1/4) steps, so that an integer costs what one of plain rounding costs. Which of the two signs holds follows from
@@ -29,6 +31,7 @@ _FED_BESIDE = 1 << 11  # the same with feedback on a processor, so that eight su
 _FAR = 1e30
 _TABLE = 1 << 16  # different integers that are looked up
 _CACHED = 1 << 16  # integers decoded at once
+_PIECE = 1 << 15  # the same with plain rounding
 Integers = NDArray[Any]  # of 16 or 32 bits
 Shifts = tuple[float, float, float]  # how far values of 1/4, 3/4 and more lie nearer to zero, in steps
 
@@ -52,7 +55,7 @@ _WAYS = _ways_in()
 _TURNED = [state >> 2 for state in range(_STATES)]
 
 
-def values(integers: Integers, shifts: Shifts, order: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+def trellis_values(integers: Integers, shifts: Shifts, order: NDArray[np.int64], out: NDArray[np.float32]) -> None:
     """What integers mean, in steps (places × sequences): place after place as `order` says, each to where it was.
 
     Whether signs are turned is, at a place, what it was at the one before, exclusive or what it was three before,
@@ -110,7 +113,7 @@ def _nearest(scaled: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
     return y - 0.25, u - y
 
 
-def quantise(scaled: Tensor) -> Tensor:
+def quantise_trellis_alone(scaled: Tensor) -> Tensor:
     """Integers for values in steps (places × sequences), without feedback."""
     out = torch.empty_like(scaled)
     for begin in range(0, scaled.shape[1], _BESIDE):
@@ -162,8 +165,8 @@ def _only(cost: Tensor, best: Tensor) -> Tensor:
     return torch.full_like(cost, _FAR).scatter_(0, best[None], 0.0)
 
 
-def quantise_columns(columns: Tensor, upper: Tensor, steps: Tensor, shifts: Shifts) -> Tensor:
-    """As `feedback.quantise_columns`: integers for `columns` (inputs × outputs, which is used up)."""
+def quantise_trellis(columns: Tensor, upper: Tensor, steps: Tensor, shifts: Shifts) -> Tensor:
+    """Integers for `columns` (inputs × outputs, which is used up) with error feedback, one step an input column."""
     out = torch.empty_like(columns)
     beside = _FED_BESIDE if columns.device.type == "cpu" else _BESIDE
     for begin in range(0, columns.shape[1], beside):
@@ -231,3 +234,67 @@ class _Block:
 
     def _pick(self, candidates: Tensor, chosen: Tensor) -> Tensor:
         return torch.where(chosen, candidates[self.ways[1]], candidates[self.ways[0]])
+
+
+def quantise_plain(
+    columns: Tensor, upper: Tensor, steps: Tensor, shifts: tuple[float, float], stop: int | None = None
+) -> Tensor:
+    """Integers for the first `stop` of `columns` (inputs × outputs, which is used up), one step an input column.
+
+    What they get wrong is taken up by the columns behind them, `stop` or not. `shifts` are how far the value of
+    |q| = 1 and of |q| > 1 lies towards zero from its grid point, in steps.
+    """
+    first, others = shifts
+    inputs = columns.shape[0]
+    stop = inputs if stop is None else stop
+    integers = torch.empty_like(columns[:stop])
+    for begin in range(0, stop, _BLOCK):
+        end = min(begin + _BLOCK, stop)
+        block, errors = columns[begin:end], torch.empty_like(columns[begin:end])
+        local = upper[begin:end, begin:end]
+        for i in range(end - begin):
+            step = steps[begin + i]
+            scaled = block[i] / step
+            q = torch.round(scaled)
+            integers[begin + i] = q
+            error = (scaled - _centroids(q, first, others)) * (step / local[i, i])
+            errors[i] = error
+            if i + 1 < end - begin:
+                block[i + 1 :].addr_(local[i, i + 1 :], error, alpha=-1)
+        if end < inputs:
+            columns[end:].addmm_(upper[begin:end, end:].T, errors, alpha=-1)
+    return integers
+
+
+def _centroids(q: Tensor, first: float, others: float) -> Tensor:
+    """The centroids of the cells of integers, in steps."""
+    if not first and not others:
+        return q
+    sign = torch.sign(q)
+    return q - torch.where(q == sign, first * sign, others * sign)
+
+
+def plain_values(integers: NDArray[np.generic], first: float, others: float) -> NDArray[np.float32]:
+    """Integers of plain rounding as the centroids of their cells, in steps. In pieces that stay in a cache."""
+    flat = integers.reshape(-1)
+    out = np.empty(flat.size, np.float32)
+    for begin in range(0, flat.size, _PIECE):
+        q, value = flat[begin : begin + _PIECE], out[begin : begin + _PIECE]
+        value[...] = q
+        if first or others:
+            sign = np.sign(q)
+            value -= sign * np.float32(others)
+            if first != others:
+                value -= (sign == q) * sign * np.float32(first - others)
+    return out.reshape(integers.shape)
+
+
+def column_values(
+    integers: Integers, order: NDArray[np.int64], plain: int, plain_shifts: tuple[float, float], trellis_shifts: Shifts
+) -> NDArray[np.float32]:
+    """Places × sequences: in order, the first `plain` places by plain rounding, from there on a trellis."""
+    out = np.empty(integers.shape, np.float32)
+    for place in order[:plain]:
+        out[place] = plain_values(integers[place], *plain_shifts)
+    trellis_values(integers, trellis_shifts, order[plain:], out)
+    return out
