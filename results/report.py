@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
         print(write_report(options.run))
         return
     path = options.out or options.run / "report.html"
-    write_page(run, path, run.title, options.candidate)
+    write_page(run, path, options.candidate)
     print(path)
 
 

@@ -174,7 +174,7 @@ def recover(
         )
     print(f"\nThe front of {run_dir.path} ({len(rows)} rows more):")
     print(to_text(recorder.front()))
-    write_report(run_dir.path, f"{config.name}: {config.model}, {config.lang}", bins=recorder.bins)
+    write_report(run_dir.path)
     print(f"\nReport      {run_dir.path / 'report.html'}")
 
 

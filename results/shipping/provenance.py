@@ -110,27 +110,24 @@ def _about(recovery: Path) -> dict[str, Any]:
 
 def sounds(segments: Iterable[Segment]) -> set[str]:
     """Fingerprints of the audio: the bytes of each file, and where a segment is cut out of it."""
-    files: dict[Path, str] = {}
-    fingerprints = set()
-    for s in segments:
-        if s.audio is None:
-            continue
-        if s.audio not in files:
-            files[s.audio] = hashlib.blake2b(s.audio.read_bytes(), digest_size=8).hexdigest()
-        fingerprints.add(files[s.audio] + ("" if s.duration is None else f"@{s.offset:.2f}+{s.duration:.2f}"))
-    return fingerprints
+    cut = [(s.audio, "" if s.duration is None else f"@{s.offset:.2f}+{s.duration:.2f}") for s in segments if s.audio]
+    files = {audio: _digest(audio.read_bytes()) for audio in {audio for audio, _ in cut}}
+    return {files[audio] + where for audio, where in cut}
 
 
 def sentences(segments: Iterable[Segment]) -> set[str]:
     """Fingerprints of the sentences of LONG words and more."""
     words = (" ".join(s.source.lower().split()) for s in segments if len(s.source.split()) >= LONG)
-    return {hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in words}
+    return {_digest(text.encode()) for text in words}
 
 
-def write(artifact: Path, content: Mapping[str, Any]) -> Path:
-    path = path_for(artifact)
-    write_atomically(path, json.dumps({"format": FORMAT, **content}, indent=1, ensure_ascii=False) + "\n")
-    return path
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def write(artifact: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps({"format": FORMAT, **content}, indent=1, ensure_ascii=False)
+    write_atomically(path_for(artifact), text + "\n")
 
 
 def read(artifact: Path) -> dict[str, Any]:
