@@ -105,11 +105,13 @@ def merge_runs(runs: Sequence[RunView], folder: Path, name: str) -> tuple[int, i
         if path.is_file():
             shutil.copyfile(path, folder / path.name)  # that of the first run which has it stays
     table = Table(folder / TABLE)
-    count = 0
+    count = total = 0
     seen: set[tuple[str, str]] = set()
     for run, label in zip(runs, labels(runs), strict=True):
+        all_rows = run.table.read()
         rows: list[Candidate] = []
-        for c in _unseen(run.table.read(), seen):
+        total += len(all_rows)
+        for c in _unseen(all_rows, seen):
             count += 1
             named = c if c.candidate == ORIGINAL else _labelled(c, label)
             row = replace(named, policy=_copy_policy(run, c, folder), order=count)
@@ -120,7 +122,7 @@ def merge_runs(runs: Sequence[RunView], folder: Path, name: str) -> tuple[int, i
         for start in range(0, len(rows), ROWS):
             table.append(rows[start : start + ROWS])
     write_front(table.read(texts=False), folder / "pareto.csv")
-    return count, sum(len(run.candidates) for run in runs) - count
+    return count, total - count
 
 
 def _unseen(candidates: Iterable[Candidate], seen: set[tuple[str, str]]) -> Iterator[Candidate]:

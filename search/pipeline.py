@@ -23,7 +23,7 @@ from compress.errors import UserError
 from compress.policy.recipes import original_policy
 from results.candidate import FAILED, SCORED, Candidate
 from results.formats import to_text
-from results.html.write import write_report
+from results.html.page import write_report
 from search.baselines import single_drops, without
 from search.config import Config
 from search.encoding import UnitLevel, Variants, encoding_jobs, needed

@@ -21,7 +21,7 @@ from compress.recovery.settings import parse_settings
 from evaluate.data.conditions import CONDITIONS
 from results.candidate import Candidate
 from results.formats import to_text
-from results.html.write import write_report
+from results.html.page import write_report
 from results.runs import RunView
 from results.selection import apply_rule
 from search.config import Config

@@ -1,8 +1,8 @@
-"""`report.html` from its data: one self-contained file.
+"""The files of a report: `report.html`, and the plots `pareto.png` and `pareto.svg`.
 
-The content security policy of the page names its script and style by their hash, so nothing else runs and nothing is
-fetched; all text of candidates is escaped. The script is our own (results/html/browser/), because plotly's alone would
-make every report 4.5 MB.
+The page is self-contained. Its content security policy names its script and style by their hash, so nothing else runs
+and nothing is fetched; all text of candidates is escaped. The script is our own (results/html/browser/), because
+plotly's alone would make every report 4.5 MB.
 """
 
 from __future__ import annotations
@@ -15,15 +15,35 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from results.atomic_write import write_atomically
 from results.candidate import SCORED, STATUS_WORDS
+from results.html.data import report_data
+from results.html.plots import draw, encode
 from results.pareto import hypervolume_share
 from results.runs import RunView
 
 SCRIPTS = ("base.js", "chart.js", "policy.js", "main.js")
 COLUMNS = ("candidate", "recipe", "bin", "bytes", "bits/weight", "COMET", "low", "high", "chrF", "BLEU", "dropped")
 SAFE_LINK = re.compile(r"policies/[\w.-]+\.json")
+
+
+def write_report(folder: Path) -> Path:
+    """Writes all three files into a run's folder. Returns the path of report.html."""
+    run = RunView.open(folder)
+    figure = draw(run.candidates, run.shown_bins, run.title, {each.name for each in run.bins})
+    for kind, content in encode(figure).items():
+        write_atomically(folder / f"pareto.{kind}", content)
+    path = folder / "report.html"
+    write_page(run, path)
+    return path
+
+
+def write_page(run: RunView, path: Path, names: Sequence[str] = ()) -> None:
+    """Writes report.html to `path`, with the translations of the candidates named beside those of the front."""
+    write_atomically(path, page(run, report_data(run, names)))
 
 
 def asset(name: str) -> str:

@@ -14,7 +14,7 @@ from compress.errors import UserError
 from compress.sizes import Bin
 from results.html.data import progress
 from results.html.downsample import MOST_POINTS, by_interest, downsample
-from results.html.write import write_report
+from results.html.page import write_report
 from results.pareto import front
 from results.report import main
 from results.runs import RunView
