@@ -64,7 +64,7 @@ def record(
     recovery = run.recovery(row)
     if recovery is not None:
         tuned.append(trained_on(recovery, spec.lang))
-        condition = trained_under(recovery) or condition
+        condition = str(about(recovery).get("condition") or condition)  # whichever the search before it was under
     return {
         "artifact_bytes": row.bytes,
         "policy": policy.digest,
@@ -84,16 +84,11 @@ def record(
     }
 
 
-def trained_under(recovery: Path) -> str:
-    """The data condition of a training, whichever the search before it was under."""
-    return str(_about(recovery).get("condition") or "")
-
-
 def trained_on(recovery: Path, lang: str) -> dict[str, Any]:
     """The data set that a recovery was trained on. If it is not on this machine, it has no fingerprints, and
     `unchecked` says so."""
-    about = _about(recovery)
-    spec, split = str(about.get("train", "?")), str(about.get("train_split") or "train")
+    training = about(recovery)
+    spec, split = str(training.get("train", "?")), str(training.get("train_split") or "train")
     try:
         return fingerprint("training", spec, open_data(spec, split, lang))
     except (UserError, OSError):
@@ -101,11 +96,11 @@ def trained_on(recovery: Path, lang: str) -> dict[str, Any]:
         return fingerprint("training", spec, unknown) | {"unchecked": True}
 
 
-def _about(recovery: Path) -> dict[str, Any]:
+def about(recovery: Path) -> dict[str, Any]:
     """What a recovery notes of its training."""
     content = read_json(recovery / RECOVERY, "the recovery")
-    about = content.get("about") if isinstance(content, dict) else None
-    return about if isinstance(about, dict) else {}
+    notes = content.get("about") if isinstance(content, dict) else None
+    return notes if isinstance(notes, dict) else {}
 
 
 def sounds(segments: Iterable[Segment]) -> set[str]:
