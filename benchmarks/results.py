@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from results.candidate import Candidate
-from results.html.write import write_report
+from results.html.page import write_report
 from results.pareto import Front, hypervolume
 from results.pareto import front as front_of
 from results.table.storage import Table

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from compress.errors import UserError
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Writes beside the target, flushes to the disk, renames over it. A full disk leaves the old file as it was."""
-    data = content.encode() if isinstance(content, str) else content
+    with replacing(path) as beside:
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside the target to write to, flushed to the disk and renamed over it at the end.
+
+    After any error, such as a full disk, the target is as it was.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with beside.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
+        yield beside
+        with beside.open("rb") as stream:
             os.fsync(stream.fileno())
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise full_disk(error, path) from None
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def full_disk(error: OSError, path: Path) -> Exception:

@@ -17,7 +17,7 @@ from compress.errors import UserError
 from results.atomic_write import write_atomically
 from results.comparison import compare, paired_test
 from results.compatibility import check_metric, labels, model_of
-from results.html.plots import render_two
+from results.html.plots import draw_two, encode
 from results.runs import RunView
 
 
@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> None:
             f" ({test['low']:+.4f} to {test['high']:+.4f}), p = {test['p']:.3f}, paired bootstrap over"
             f" {test['segments']} segments: {test['verdict']}"
         )
-    for kind, content in render_two(a.candidates, b.candidates, a.all_bins, names).items():
+    for kind, content in encode(draw_two(a.candidates, b.candidates, a.all_bins, names)).items():
         path = options.out.with_name(f"{options.out.name}.{kind}")
         write_atomically(path, content)
         print(path)

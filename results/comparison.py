@@ -47,15 +47,12 @@ class Comparison:
     def to_text(self, names: Sequence[str]) -> str:
         """Tables of bins and of sizes, with the names of the runs."""
         a, b = names
-        bins = [("", f"hypervolume {a}", b, f"best COMET {a}", b)]
-        bins += [
-            (x.bin, f"{x.hypervolume_a:.4f}", f"{x.hypervolume_b:.4f}", _four_digits(x.best_a), _four_digits(x.best_b))
-            for x in self.bins
-        ]
+        bins: list[tuple[str, ...]] = [("", f"hypervolume {a}", b, f"best COMET {a}", b)]
+        bins += [(x.bin, *map(_digits, (x.hypervolume_a, x.hypervolume_b, x.best_a, x.best_b))) for x in self.bins]
         sizes = [("under bytes", f"COMET {a}", b, "difference", "")]
         for x in self.sizes:
             difference = f"{x.a - x.b:+.4f}" if x.a is not None and x.b is not None else "–"
-            sizes.append((f"{x.bytes:,}", _four_digits(x.a), _four_digits(x.b), difference, ""))
+            sizes.append((f"{x.bytes:,}", _digits(x.a), _digits(x.b), difference, ""))
         joint = f"front of both together: {self.of_a} of {a}, {self.of_b} of {b}"
         return "\n".join(line.rstrip() for line in [*aligned(bins), "", *aligned(sizes), "", joint])
 
@@ -73,13 +70,13 @@ def compare(
         volumes = [hypervolume_share(candidates, [each], top) for candidates in inside]
         per_bin.append(BinComparison(each.name, volumes[0], volumes[1], best[0], best[1]))
     both = [*front(a), *front(b)]
-    owner = {id(c): index < len(front(a)) for index, c in enumerate(both)}
-    joint = [owner[id(c)] for c in front(both)]
+    joint = front(both)
+    of_b = len({id(c) for c in b} & {id(c) for c in joint})
     sizes = [c.bytes for c in both] or [1]
     low, high = min(sizes), max(sizes)
     marks = [round(low * (high / low) ** (n / (steps - 1))) + 1 for n in range(steps)]
     per_size = tuple(SizeComparison(size, best_below(a, size), best_below(b, size)) for size in dict.fromkeys(marks))
-    return Comparison(tuple(per_bin), per_size, sum(joint), len(joint) - sum(joint))
+    return Comparison(tuple(per_bin), per_size, len(joint) - of_b, of_b)
 
 
 def best_below(candidates: Sequence[Candidate], size: float) -> float | None:
@@ -100,5 +97,5 @@ def paired_test(runs: Sequence[RunView], names: Sequence[str]) -> dict[str, Any]
     return {"a": names[0], "b": names[1], **asdict(test), "segments": len(rows[0].comet_segments), "verdict": verdict}
 
 
-def _four_digits(value: float | None) -> str:
+def _digits(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"

@@ -101,30 +101,28 @@ def merge_runs(runs: Sequence[RunView], folder: Path, name: str) -> tuple[int, i
     bins = list(dict.fromkeys(b for run in runs for b in run.config.get("bins") or ()))
     config = runs[0].config | {"bins": bins, "name": name, "merged": [str(run.path) for run in runs]}
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    for extra in ("model.json", "sensitivities.json"):
-        path = next((run.path / extra for run in runs if (run.path / extra).is_file()), None)
-        if path is not None:
-            shutil.copyfile(path, folder / extra)
+    for path in (run.path / extra for run in reversed(runs) for extra in ("model.json", "sensitivities.json")):
+        if path.is_file():
+            shutil.copyfile(path, folder / path.name)  # that of the first run which has it stays
     table = Table(folder / TABLE)
-    candidates: list[Candidate] = []
+    count = total = 0
     seen: set[tuple[str, str]] = set()
-    duplicates = 0
     for run, label in zip(runs, labels(runs), strict=True):
         all_rows = run.table.read()
         rows: list[Candidate] = []
+        total += len(all_rows)
         for c in _unseen(all_rows, seen):
+            count += 1
             named = c if c.candidate == ORIGINAL else _labelled(c, label)
-            row = replace(named, policy=_copy_policy(run, c, folder), order=len(candidates) + len(rows) + 1)
+            row = replace(named, policy=_copy_policy(run, c, folder), order=count)
             recovery = run.recovery(c)
             if recovery is not None:
                 shutil.copytree(recovery, folder / RECOVERED / row.candidate)
             rows.append(row)
         for start in range(0, len(rows), ROWS):
             table.append(rows[start : start + ROWS])
-        candidates += [replace(row, hypotheses=(), comet_segments=()) for row in rows]
-        duplicates += len(all_rows) - len(rows)
-    write_front(candidates, folder / "pareto.csv")
-    return len(candidates), duplicates
+    write_front(table.read(texts=False), folder / "pareto.csv")
+    return count, total - count
 
 
 def _unseen(candidates: Iterable[Candidate], seen: set[tuple[str, str]]) -> Iterator[Candidate]:
@@ -144,6 +142,5 @@ def _copy_policy(run: RunView, candidate: Candidate, folder: Path) -> str:
     """Copies a policy under its own hash, so that runs cannot overwrite each other's. Returns the relative path."""
     policy = run.policy(candidate)
     relative = f"policies/{policy.digest}.json"
-    if not (folder / relative).exists():
-        (folder / relative).write_text(policy.to_json(), encoding="utf-8")
+    (folder / relative).write_text(policy.to_json(), encoding="utf-8")
     return relative

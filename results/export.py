@@ -6,16 +6,25 @@ python -m results.export RUN --candidate ID|--select RULE --out ART
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 
+import embedded
 from compress.cli import Parser
 from compress.cli import run as run_command
 from results.runs import RunView
 from results.selection import RULES, select
-from results.shipping import provenance
-from results.shipping.build import check_unused, comet_at, default_device, export
+from results.shipping.build import check_unused, default_device, export
 from results.shipping.verify import VerifySettings
+
+HOW_TO_USE = """
+To use it:
+  python -m compress.inspect {art}
+  python -m evaluate.translate --model {art} {data} -o hyp.txt
+  python -m evaluate.score --hyp hyp.txt {data}
+  python -m results.submit {art} {data} --team TEAM --bin BIN --condition constrained --type primary
+In Python:
+  model, processor = compress.load({quoted})
+Keep {art.name}.export.json beside it: submit reads there what it was tuned on."""
 
 
 def main(arguments: list[str]) -> None:
@@ -49,28 +58,12 @@ def main(arguments: list[str]) -> None:
         print(f"{selection.rule}: {name}: {selection.why}")
     row = run.with_texts([name])[name]
     config = run.config | ({"data": options.data} if options.data else {})
-    comet, device = comet_at(run, options.comet), options.device or default_device()
-    settings = VerifySettings.of(config, options.out, comet, device, options.batch_size)
-    say = partial(print, flush=True)
-    export(run, row, options.out, settings, options.model, options.store, options.tolerance, say)
-    print(next_commands(options.out, settings))
-
-
-def next_commands(artifact: Path, settings: VerifySettings) -> str:
-    """The commands that use the artifact."""
+    comet = options.comet or str(run.config.get("comet", ""))
+    comet = str(embedded.COMET) if comet == "embedded" else comet
+    settings = VerifySettings.of(config, options.out, comet, options.device or default_device(), options.batch_size)
+    export(run, row, options.out, settings, options.model, options.store, options.tolerance)
     data = f"--data {settings.spec.data} --lang {settings.spec.lang}"
-    lines = [
-        "",
-        "To use it:",
-        f"  python -m compress.inspect {artifact}",
-        f"  python -m evaluate.translate --model {artifact} {data} -o hyp.txt",
-        f"  python -m evaluate.score --hyp hyp.txt {data}",
-        f"  python -m results.submit {artifact} {data} --team TEAM --bin BIN --condition constrained --type primary",
-        "In Python:",
-        f"  model, processor = compress.load({str(artifact)!r})",
-        f"Keep {provenance.path_for(artifact).name} beside it: submit reads there what it was tuned on.",
-    ]
-    return "\n".join(lines)
+    print(HOW_TO_USE.format(art=options.out, quoted=repr(str(options.out)), data=data))
 
 
 if __name__ == "__main__":

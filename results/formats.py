@@ -15,14 +15,9 @@ from results.candidate import CSV_COLUMNS, Candidate
 from results.pareto import front
 
 DIGITS = {
-    "gb": 6,
-    "comet": 6,
-    "comet_low": 6,
-    "comet_high": 6,
-    "chrf": 3,
-    "bleu": 3,
-    "bits_per_weight": 4,
-    "seconds_per_segment": 4,
+    **dict.fromkeys(("gb", "comet", "comet_low", "comet_high"), 6),
+    **dict.fromkeys(("chrf", "bleu"), 3),
+    **dict.fromkeys(("bits_per_weight", "seconds_per_segment"), 4),
 }
 COLUMNS = (*CSV_COLUMNS[:4], "gb", *CSV_COLUMNS[4:])
 SHORT = ("candidate", "recipe", "bin", "bytes", "bits_per_weight", "comet", "comet_low", "comet_high", "chrf", "bleu")
@@ -85,13 +80,9 @@ def to_text(candidates: Sequence[Candidate]) -> str:
 
 def aligned(lines: Sequence[Sequence[str]], left: Collection[int] = ()) -> list[str]:
     """Lines with their cells padded to columns; the columns numbered in `left` are aligned left, others right."""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return [
-        "  ".join(
-            cell.ljust(w) if n in left else cell.rjust(w) for n, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    sides = [f"{'<' if n in left else '>'}{width}" for n, width in enumerate(widths)]
+    return ["  ".join(map(format, line, sides)) for line in lines]
 
 
 def to_markdown(candidates: Sequence[Candidate]) -> str:
@@ -99,7 +90,7 @@ def to_markdown(candidates: Sequence[Candidate]) -> str:
     fields = Candidate.__dataclass_fields__
     numbers = {name for name in COLUMNS if name == "gb" or fields[name].type != "str"}
     lines = [COLUMNS, tuple("---:" if name in numbers else "---" for name in COLUMNS)]
-    lines += [tuple(_cell(csv_row(c)[name]) for name in COLUMNS) for c in candidates]
+    lines += [tuple(" ".join(text.split()).replace("|", "\\|") for text in csv_row(c).values()) for c in candidates]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -136,7 +127,3 @@ FORMATS: dict[str, Callable[[Sequence[Candidate]], str]] = {
     "latex": to_latex,
     "json": to_json,
 }
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

@@ -34,9 +34,8 @@ def main(arguments: list[str]) -> None:
     candidates = together(runs)
     all_bins = runs[0].all_bins
     bins = [find_bin(name, all_bins) for name in options.bin] or (list(all_bins) if options.per_bin else [])
-    best = front(candidates)
-    if bins:
-        best = [c for each in bins for c in front(c for c in candidates if each.holds(c.bytes))]
+    parts = [[c for c in candidates if each.holds(c.bytes)] for each in bins] or [candidates]
+    best = [c for part in parts for c in front(part)]
     if not best:
         scored = sum(c.comparable for c in candidates)
         raise UserError(f"the front is empty: {scored} of {len(candidates)} candidates were scored, none of them here")

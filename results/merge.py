@@ -17,7 +17,7 @@ from compress.cli import run as run_command
 from compress.errors import UserError
 from results.atomic_write import full_disk
 from results.compatibility import check_same, merge_runs
-from results.html.write import write_report
+from results.html.page import write_report
 from results.runs import RunView
 
 

@@ -9,33 +9,19 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from operator import attrgetter
+
+import numpy as np
 
 from compress.sizes import Bin
 from results.candidate import Candidate
 
 Point = tuple[float, float]
-ARRAYS_FROM = 500  # points; NumPy's overhead pays from about here
 
 
 def front_indices(points: Sequence[Point]) -> list[int]:
     """Indices of the points that no other beats in both, by rising bytes. Of equal points the first is kept."""
-    return _front_by_arrays(points) if len(points) > ARRAYS_FROM else _front_by_loop(points)
-
-
-def _front_by_loop(points: Sequence[Point]) -> list[int]:
-    order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1], i))
-    kept: list[int] = []
-    best = float("-inf")
-    for index in order:
-        if points[index][1] > best:
-            kept.append(index)
-            best = points[index][1]
-    return kept
-
-
-def _front_by_arrays(points: Sequence[Point]) -> list[int]:
-    import numpy as np
-
     sizes, scores = np.asarray(points, dtype=float).reshape(-1, 2).T
     order = np.lexsort((-scores, sizes))  # stable: of equal points the first comes first
     ordered = scores[order]
@@ -54,8 +40,7 @@ def hypervolume(points: Sequence[Point], worst: Point) -> float:
     most_bytes, least = worst
     inside = [points[i] for i in front_indices(points) if points[i][0] < most_bytes and points[i][1] > least]
     area = 0.0
-    for index, (size, score) in enumerate(inside):
-        right = inside[index + 1][0] if index + 1 < len(inside) else most_bytes
+    for (size, score), (right, _) in pairwise([*inside, worst]):
         area += (right - size) * (score - least)
     return area
 
@@ -75,7 +60,6 @@ class Front:
 
     def __init__(self, candidates: Iterable[Candidate] = ()) -> None:
         self.members: list[Candidate] = []
-        self._sizes: list[int] = []
         for candidate in candidates:
             self.add(candidate)
 
@@ -83,15 +67,13 @@ class Front:
         """Adds the candidate if no member beats it, and removes those that it beats. Whether the front changed."""
         if not candidate.comparable:
             return False
-        at = bisect_right(self._sizes, candidate.bytes)  # members before it are no larger
+        at = bisect_right(self.members, candidate.bytes, key=attrgetter("bytes"))  # members before it are no larger
         if at and self.members[at - 1].comet >= candidate.comet:
             return False
-        start = bisect_left(self._sizes, candidate.bytes)
-        end = start
+        start = end = bisect_left(self.members, candidate.bytes, key=attrgetter("bytes"))
         while end < len(self.members) and self.members[end].comet <= candidate.comet:
             end += 1
         self.members[start:end] = [candidate]
-        self._sizes[start:end] = [candidate.bytes]
         return True
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from compress.cli import Parser
 from compress.cli import run as run_command
 from compress.errors import UserError
-from results.html.write import write_page, write_report
+from results.html.page import write_page, write_report
 from results.runs import RunView
 
 
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
         print(write_report(options.run))
         return
     path = options.out or options.run / "report.html"
-    write_page(run, path, run.title, options.candidate)
+    write_page(run, path, options.candidate)
     print(path)
 
 

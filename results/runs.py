@@ -71,13 +71,6 @@ class RunView:
             raise UserError(f"run {path} has no candidates yet (no {TABLE}/part-*.parquet): let it score some first")
         return cls(path, config, Table(path / TABLE, make=False).read(texts=False))
 
-    @classmethod
-    def in_memory(cls, folder: Path, candidates: Sequence[Candidate]) -> RunView:
-        """A run whose candidates are in memory already, as in the process that searches."""
-        exists = (folder / "config.json").exists()
-        config = read_json(folder / "config.json", "the run") if exists else {"lang": "", "name": folder.name}
-        return cls(folder, config, list(candidates))
-
     @property
     def name(self) -> str:
         return str(self.config.get("name") or self.path.resolve().name)
@@ -135,14 +128,18 @@ class RunView:
         """The bins that the search was started for."""
         high = self.config.get("max_bytes")
         if high is not None:
-            low = int(self.config.get("min_bytes") or 0)
-            return (custom_bin(low, int(high)),)
+            return (custom_bin(int(self.config.get("min_bytes") or 0), int(high)),)
         names = [str(name) for name in self.config.get("bins") or ()]
         return tuple(each for each in self.all_bins if "all" in names or each.name in names)
 
     @cached_property
     def front(self) -> list[Candidate]:
         return front(self.candidates)
+
+    @property
+    def shown_bins(self) -> tuple[Bin, ...]:
+        """All bins of the model, after the custom bin if the run has one."""
+        return (*(each for each in self.bins if each not in self.all_bins), *self.all_bins)
 
     @property
     def front_in_bins(self) -> list[Candidate]:
@@ -152,8 +149,8 @@ class RunView:
     @property
     def top_comet(self) -> float:
         """The COMET that hypervolumes are measured up to: the original's, or 1 if that was not scored."""
-        scored = self.original is not None and self.original.comparable and self.original.comet > 0
-        return self.original.comet if scored and self.original is not None else 1.0
+        original = self.original
+        return original.comet if original and original.comparable and original.comet > 0 else 1.0
 
     @cached_property
     def sensitivities(self) -> list[tuple[str, str, str, float]]:
@@ -183,9 +180,6 @@ class RunView:
 
     def with_texts(self, names: Sequence[str]) -> dict[str, Candidate]:
         """Candidates with their translations and scores of segments, by name."""
-        held = {c.candidate: c for c in self.candidates if c.candidate in set(names) and c.hypotheses}
-        if held or not (self.path / TABLE).is_dir():
-            return held
         return self.table.read_by_name(set(names))
 
     def policy(self, candidate: Candidate) -> compress.Policy:

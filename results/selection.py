@@ -57,7 +57,7 @@ def apply_rule(rule: str, candidates: Sequence[Candidate], bins: Sequence[Bin], 
     if name == "best":
         return _best(rule, best, bins, argument)
     if name == "within" and argument:
-        return _within(rule, best, _distance(rule, argument))
+        return _within(rule, best, argument)
     if rule == "knee":
         return _knee(rule, best)
     if rule == "like-original" or (name == "like" and argument):
@@ -80,7 +80,13 @@ def _best(rule: str, best: Sequence[Candidate], bins: Sequence[Bin], limit: str)
     return Selection(rule, selected, f"the best COMET {where}: {selected.comet:.4f} at {selected.bytes:,} bytes")
 
 
-def _within(rule: str, best: Sequence[Candidate], distance: float) -> Selection:
+def _within(rule: str, best: Sequence[Candidate], text: str) -> Selection:
+    try:
+        distance = float(text)
+    except ValueError:
+        distance = -1.0
+    if not 0 <= distance < float("inf"):
+        raise UserError(f"rule {rule}: '{text}' is not a distance; write within:0.01")
     top = best[-1]
     selected = next(c for c in best if c.comet >= top.comet - distance)
     why = (
@@ -117,13 +123,3 @@ def _like(rule: str, best: Sequence[Candidate], other: str, with_texts: WithText
             )
             return Selection(rule, c, why)
     raise UserError(f"rule {rule}: every candidate on the front is significantly worse than {other} (p < {ALPHA:g})")
-
-
-def _distance(rule: str, text: str) -> float:
-    try:
-        distance = float(text)
-    except ValueError:
-        distance = -1.0
-    if not 0 <= distance < float("inf"):
-        raise UserError(f"rule {rule}: '{text}' is not a distance; write within:0.01")
-    return distance

@@ -23,7 +23,7 @@ from compress.errors import UserError
 from compress.policy.recipes import original_policy
 from results.candidate import FAILED, SCORED, Candidate
 from results.formats import to_text
-from results.report import write_report
+from results.html.page import write_report
 from search.baselines import single_drops, without
 from search.config import Config
 from search.encoding import UnitLevel, Variants, encoding_jobs, needed
@@ -389,7 +389,7 @@ def show(inputs: Inputs, recorder: Recorder, finished: bool, counts: str) -> Non
     if not front:
         print(f"Stopped before anything was scored. To go on: {again}")
         return
-    write_report(run_dir.path, f"{config.name}: {config.model}, {config.lang}", bins=inputs.bins)
+    write_report(run_dir.path)
     inside = [c for c in front if any(each.holds(c.bytes) for each in inputs.bins)]
     sizes = f"{len(inside)} of {len(front)} on the whole front, {len(recorder.candidates)} candidates"
     print(f"\nThe front in {', '.join(each.name for each in inputs.bins)} ({sizes}):")

@@ -21,7 +21,7 @@ from compress.recovery.settings import parse_settings
 from evaluate.data.conditions import CONDITIONS
 from results.candidate import Candidate
 from results.formats import to_text
-from results.html.write import write_report
+from results.html.page import write_report
 from results.runs import RunView
 from results.selection import apply_rule
 from search.config import Config
@@ -174,7 +174,7 @@ def recover(
         )
     print(f"\nThe front of {run_dir.path} ({len(rows)} rows more):")
     print(to_text(recorder.front()))
-    write_report(run_dir.path, f"{config.name}: {config.model}, {config.lang}", bins=recorder.bins)
+    write_report(run_dir.path)
     print(f"\nReport      {run_dir.path / 'report.html'}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import compress
@@ -15,7 +16,7 @@ from evaluate.data.open import open_data
 from results.candidate import SCORED, Candidate
 from results.formats import finite_or_none
 from results.html.downsample import by_interest, downsample, shown_comet
-from results.pareto import Front, front, hypervolume
+from results.pareto import Front, hypervolume
 from results.runs import ORIGINAL, RunView
 
 MOST_POLICIES = 1500
@@ -35,11 +36,11 @@ def points(candidates: Sequence[Candidate]) -> dict[str, list[Any]]:
         "bits": [_rounded(c.bits_per_weight) for c in candidates],
         "kl": [_rounded(c.kl) for c in candidates],
         "why": [c.error[:200] for c in candidates],
+        "chrf": [_rounded(c.chrf, 3) for c in candidates],
+        "bleu": [_rounded(c.bleu, 3) for c in candidates],
     }
     for name in ("recipe", "bin", "bytes", "rung", "parent", "policy", "parameters", "order"):
         columns[name] = [getattr(c, name) for c in candidates]
-    for name in ("chrf", "bleu"):
-        columns[name] = [_rounded(getattr(c, name), 3) for c in candidates]
     return columns
 
 
@@ -66,10 +67,8 @@ def policies(run: RunView, candidates: Sequence[Candidate]) -> dict[int, compres
     """Policies of the most interesting candidates, by index; missing and damaged ones are left out."""
     by_index: dict[int, compress.Policy] = {}
     for i in by_interest(candidates)[:MOST_POLICIES]:
-        try:
+        with suppress(UserError):
             by_index[i] = run.policy(candidates[i])
-        except UserError:
-            continue
     return by_index
 
 
@@ -123,12 +122,7 @@ def sources_and_references(run: RunView, count: int) -> tuple[list[str], list[st
     return (data.sources, data.references) if len(data.segments) == count else ([], [])
 
 
-def chosen_by_default(run: RunView) -> Candidate | None:
-    """The best inside the bins of the run, else the best of all."""
-    return max(run.front_in_bins or run.front, key=lambda c: c.comet, default=None)
-
-
-def report_data(run: RunView, title: str, more: Sequence[str] = ()) -> dict[str, Any]:
+def report_data(run: RunView, more: Sequence[str] = ()) -> dict[str, Any]:
     """Everything the page needs. `more`: names of candidates whose translations are included beside the front's."""
     shown = [run.candidates[i] for i in downsample(run.candidates)]
     names = {c.candidate for c in shown}
@@ -138,8 +132,8 @@ def report_data(run: RunView, title: str, more: Sequence[str] = ()) -> dict[str,
     levels = sorted({level for policy in known.values() for level in policy.levels.values()}, key=_natural)
     column = {level: n for n, level in enumerate(levels)}
     index_of = {id(c): i for i, c in enumerate(shown)}
-    on_front = [index_of[id(c)] for c in front(shown)]
-    inside = [i for i in on_front if any(each.holds(shown[i].bytes) for each in run.bins)]
+    on_front = [index_of[id(c)] for c in run.front]
+    inside = [index_of[id(c)] for c in run.front_in_bins]
     # Translations of a part of the segments cannot be shown beside the references, which are of all.
     named = [i for i, c in enumerate(shown) if c.candidate in more and c.status == SCORED]
     by_importance = dict.fromkeys([*named, *reversed(inside), *reversed(on_front)])
@@ -147,12 +141,13 @@ def report_data(run: RunView, title: str, more: Sequence[str] = ()) -> dict[str,
     rows = run.with_texts([*(shown[i].candidate for i in translated), ORIGINAL])
     original = rows.get(ORIGINAL)
     sources, references = sources_and_references(run, len(original.hypotheses) if original else 0)
-    default = run.find(more[0]) if more else chosen_by_default(run)
+    # The best inside the bins of the run, else the best of all.
+    chosen = more[0] if more else next((c.candidate for c in reversed(run.front_in_bins or run.front)), None)
     measured = {level for _, _, level, _ in run.sensitivities if level}
     return {
-        "title": title,
+        "title": run.title,
         "run": str(run.path),
-        "bins": [each._asdict() | {"target": each in run.bins} for each in shown_bins(run)],
+        "bins": [each._asdict() | {"target": each in run.bins} for each in run.shown_bins],
         "points": points(shown),
         "front": on_front,
         "units": all_units,
@@ -172,10 +167,5 @@ def report_data(run: RunView, title: str, more: Sequence[str] = ()) -> dict[str,
         "sources": sources,
         "references": references,
         "byCharacter": str(run.config["lang"]).endswith("-zh"),
-        "chosen": next((i for i, c in enumerate(shown) if default and c.candidate == default.candidate), -1),
+        "chosen": next((i for i, c in enumerate(shown) if c.candidate == chosen), -1),
     }
-
-
-def shown_bins(run: RunView) -> list[Bin]:
-    """All bins of the model, after the custom bin if the run has one."""
-    return [*(each for each in run.bins if each not in run.all_bins), *run.all_bins]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from results.candidate import FAILED, HELD_OUT, SCORED, STATUSES, Candidate
-from results.pareto import front, front_indices
+from results.pareto import front
 
 MOST_POINTS = 4000
 RASTER = (420, 220)
@@ -32,12 +32,11 @@ def always_shown(candidate: Candidate) -> bool:
 
 def downsample(candidates: Sequence[Candidate], most: int = MOST_POINTS) -> list[int]:
     """Indices of the candidates that are drawn, in their order."""
-    scored = [i for i, c in enumerate(candidates) if c.comparable]
-    always = {scored[i] for i in front_indices([(candidates[i].bytes, candidates[i].comet) for i in scored])}
-    always |= {i for i, c in enumerate(candidates) if always_shown(c)}
     if len(candidates) <= most:
         return list(range(len(candidates)))
-    rest = np.array([i for i in range(len(candidates)) if i not in always], dtype=np.int64)
+    on_front = {id(c) for c in front(candidates)}
+    always = [i for i, c in enumerate(candidates) if always_shown(c) or id(c) in on_front]
+    rest = np.setdiff1d(np.arange(len(candidates)), always)
     positions = _positions(candidates, rest)
     across, up = RASTER
     while True:

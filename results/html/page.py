@@ -1,8 +1,8 @@
-"""`report.html` from its data: one self-contained file.
+"""The files of a report: `report.html`, and the plots `pareto.png` and `pareto.svg`.
 
-The content security policy of the page names its script and style by their hash, so nothing else runs and nothing is
-fetched; all text of candidates is escaped. The script is our own (results/html/browser/), because plotly's alone would
-make every report 4.5 MB.
+The page is self-contained. Its content security policy names its script and style by their hash, so nothing else runs
+and nothing is fetched; all text of candidates is escaped. The script is our own (results/html/browser/), because
+plotly's alone would make every report 4.5 MB.
 """
 
 from __future__ import annotations
@@ -15,16 +15,35 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from compress.sizes import Bin
-from results.candidate import SCORED, STATUS_WORDS, Candidate
+from results.atomic_write import write_atomically
+from results.candidate import SCORED, STATUS_WORDS
+from results.html.data import report_data
+from results.html.plots import draw, encode
 from results.pareto import hypervolume_share
 from results.runs import RunView
 
 SCRIPTS = ("base.js", "chart.js", "policy.js", "main.js")
 COLUMNS = ("candidate", "recipe", "bin", "bytes", "bits/weight", "COMET", "low", "high", "chrF", "BLEU", "dropped")
 SAFE_LINK = re.compile(r"policies/[\w.-]+\.json")
+
+
+def write_report(folder: Path) -> Path:
+    """Writes all three files into a run's folder. Returns the path of report.html."""
+    run = RunView.open(folder)
+    figure = draw(run.candidates, run.shown_bins, run.title, {each.name for each in run.bins})
+    for kind, content in encode(figure).items():
+        write_atomically(folder / f"pareto.{kind}", content)
+    path = folder / "report.html"
+    write_page(run, path)
+    return path
+
+
+def write_page(run: RunView, path: Path, names: Sequence[str] = ()) -> None:
+    """Writes report.html to `path`, with the translations of the candidates named beside those of the front."""
+    write_atomically(path, page(run, report_data(run, names)))
 
 
 def asset(name: str) -> str:
@@ -42,11 +61,11 @@ def csp_hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def front_table(best: Sequence[Candidate], indices: Sequence[int], bins: Sequence[Bin]) -> str:
-    """Rows of the front; those inside the bins of the run are tinted. Readable without the script."""
+def front_table(run: RunView, indices: Sequence[int]) -> str:
+    """Rows of the front, with their indices in the data; those inside the bins of the run are tinted. Readable without
+    the script."""
     rows = []
-    for index, c in zip(indices, best, strict=True):
-        target = any(each.holds(c.bytes) for each in bins)
+    for index, c in zip(indices, run.front, strict=True):
         numbers = (
             f"{c.bytes:,}",
             f"{c.bits_per_weight:.2f}",
@@ -61,7 +80,8 @@ def front_table(best: Sequence[Candidate], indices: Sequence[int], bins: Sequenc
         link = f'<a href="{c.policy}">{name}</a>' if SAFE_LINK.fullmatch(c.policy) else name
         text = "".join(f'<td class="text">{cell}</td>' for cell in (link, escape(c.recipe), escape(c.bin)))
         cells = "".join(f"<td>{cell}</td>" for cell in numbers)
-        rows.append(f'<tr data-point="{index}"{" class=target" if target else ""}>{text}{cells}</tr>')
+        target = " class=target" if any(each.holds(c.bytes) for each in run.bins) else ""
+        rows.append(f'<tr data-point="{index}"{target}>{text}{cells}</tr>')
     heads = "".join(f"<th{' class=text' if n < 3 else ''}>{h}</th>" for n, h in enumerate(COLUMNS))
     return f'<table id="front"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
@@ -85,8 +105,9 @@ def chips(run: RunView) -> str:
     return f'<ul class="chips">{items}</ul>'
 
 
-def page(run: RunView, data: dict[str, Any], title: str) -> str:
+def page(run: RunView, data: dict[str, Any]) -> str:
     """The whole file."""
+    title = escape(run.title)
     style = asset("report.css")
     script = "(() => {\n" + '"use strict";\n' + "".join(asset(name) for name in SCRIPTS) + "})();\n"
     policy = (
@@ -96,17 +117,17 @@ def page(run: RunView, data: dict[str, Any], title: str) -> str:
     ranges = ", ".join(f"{escape(name)} {low:,} to {high:,} bytes" for name, low, high in run.bins)
     signatures = sorted({c.signature for c in run.candidates if c.status == SCORED})
     shown = len(data["points"]["name"])
-    downsampled = (
-        ""
-        if shown >= len(run.candidates)
-        else f" Of {len(run.candidates):,} candidates {shown:,} are drawn: the front, recipes, recovered candidates and"
-        " the original, and of the others one where several would overlap."
-    )
+    downsampled = ""
+    if shown < len(run.candidates):
+        downsampled = (
+            f" Of {len(run.candidates):,} candidates {shown:,} are drawn: the front, recipes, recovered candidates and"
+            " the original, and of the others one where several would overlap."
+        )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{escape(title)}</title><style>{style}</style></head><body><main>
-<h1>{escape(title)}</h1>
+<title>{title}</title><style>{style}</style></head><body><main>
+<h1>{title}</h1>
 <p class="note">{ranges or "no bin"}. Bytes are those of the whole artifact, every file counted.</p>
 {chips(run)}
 <div class="tools">{asset("legend.html")}<div><button data-view="all" aria-pressed="true">everything</button>
@@ -118,7 +139,7 @@ def page(run: RunView, data: dict[str, Any], title: str) -> str:
 <h2>Translations of <span id="texts-name">–</span>, worst first</h2>
 <p class="note">Underlined is what is not in the reference.</p><div id="texts"></div>
 <h2>The front</h2>
-<div class="scroll">{front_table(_at(run, data), data["front"], run.bins)}</div>
+<div class="scroll">{front_table(run, data["front"])}</div>
 <h2>Sensitivities</h2>
 <p class="note">Divergence of the outputs when one unit alone is at a level, one layer alone is dropped, or the
 vocabulary alone is trimmed.</p>
@@ -132,10 +153,3 @@ vocabulary alone is trimmed.</p>
 </main><div id="tip" role="status"></div>
 <script type="application/json" id="data">{embedded_json(data)}</script><script>{script}</script></body></html>
 """
-
-
-def _at(run: RunView, data: dict[str, Any]) -> list[Candidate]:
-    """The candidates of the front, in the order of the page's data."""
-    by_name = {(c.candidate, c.order): c for c in run.candidates}
-    names, orders = data["points"]["name"], data["points"]["order"]
-    return [by_name[names[i], orders[i]] for i in data["front"]]

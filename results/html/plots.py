@@ -73,9 +73,9 @@ def scatter(axes: Any, candidates: Sequence[Candidate], **style: Any) -> None:
 
 def steps(axes: Any, best: Sequence[Candidate], colour: str, label: str, mark: str = "o") -> None:
     """A front with its intervals, as steps: between two candidates there is nothing."""
-    sizes, scores = [c.bytes for c in best], [c.comet for c in best]
     if not best:
         return
+    sizes, scores = [c.bytes for c in best], [c.comet for c in best]
     axes.step([*sizes, axes.get_xlim()[1]], [*scores, scores[-1]], where="post", color=colour, lw=1.3, zorder=3)
     spread = [[max(c.comet - c.comet_low, 0) for c in best], [max(c.comet_high - c.comet, 0) for c in best]]
     thin = {"elinewidth": 0.7, "ecolor": colour + "80"}
@@ -109,16 +109,17 @@ def draw(candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, targe
 
 def name_recipes(figure: Any, axes: Any, recipes: Sequence[Candidate]) -> None:
     """Names beside their marks; one that would overlap another name is left out (the table has it)."""
+    from matplotlib.transforms import Bbox
+
     figure.canvas.draw()
     point = figure.dpi / 72
-    taken: list[tuple[float, float, float, float]] = []
+    taken: list[Bbox] = []
     for c in recipes:
         x, y = axes.transData.transform((c.bytes, c.comet))
         wide, tall = 3.6 * point * len(c.recipe), 7 * point
         for dx, dy in ((4, -8), (4, 4), (4, -15), (4, 11), (-4, 4), (-4, -8), (4, -22), (4, 18)):
-            left = x + dx * point - (wide if dx < 0 else 0)
-            box = (left, y + dy * point, left + wide, y + dy * point + tall)
-            if any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken):
+            box = Bbox.from_bounds(x + dx * point - (wide if dx < 0 else 0), y + dy * point, wide, tall)
+            if box.count_overlaps(taken):
                 continue
             taken.append(box)
             axes.annotate(
@@ -147,17 +148,8 @@ def encode(figure: Any) -> dict[str, bytes]:
     return images
 
 
-def render(
-    candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, targets: Collection[str] = ()
-) -> dict[str, bytes]:
-    """The plot of one run, as `png` and `svg`."""
-    return encode(draw(candidates, bins, title, targets))
-
-
-def render_two(
-    a: Sequence[Candidate], b: Sequence[Candidate], bins: Sequence[Bin], names: Sequence[str]
-) -> dict[str, bytes]:
-    """Two fronts in one plot, as `png` and `svg`."""
+def draw_two(a: Sequence[Candidate], b: Sequence[Candidate], bins: Sequence[Bin], names: Sequence[str]) -> Any:
+    """Two fronts in one matplotlib figure. The caller closes it."""
     figure, axes = canvas([c.bytes for c in (*a, *b) if c.comparable], bins)
     for candidates, name, colour, mark in zip((a, b), names, (INK, RECIPE), ("o", "s"), strict=True):
         scored = [c for c in candidates if c.comparable]
@@ -167,4 +159,4 @@ def render_two(
         steps(axes, best, colour, f"{name}: {len(best)} on its front", mark)
     axes.set_title(" and ".join(names), fontsize=10, pad=16)
     axes.legend(loc="lower right", fontsize=8, frameon=False)
-    return encode(figure)
+    return figure

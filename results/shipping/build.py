@@ -7,11 +7,9 @@ floating point explains.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import compress
-import embedded
 from compress.artifact.recovered import RecoveredSource
 from compress.cli import progress_line
 from compress.errors import UserError
@@ -37,14 +35,14 @@ def export(
     model: str | None = None,
     store: str | None = None,
     tolerance: float | None = None,
-    say: Callable[[str], None] = print,
 ) -> None:
-    """Builds and verifies the artifact of a row that has its translations. Leaves nothing if it is not as its row says.
+    """Builds and verifies the artifact of a row that has its translations, and prints a line on each.
 
+    Leaves nothing if it is not as its row says.
     `tolerance`: mean COMET that may differ; None for what floating point explains.
     """
     nbytes = build(run, row, out, model, store)
-    say(f"{out}: {nbytes:,} bytes, exactly those of candidate {row.candidate}")
+    print(f"{out}: {nbytes:,} bytes, exactly those of candidate {row.candidate}", flush=True)
     try:
         verified = verify_in_process(settings)
         check_checkpoint(row, verified["comet"])
@@ -55,7 +53,7 @@ def export(
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)
         raise
-    say(
+    print(
         f"loaded afresh in {verified['load_seconds']:.1f} s ({verified['device']}, {verified['dtype']}): COMET"
         f" {agreement.comet:.6f}, its row {agreement.row:.6f}; {agreement.differing} of {agreement.segments}"
         " translations differ"
@@ -97,12 +95,6 @@ def default_store(run: RunView) -> str | None:
         return str(run.config["store"])
     beside = run.path.resolve().parent / ".store"
     return str(beside) if beside.is_dir() else None
-
-
-def comet_at(run: RunView, name: str | None) -> str:
-    """The checkpoint of this name, or the one that the run was scored by."""
-    name = name or str(run.config.get("comet", ""))
-    return str(embedded.COMET) if name == "embedded" else name
 
 
 def default_device() -> str:

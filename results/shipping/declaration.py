@@ -92,11 +92,9 @@ def level_in_words(level: str, calibrated: bool) -> str:
         feedback = ", GPTQ-style error feedback" if calibrated else ""
         rate = f"{setting} bits a weight" if setting else "bits a weight chosen for each unit"
         return f"{coded}{feedback}, {rate}"
-    if name == "digits":
-        return f"uniform quantiser to {setting} digits + Zstandard ({level})"
-    if name == "rtn":
-        return f"round to nearest in groups ({level})"
     known = {
+        "digits": f"uniform quantiser to {setting} digits + Zstandard",
+        "rtn": "round to nearest in groups",
         "nf4": "NF4 with double quantisation",
         "int8": "LLM.int8",
         "raw": f"stored as {setting}, not quantised",

@@ -64,7 +64,7 @@ def record(
     recovery = run.recovery(row)
     if recovery is not None:
         tuned.append(trained_on(recovery, spec.lang))
-        condition = trained_under(recovery) or condition
+        condition = str(about(recovery).get("condition") or condition)  # whichever the search before it was under
     return {
         "artifact_bytes": row.bytes,
         "policy": policy.digest,
@@ -84,16 +84,11 @@ def record(
     }
 
 
-def trained_under(recovery: Path) -> str:
-    """The data condition of a training, whichever the search before it was under."""
-    return str(_about(recovery).get("condition") or "")
-
-
 def trained_on(recovery: Path, lang: str) -> dict[str, Any]:
     """The data set that a recovery was trained on. If it is not on this machine, it has no fingerprints, and
     `unchecked` says so."""
-    about = _about(recovery)
-    spec, split = str(about.get("train", "?")), str(about.get("train_split") or "train")
+    training = about(recovery)
+    spec, split = str(training.get("train", "?")), str(training.get("train_split") or "train")
     try:
         return fingerprint("training", spec, open_data(spec, split, lang))
     except (UserError, OSError):
@@ -101,36 +96,33 @@ def trained_on(recovery: Path, lang: str) -> dict[str, Any]:
         return fingerprint("training", spec, unknown) | {"unchecked": True}
 
 
-def _about(recovery: Path) -> dict[str, Any]:
+def about(recovery: Path) -> dict[str, Any]:
     """What a recovery notes of its training."""
     content = read_json(recovery / RECOVERY, "the recovery")
-    about = content.get("about") if isinstance(content, dict) else None
-    return about if isinstance(about, dict) else {}
+    notes = content.get("about") if isinstance(content, dict) else None
+    return notes if isinstance(notes, dict) else {}
 
 
 def sounds(segments: Iterable[Segment]) -> set[str]:
     """Fingerprints of the audio: the bytes of each file, and where a segment is cut out of it."""
-    files: dict[Path, str] = {}
-    fingerprints = set()
-    for s in segments:
-        if s.audio is None:
-            continue
-        if s.audio not in files:
-            files[s.audio] = hashlib.blake2b(s.audio.read_bytes(), digest_size=8).hexdigest()
-        fingerprints.add(files[s.audio] + ("" if s.duration is None else f"@{s.offset:.2f}+{s.duration:.2f}"))
-    return fingerprints
+    cut = [(s.audio, "" if s.duration is None else f"@{s.offset:.2f}+{s.duration:.2f}") for s in segments if s.audio]
+    files = {audio: _digest(audio.read_bytes()) for audio in {audio for audio, _ in cut}}
+    return {files[audio] + where for audio, where in cut}
 
 
 def sentences(segments: Iterable[Segment]) -> set[str]:
     """Fingerprints of the sentences of LONG words and more."""
     words = (" ".join(s.source.lower().split()) for s in segments if len(s.source.split()) >= LONG)
-    return {hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in words}
+    return {_digest(text.encode()) for text in words}
 
 
-def write(artifact: Path, content: Mapping[str, Any]) -> Path:
-    path = path_for(artifact)
-    write_atomically(path, json.dumps({"format": FORMAT, **content}, indent=1, ensure_ascii=False) + "\n")
-    return path
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def write(artifact: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps({"format": FORMAT, **content}, indent=1, ensure_ascii=False)
+    write_atomically(path_for(artifact), text + "\n")
 
 
 def read(artifact: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import json
 import re
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import compress
@@ -126,10 +126,10 @@ def submit(
     lines = check_lines(texts, len(data.segments))
     declaration = declare(artifact, exported, submission.condition, people)
     paths = write_files(folder, submission, lines)
-    form = folder / f"{submission.declaration}.txt"
-    write_atomically(form, declaration.to_text())
-    write_atomically(form.with_suffix(".json"), json.dumps(asdict(declaration), indent=1, ensure_ascii=False) + "\n")
-    paths += [form, form.with_suffix(".json")]
+    as_json = json.dumps(asdict(declaration), indent=1, ensure_ascii=False) + "\n"
+    for kind, text in (("txt", declaration.to_text()), ("json", as_json)):
+        paths.append(folder / f"{submission.declaration}.{kind}")
+        write_atomically(paths[-1], text)
     report = [declaration.to_text()]
     report += [
         f"not checked for leaks: {each['purpose']} on {each['name']}, which was not on the machine of the export"
@@ -169,27 +169,20 @@ def check_lines(hypotheses: Sequence[str], segments: int) -> list[str]:
 
 def check_unused(folder: Path, submission: Submission) -> None:
     """Raises UserError for a second primary of a bin and language, and for files that exist already."""
-    tree, speechm = folder / submission.team, folder / SPEECHM
-    if submission.type == "primary":
-        if submission.year != "2026":
-            existing = [
-                tree / Path(submission.tree_name).name,
-                *speechm.glob(f"{submission.team}_IWSLT25_*_primary.txt"),
-            ]
-            middle = f"_{submission.lang}_{submission.bin}_"
-            existing = [path for path in existing if path.exists() and (path.parent == tree or middle in path.name)]
-            if existing:
+    of_any_condition = replace(submission, condition="*")
+    if submission.type == "primary" and submission.year != "2026":
+        for name in (submission.tree_name, f"{SPEECHM}/{of_any_condition.speechm_2025}.txt"):
+            for path in folder.glob(name):
                 raise UserError(
-                    f"there is a primary for {submission.lang} and {submission.bin} already ({existing[0]}): one for"
+                    f"there is a primary for {submission.lang} and {submission.bin} already ({path}): one for"
                     " each bin and language; submit this one as contrastive, or remove the other"
                 )
-        if submission.year != "2025":
-            existing = list(speechm.glob(f"{submission.team}_IWSLT26_ModelCompression_{submission.lang}_*_primary.txt"))
-            if existing:
-                raise UserError(
-                    f"2026 has no bins, and there is a primary for {submission.lang} already ({existing[0]}): add"
-                    " --year 2025, or submit this one as contrastive"
-                )
+    if submission.type == "primary" and submission.year != "2025":
+        for path in folder.glob(f"{SPEECHM}/{of_any_condition.speechm_2026}.txt"):
+            raise UserError(
+                f"2026 has no bins, and there is a primary for {submission.lang} already ({path}): add"
+                " --year 2025, or submit this one as contrastive"
+            )
     for name in submission.files():
         if (folder / name).exists():
             raise UserError(f"{folder / name} exists already: give another --type, or remove it")
@@ -198,12 +191,10 @@ def check_unused(folder: Path, submission: Submission) -> None:
 def write_files(folder: Path, submission: Submission, lines: Sequence[str]) -> list[Path]:
     """Writes the hypotheses under every name, and the tar of 2025 with everything that the team submits."""
     text = "".join(f"{line}\n" for line in lines)
-    paths = []
-    for name in submission.files():
-        path = folder / name
+    paths = [folder / name for name in submission.files()]
+    for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
-        paths.append(path)
     if submission.year != "2026":
         archive = folder / f"{submission.team}.tar.gz"
         write_atomically(archive, team_archive(folder, submission.team))

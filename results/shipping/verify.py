@@ -55,14 +55,6 @@ class VerifySettings:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"the run's config.json lacks what scoring needs ({error})") from None
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(text: str) -> VerifySettings:
-        fields = json.loads(text)
-        return VerifySettings(**{**fields, "spec": EvalSpec(**fields["spec"])})
-
 
 def translations(settings: VerifySettings, data: DataSet) -> tuple[dict[int, str], float, dict[str, Any]]:
     """The artifact's translations, cleaned, by segment; the seconds they took; and facts about the loaded model."""
@@ -105,7 +97,7 @@ def verify_in_process(settings: VerifySettings) -> dict[str, Any]:
         paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         process = subprocess.run(
             [sys.executable, "-m", "results.shipping.verify", str(out)],
-            input=settings.to_json(),
+            input=json.dumps(asdict(settings)),
             text=True,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -121,8 +113,9 @@ def verify_in_process(settings: VerifySettings) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     (out,) = arguments
-    outcome = verify(VerifySettings.from_json(sys.stdin.read()))
-    Path(out).write_text(json.dumps(outcome), encoding="utf-8")
+    settings = json.load(sys.stdin)
+    settings["spec"] = EvalSpec(**settings["spec"])
+    Path(out).write_text(json.dumps(verify(VerifySettings(**settings))), encoding="utf-8")
 
 
 if __name__ == "__main__":

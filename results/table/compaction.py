@@ -8,14 +8,13 @@ which our reader leaves duplicates out and the next writer removes them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from compress.errors import UserError, first_line
-from results.atomic_write import full_disk
-from results.table.parts import VERSION, TablePart, all_parts, defaults, name_of, schema, uncovered, version_of
+from results.atomic_write import replacing
+from results.table.parts import VERSION, TablePart, all_parts, complete, name_of, schema, uncovered, version_of
 
 FAN = 128
 LARGEST = FAN * FAN  # appends in one part
@@ -57,9 +56,8 @@ def merge_parts(parts: Sequence[Path], path: Path, known: Mapping[Path, Any] | N
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with pq.ParquetWriter(temporary, schema(), compression="zstd") as writer:
+        with replacing(path) as beside, pq.ParquetWriter(beside, schema(), compression="zstd") as writer:
             waiting: list[Any] = []
             for number, part in enumerate(parts, start=1):
                 if known and part in known:
@@ -67,17 +65,11 @@ def merge_parts(parts: Sequence[Path], path: Path, known: Mapping[Path, Any] | N
                 else:
                     with pq.ParquetFile(part) as file:
                         batches = (pa.Table.from_batches([batch]) for batch in file.iter_batches(GROUP))
-                        waiting += [_with_all_columns(table) for table in batches]
+                        waiting += [complete(table, part) for table in batches]
                 if number == len(parts) or sum(table.num_rows for table in waiting) >= GROUP:
                     writer.write_table(pa.concat_tables(waiting))
                     waiting = []
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except (OSError, pa.ArrowException) as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise full_disk(error, path) from None
+    except pa.ArrowException as error:
         raise UserError(f"parts of the table {path.parent} cannot be merged: {first_line(error)}") from None
 
 
@@ -100,17 +92,3 @@ def tidy(folder: Path) -> None:
             continue  # damaged: reading the table reports it
         if 0 < version_of(written.metadata) < VERSION and written.names != schema().names:
             merge_parts([part.path], part.path)
-
-
-def _with_all_columns(table: Any) -> Any:
-    """Rows of an older part in today's columns."""
-    import pyarrow as pa
-
-    wanted, missing = schema(), defaults()
-    columns = [
-        table.column(field.name).cast(field.type)
-        if field.name in table.column_names
-        else pa.array([missing[field.name]] * table.num_rows, field.type)
-        for field in wanted
-    ]
-    return pa.Table.from_arrays(columns, schema=wanted)

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from compress.errors import UserError
 from results.candidate import Candidate
 
 if TYPE_CHECKING:
@@ -67,10 +68,20 @@ def schema() -> pyarrow.Schema:
     return pa.schema(columns, metadata={VERSION_KEY: str(VERSION)})
 
 
-def defaults() -> dict[str, Any]:
-    """Values of the columns that an older part lacks."""
-    values: dict[str, Any] = {f.name: f.default for f in fields(Candidate) if f.default is not MISSING}
-    return values | {f.name: () for f in fields(Candidate) if f.default_factory is not MISSING}
+def complete(table: pyarrow.Table, path: Path) -> pyarrow.Table:
+    """The rows of a part in today's columns. Those that an older part lacks have their defaults."""
+    import pyarrow as pa
+
+    columns = []
+    for field in schema():
+        if field.name in table.column_names:
+            columns.append(table.column(field.name).cast(field.type))
+            continue
+        default = Candidate.__dataclass_fields__[field.name].default
+        if default is MISSING:
+            raise UserError(f"table part {path} lacks the column {field.name}: it is not a table of this program")
+        columns.append(pa.array([default] * table.num_rows, field.type))
+    return pa.Table.from_arrays(columns, schema=schema())
 
 
 def version_of(metadata: dict[bytes, bytes] | None) -> int:

@@ -7,7 +7,6 @@ table while the search runs. A part appears whole or not at all, and is never ch
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import fields, replace
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from compress.errors import UserError, first_line
-from results.atomic_write import write_atomically
+from results.atomic_write import replacing
 from results.candidate import HELD_OUT, PRUNED, STATUSES, Candidate
 from results.table.compaction import GROUP, compact, tidy
-from results.table.parts import VERSION, TablePart, all_parts, defaults, name_of, schema, uncovered, version_of
+from results.table.parts import VERSION, TablePart, all_parts, complete, name_of, schema, uncovered, version_of
 
 TEXTS = ("comet_segments", "hypotheses")  # nearly all bytes of a row, and seldom needed
 COLUMNS = tuple(f.name for f in fields(Candidate))
@@ -54,9 +53,8 @@ class Table:
         table = pa.Table.from_pydict({name: [getattr(c, name) for c in rows] for name in COLUMNS}, schema=schema())
         number = self._parts[-1].last + 1 if self._parts else 1
         part = TablePart(number, number, self.folder / name_of(number, number))
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
-        write_atomically(part.path, buffer.getvalue())
+        with replacing(part.path) as beside:
+            pq.write_table(table, beside, compression="zstd")
         before, self._parts = self._parts, None  # listed again if merging fails
         self._parts = [*compact(self.folder, before, self._recent), part]
         self._recent[part.path] = table
@@ -108,30 +106,21 @@ def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None
                 pieces = (pa.Table.from_batches([batch]) for batch in file.iter_batches(GROUP, columns=held))
                 matches = [piece.filter(pc.is_in(piece.column("candidate"), value_set=wanted)) for piece in pieces]
                 table = pa.concat_tables(matches) if matches else file.read(held)
-        values = {name: table.column(name).to_pylist() for name in table.column_names}
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"table part {path} is damaged ({first_line(error)}): remove it and use --resume") from None
-    return _candidates(path, values, table.num_rows)
-
-
-def _candidates(path: Path, values: dict[str, list[Any]], count: int) -> list[Candidate]:
-    missing, ordered = defaults(), []
-    for name in COLUMNS:
-        column = values.get(name)
-        if column is None:
-            if name not in missing:
-                raise UserError(f"table part {path} lacks the column {name}: it is not a table of this program")
-            column = [missing[name]] * count
-        elif name in TEXTS:
+    table = complete(table, path)
+    values = []
+    for name, column in zip(COLUMNS, table.to_pydict().values(), strict=True):
+        if name in TEXTS:
             column = [tuple(value or ()) for value in column]
         elif name in FLOATS:
             column = [math.nan if value is None else value for value in column]
         elif None in column:
             raise UserError(f"table part {path} is damaged: column {name} has holes")
-        ordered.append(column)
-    rows = [_with_held_out(Candidate(*row)) for row in zip(*ordered, strict=True)]
+        values.append(column)
+    rows = [_with_held_out(Candidate(*row)) for row in zip(*values, strict=True)]
     if unknown := next((c for c in rows if c.status not in STATUSES), None):
         raise UserError(
             f"table part {path} is damaged: candidate {unknown.candidate} has the status {unknown.status!r}"

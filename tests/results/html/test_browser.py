@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from results.html.write import write_report
+from results.html.page import write_report
 from tests.results.chromium import Tab, in_tab, needed
 from tests.results.examples import UNITS, add_model
 from tests.results.html.test_report import HOSTILE, some_run

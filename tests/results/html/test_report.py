@@ -14,7 +14,7 @@ from compress.errors import UserError
 from compress.sizes import Bin
 from results.html.data import progress
 from results.html.downsample import MOST_POINTS, by_interest, downsample
-from results.html.write import write_report
+from results.html.page import write_report
 from results.pareto import front
 from results.report import main
 from results.runs import RunView
@@ -30,7 +30,7 @@ def data_of(text: str) -> dict[str, Any]:
     return data
 
 
-def some_run(folder: Path) -> Path:
+def some_run(folder: Path, **config: Any) -> Path:
     candidates = [
         candidate("original", 18_000, 0.9, recipe="original", hypotheses=(HOSTILE, "b"), comet_segments=(0.95, 0.85)),
         candidate("c00001", 1_500, 0.6, hypotheses=(HOSTILE, "b"), comet_segments=(0.8, 0.4)),
@@ -42,12 +42,12 @@ def some_run(folder: Path) -> Path:
         candidate("c00002+cheap", 0, math.nan, status="failed", parent="c00002", comet_segments=(), hypotheses=()),
     ]
     policies = [policy("raw:bf16"), policy(dropped=("lm.1",), lm_0_mlp="grid@1"), policy("grid@1")]
-    return make_run(folder, candidates, policies)
+    return make_run(folder, candidates, policies, **config)
 
 
 def test_report_is_self_contained_and_escaped(tmp_path: Path) -> None:
-    folder = some_run(tmp_path / "run")
-    path = write_report(folder, "run <one>")
+    folder = some_run(tmp_path / "run", name="run <one>")
+    path = write_report(folder)
     text = path.read_text(encoding="utf-8")
     assert "run &lt;one&gt;" in text
     assert "<img" not in text
@@ -110,16 +110,6 @@ def test_a_missing_policy_is_left_out(tmp_path: Path) -> None:
     data = data_of(write_report(folder).read_text(encoding="utf-8"))
     assert data["policies"] == {}
     assert data["units"] == []
-
-
-def test_candidates_in_memory_need_not_be_read_again(tmp_path: Path) -> None:
-    """As a search calls it: candidates with their translations, and the bins of the search."""
-    folder = some_run(tmp_path / "run")
-    held = [candidate("c1", 900, 0.5), candidate("original", 2000, 0.9, recipe="original")]
-    data = data_of(write_report(folder, "title", held, [Bin("Bin2", 500, 1000)]).read_text(encoding="utf-8"))
-    assert data["points"]["name"] == ["c1", "original"]
-    assert data["texts"]["0"][0][2] == "你好"
-    assert data["bins"][0] == {"name": "Bin2", "low": 500, "high": 1000, "target": True}
 
 
 def test_twenty_thousand_candidates_are_downsampled(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from results.shipping.agreement import (
     tolerances,
 )
 from results.shipping.build import build
-from results.shipping.provenance import trained_on, trained_under
+from results.shipping.provenance import about, trained_on
 from results.table.storage import Table
 from tests.results.examples import candidate
 from tests.results.shipped import SEGMENTS, scored_run
@@ -167,7 +167,7 @@ def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: S
     assert place is not None
     assert trained_on(place, "en-zh")["purpose"] == "training"
     assert len(trained_on(place, "en-zh")["sounds"]) > SEGMENTS
-    assert trained_under(place) == "c"
+    assert about(place)["condition"] == "c"
     assert opened.recovery(opened.find("../c00001+distill")) is None, "never outside of its place"
     with pytest.raises(UserError, match="no recovery of it"):
         build(opened, opened.find("../c00001+distill"), tmp_path / "other")
