@@ -16,7 +16,6 @@ from torch import Tensor
 
 from compress.codecs.length_prefix import join, split
 from compress.codecs.statistics import Statistics
-from compress.errors import UserError
 
 Shape = tuple[int, ...]
 AT_ONCE = 1 << 24  # weights an encoder takes in one go, to bound memory; the bytes are the same
@@ -38,11 +37,7 @@ class Codec(ABC):
 
     def unit_unsupported(self, shapes: Sequence[Shape], roles: Sequence[str]) -> str | None:  # noqa: ARG002
         """As `misfit`, for a whole unit."""
-        for shape in shapes:
-            reason = self.misfit(shape)
-            if reason:
-                return reason
-        return None
+        return next(filter(None, map(self.misfit, shapes)), None)
 
     @abstractmethod
     def encode(self, weights: Sequence[Tensor], known: Sequence[Statistics | None], roles: Sequence[str]) -> bytes:
@@ -81,10 +76,3 @@ class EachAlone(Codec):
 
 def flat_shape(shape: Shape) -> tuple[int, int]:
     return shape[0], prod(shape[1:])
-
-
-def exactly(payload: bytes, nbytes: int, what: str) -> bytes:
-    """Refuse a payload of another length before anything is allocated for it."""
-    if len(payload) != nbytes:
-        raise UserError(f"damaged {what}: {len(payload)} bytes where {nbytes} are needed")
-    return payload

@@ -6,6 +6,7 @@ import numpy as np
 from numcodecs.pcodec import PCodec
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
+from pcodec import standalone
 
 from compress.errors import UserError, first_line
 
@@ -54,8 +55,6 @@ def integers_encode(values: NDArray[np.generic]) -> bytes:
 
 def integers_decode(data: bytes, count: int, dtype: str) -> NDArray[np.generic]:
     """Exactly `count` integers; memory is bounded by the count, which the caller knows."""
-    from pcodec import standalone
-
     check_ratio(count, len(data))
     out = np.zeros(count, dtype=dtype)
     try:
