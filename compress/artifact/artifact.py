@@ -49,9 +49,8 @@ class Artifact:
                 f"damaged artifact {folder}: its manifest holds {len(manifest.units)} units, "
                 f"its policy {len(self.units)}"
             )
-        order = [unit.name for unit in self.units]
-        positions = [order.index(a.unit) if a.unit in order else -1 for a in manifest.adapters]
-        if positions != sorted(set(positions)) or -1 in positions:
+        adapted = [adapter.unit for adapter in manifest.adapters]
+        if adapted != [unit.name for unit in self.units if unit.name in adapted]:
             raise UserError(f"damaged artifact {folder}: its adapters are not in the order of its units")
         self._shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
 
@@ -87,35 +86,27 @@ class Artifact:
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor of every remaining layer, by its name in the original; one unit is decoded at a time."""
-        offset = 0
-        adapters = self._adapters()
-        for group, section in zip(self.groups, self.manifest.unquantized, strict=True):
+        adapters = {
+            entry.unit: Adapter(entry.unit, entry.level, entry.rank, payload)
+            for entry, payload in zip(
+                self.manifest.adapters, self._weights(len(self.groups) + len(self.units)), strict=True
+            )
+        }
+        sections = self._weights()
+        for group in self.groups:
             names = self.structure.groups[group]
-            values = decode_unquantized(self._read(WEIGHTS, offset, section), [self._shapes[name] for name in names])
-            offset += section.nbytes
+            values = decode_unquantized(next(sections), [self._shapes[name] for name in names])
             yield from zip(names, values, strict=True)
-        for unit, section in zip(self.units, self.manifest.units, strict=True):
-            payload = self._read(WEIGHTS, offset, section)
-            offset += section.nbytes
-            values = decode_unit(payload, unit, self.policy.levels[unit.name], self.dtype)
-            del payload
+        for unit in self.units:
+            values = decode_unit(next(sections), unit, self.policy.levels[unit.name], self.dtype)
             yield from zip(unit.tensors, merge_adapter(adapters, unit, values), strict=True)
 
-    def _adapters(self) -> dict[str, Adapter]:
-        """The adapters by unit; they are the last sections of the weights."""
-        offset = self.manifest.weight_bytes - sum(entry.section.nbytes for entry in self.manifest.adapters)
-        adapters = {}
-        for entry in self.manifest.adapters:
-            payload = self._read(WEIGHTS, offset, entry.section)
-            adapters[entry.unit] = Adapter(entry.unit, entry.level, entry.rank, payload)
-            offset += entry.section.nbytes
-        return adapters
-
-    def check(self) -> None:
-        """Read everything and compare checksums; decode nothing."""
-        offset = 0
-        for section in self.manifest.weight_sections:
-            self._read(WEIGHTS, offset, section)
+    def _weights(self, first: int = 0) -> Iterator[bytes]:
+        """The sections of the weights from number `first` on, each compared with its checksum."""
+        sections = self.manifest.weight_sections
+        offset = sum(section.nbytes for section in sections[:first])
+        for section in sections[first:]:
+            yield self._read(WEIGHTS, offset, section)
             offset += section.nbytes
 
     def _read(self, name: str, offset: int, section: Section) -> bytes:

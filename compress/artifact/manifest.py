@@ -9,14 +9,16 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
-from compress.artifact.adapters import MOST_RANK, Adapter
+from compress.artifact.adapters import MOST_RANK
 from compress.codecs.lossless import zstd_decode, zstd_encode
-from compress.codecs.raw import DTYPES
+from compress.codecs.raw import DTYPES, FORMATS
 from compress.errors import UserError
-from compress.model.structure import REST, Structure, Unit
+from compress.model.source import Source
+from compress.model.structure import REST, Structure
 from compress.policy.policy import Policy
 from compress.policy.store import CHECKSUM_BYTES, checksum
 
@@ -61,6 +63,23 @@ class Manifest:
     files: Section
     adapters: tuple[AdapterSection, ...] = ()
 
+    @classmethod
+    def of(
+        cls, source: Source, policy: Policy, unquantized: Iterable[Section], units: Iterable[Section], files: Section
+    ) -> Manifest:
+        """The manifest of a source's artifact, adapters included."""
+        units_in_order = policy.remaining_units(source.structure)
+        adapters = [source.adapters[unit.name] for unit in units_in_order if unit.name in source.adapters]
+        return cls(
+            policy=policy,
+            dtype=FORMATS[source.dtype],
+            original_bytes=source.original_bytes,
+            unquantized=tuple(unquantized),
+            units=tuple(units),
+            files=files,
+            adapters=tuple(AdapterSection(a.unit, a.level, a.rank, section_of(a.payload)) for a in adapters),
+        )
+
     def to_bytes(self) -> bytes:
         sections = [*self.weight_sections, self.files]
         table: dict[str, object] = {
@@ -98,34 +117,23 @@ class Manifest:
         files, original_bytes = _sizes([table.get("files"), table.get("original")])
         adapters = _adapters(table.get("adapters")) if table["format"] == WITH_ADAPTERS else []
         sizes = [*unquantized, *units, *(entry[3] for entry in adapters), files]
-        checksums = _checksums(table.get("sums"), len(sizes))
-        sections = [Section(size, value) for size, value in zip(sizes, checksums, strict=True)]
-        first_unit, first_adapter = len(unquantized), len(unquantized) + len(units)
+        sections = map(Section, sizes, _checksums(table.get("sums"), len(sizes)))
         if table.get("dtype") not in tuple(DTYPES):
             raise UserError("damaged artifact: its manifest names no dtype")
         return cls(
             dtype=table["dtype"],
             policy=Policy.from_dict(table.get("policy")),
             original_bytes=original_bytes,
-            unquantized=tuple(sections[:first_unit]),
-            units=tuple(sections[first_unit:first_adapter]),
-            files=sections[-1],
-            adapters=tuple(
-                AdapterSection(*entry[:3], section)
-                for entry, section in zip(adapters, sections[first_adapter:-1], strict=True)
-            ),
+            unquantized=tuple(islice(sections, len(unquantized))),
+            units=tuple(islice(sections, len(units))),
+            adapters=tuple(AdapterSection(*entry[:3], next(sections)) for entry in adapters),
+            files=next(sections),
         )
 
 
 def unquantized_order(structure: Structure, policy: Policy) -> list[str]:
     """The groups of unquantized tensors in the artifact of a policy, in order."""
     return [REST, *(layer.name for layer in structure.layers if layer.name not in policy.dropped)]
-
-
-def adapter_sections(adapters: Mapping[str, Adapter], order: Sequence[Unit]) -> tuple[AdapterSection, ...]:
-    """The adapters in the artifact of these units, in order."""
-    present = [adapters[unit.name] for unit in order if unit.name in adapters]
-    return tuple(AdapterSection(a.unit, a.level, a.rank, section_of(a.payload)) for a in present)
 
 
 def _adapters(value: object) -> list[tuple[str, str, int, int]]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -162,18 +163,16 @@ class RecoveredSource(Source):
             return tensor_hash(self.recovery.unquantized[name])
         return self.base.tensor_digest(name)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """A hash of the original's digest and of all changes."""
-        if "_digest" not in vars(self):
-            state = hashlib.blake2b(self.base.digest.encode(), digest_size=16)
-            for name in sorted((*self.recovery.unquantized, *self._changed)):
-                state.update(f"{name}={self.tensor_digest(name)};".encode())
-            for name, adapter in sorted(self.adapters.items()):
-                payload = hashlib.blake2b(adapter.payload).hexdigest()
-                state.update(f"{name}+{adapter.level}:{adapter.rank}={payload};".encode())
-            self._digest = state.hexdigest()
-        return self._digest
+        state = hashlib.blake2b(self.base.digest.encode(), digest_size=16)
+        for name in sorted((*self.recovery.unquantized, *self._changed)):
+            state.update(f"{name}={self.tensor_digest(name)};".encode())
+        for name, adapter in sorted(self.adapters.items()):
+            payload = hashlib.blake2b(adapter.payload).hexdigest()
+            state.update(f"{name}+{adapter.level}:{adapter.rank}={payload};".encode())
+        return state.hexdigest()
 
 
 def _bytes(payload: bytes) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from math import prod
@@ -42,8 +43,15 @@ class Source:
         stored = {name: shard for shard, header in self._headers.items() for name in header}
         model = self.meta_model()
         self.structure: Structure = read_structure(model)
-        self._locations = _match(dict(model.named_parameters()), stored)
-        self._check_shapes(dict(model.named_parameters()))
+        self._locations = _match(model, stored)
+        for name, parameter in model.named_parameters():
+            shard, stored_name = self._locations[name]
+            dtype, shape = self._headers[shard][stored_name]
+            where, expected = f"tensor {stored_name} of {shard}", tuple(parameter.shape)
+            if shape != expected:
+                raise UserError(f"{where} has shape {shape}; by config.json it should be {expected}")
+            if dtype not in _DTYPES:
+                raise UserError(f"{where} is stored as {dtype}; give an uncompressed model")
 
     @classmethod
     def open(cls, folder: str | Path) -> Source:
@@ -101,27 +109,17 @@ class Source:
     @cached_property
     def dtype(self) -> torch.dtype:
         """The dtype most weights are stored in."""
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         for shard, stored in self._locations.values():
             dtype, shape = self._headers[shard][stored]
-            counts[dtype] = counts.get(dtype, 0) + prod(shape)
-        table = {"BF16": torch.bfloat16, "F16": torch.float16}
-        return table.get(max(counts, key=lambda key: counts[key]), torch.float32)
+            counts[dtype] += prod(shape)
+        return {"BF16": torch.bfloat16, "F16": torch.float16}.get(counts.most_common(1)[0][0], torch.float32)
 
     def unquantized_blob(self, group: str) -> bytes:
         """The unquantized tensors of one layer, losslessly encoded; those outside all layers for group ''."""
         if group not in self._unquantized:
             self._unquantized[group] = encode_unquantized([self.tensor(name) for name in self.structure.groups[group]])
         return self._unquantized[group]
-
-    def _check_shapes(self, parameters: dict[str, Tensor]) -> None:
-        for name, (shard, stored) in self._locations.items():
-            dtype, shape = self._headers[shard][stored]
-            expected = tuple(parameters[name].shape)
-            if shape != expected:
-                raise UserError(f"tensor {stored} of {shard} has shape {shape}; by config.json it should be {expected}")
-            if dtype not in _DTYPES:
-                raise UserError(f"tensor {stored} of {shard} is stored as {dtype}; give an uncompressed model")
 
 
 # Shards are opened again for each tensor: a lasting memory map would hold every page read, 16.8 GB in total.
@@ -147,11 +145,11 @@ def tensor_hash(tensor: Tensor) -> str:
     return state.hexdigest()
 
 
-def _match(parameters: dict[str, Tensor], stored: dict[str, Path]) -> dict[str, tuple[Path, str]]:
+def _match(model: nn.Module, stored: dict[str, Path]) -> dict[str, tuple[Path, str]]:
     """Shard and stored name of each parameter. Other versions of transformers nest the same names differently."""
     loose = {_bare(name): name for name in stored}
     locations = {}
-    for name in parameters:
+    for name, _ in model.named_parameters():
         stored_name = name if name in stored else loose.get(_bare(name))
         if stored_name is None:
             raise UserError(f"the checkpoint holds no tensor {name}, which its config asks for")

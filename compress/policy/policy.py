@@ -106,13 +106,7 @@ class Policy:
         dropped = raw.get("dropped", [])
         if not isinstance(dropped, list):
             raise UserError(f"dropped layers are a list of names such as lm.3, not {dropped!r}")
-        return cls(
-            model=raw["model"],
-            levels=raw["levels"],
-            dropped=tuple(dropped),
-            vocabulary=raw.get("vocabulary", "full"),
-            calibration=raw.get("calibration", ""),
-        )
+        return cls(**{**raw, "dropped": tuple(dropped)})
 
     def check(self, structure: Structure, model: str | None = None) -> None:
         """Refuse a policy with another model's digest, layers or units, or with levels that do not fit its units."""
