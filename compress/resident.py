@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from compress.artifact.adapters import merge_adapter
-from compress.artifact.assemble import assemble_model, load_processor, prepare_model, working_dtype
+from compress.artifact.artifact import load
+from compress.artifact.assemble import load_processor, prepare_model, working_dtype
 from compress.model.layers import LayerDropper
 from compress.model.meta_model import build_meta_model, config_from_dict, set_tensor
 from compress.model.source import Source
@@ -43,10 +44,7 @@ class Resident:
         self.store = store
         self.device = torch.device(device)
         self.dtype = working_dtype(source.dtype, dtype, device)
-        self.model: Any = assemble_model(
-            source.meta_model(), source.structure, source.tensors(), (), self.dtype, self.device, source.aux_files
-        )
-        self.processor: Any = load_processor(source.aux_files)
+        self.model, self.processor = load(source, self.dtype, self.device)
         self._vocabulary = FULL
         self._layers = LayerDropper(self.model, source.structure)
         self._applied = dict.fromkeys(source.structure.units, _ORIGINAL)  # unit -> key of its variant

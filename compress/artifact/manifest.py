@@ -16,7 +16,7 @@ from itertools import islice
 from compress.artifact.adapters import MOST_RANK
 from compress.codecs.lossless import zstd_decode, zstd_encode
 from compress.codecs.raw import DTYPES, FORMATS
-from compress.errors import UserError
+from compress.errors import UserError, parse_json
 from compress.model.source import Source
 from compress.model.structure import REST, Structure
 from compress.policy.policy import Policy
@@ -107,10 +107,8 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
-        try:
-            table = json.loads(zstd_decode(data, min(_MOST_BYTES, 4096 + 256 * len(data))))
-        except (ValueError, RecursionError):
-            raise UserError("damaged artifact: its manifest is not JSON") from None
+        text = zstd_decode(data, min(_MOST_BYTES, 4096 + 256 * len(data)))
+        table = parse_json(text, "damaged artifact: its manifest is not JSON")
         if not isinstance(table, dict) or table.get("format") not in (FORMAT, WITH_ADAPTERS):
             raise UserError(f"this is not an artifact of format {FORMAT} or {WITH_ADAPTERS}")
         unquantized, units = _sizes(table.get("kept")), _sizes(table.get("units"))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from compress.codecs.length_prefix import join, split
 from compress.codecs.statistics import Statistics
+from compress.errors import UserError
 
 Shape = tuple[int, ...]
 AT_ONCE = 1 << 24  # weights an encoder takes in one go, to bound memory; the bytes are the same
@@ -38,6 +39,11 @@ class Codec(ABC):
     def unit_unsupported(self, shapes: Sequence[Shape], roles: Sequence[str]) -> str | None:  # noqa: ARG002
         """As `misfit`, for a whole unit."""
         return next(filter(None, map(self.misfit, shapes)), None)
+
+    def refuse_unsupported(self, shapes: Sequence[Shape], roles: Sequence[str], what: str) -> None:
+        reason = self.unit_unsupported(shapes, roles)
+        if reason:
+            raise UserError(f"level {self.level} does not fit {what}: {reason}")
 
     @abstractmethod
     def encode(self, weights: Sequence[Tensor], known: Sequence[Statistics | None], roles: Sequence[str]) -> bytes:

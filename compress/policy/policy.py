@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from compress.codecs import canonical, codec
-from compress.errors import UserError
+from compress.errors import UserError, parse_json
 from compress.model.structure import Structure, Unit
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,199}")
@@ -90,11 +90,7 @@ class Policy:
     def from_json(cls, text: str | bytes) -> Policy:
         if len(text) > MOST_BYTES:
             raise UserError(f"{len(text)} bytes are too many for a policy")
-        try:
-            raw = json.loads(text)
-        except (ValueError, RecursionError):
-            raise UserError("this is not a policy: it is not JSON") from None
-        return cls.from_dict(raw)
+        return cls.from_dict(parse_json(text, "this is not a policy: it is not JSON"))
 
     @classmethod
     def from_dict(cls, raw: object) -> Policy:
@@ -119,9 +115,7 @@ class Policy:
                 raise UserError(f"this policy drops all {stack.length} layers of {stack.name}; keep at least one")
         for name, level in self.levels.items():
             unit = structure.unit(name)
-            reason = codec(level).unit_unsupported(unit.shapes, unit.roles)
-            if reason:
-                raise UserError(f"level {level} does not fit unit {name}: {reason}")
+            codec(level).refuse_unsupported(unit.shapes, unit.roles, f"unit {name}")
         missing = [u.name for u in self.remaining_units(structure) if u.name not in self.levels]
         if missing:
             raise UserError(f"this policy gives no level to unit {missing[0]} ({len(missing)} missing in total)")
