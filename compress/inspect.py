@@ -73,7 +73,7 @@ def inspect(artifact: str | Path) -> ArtifactReport:
         parameters=structure.parameters - dropped,
         unquantized_bytes=sum(section.nbytes for section in manifest.unquantized),
         unit_bytes=sum(section.nbytes for section in manifest.units),
-        adapter_bytes=sum(adapter.section.nbytes for adapter in manifest.adapters),
+        adapter_bytes=sum(section.nbytes for section in manifest.adapters),
         files_bytes=manifest.files.nbytes,
         manifest_bytes=opened.manifest_bytes,
         total_bytes=opened.nbytes,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.artifact.adapters import Adapter, merge_adapter
-from compress.artifact.assemble import load_processor, prepare_model, working_dtype
+from compress.artifact.assemble import load_processor, prepare_model
 from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Section, unquantized_order
 from compress.artifact.unquantized import decode_unquantized
 from compress.codecs.lossless import check_ratio
@@ -134,7 +134,8 @@ def load(
     """
     opened = Artifact.open(artifact) if isinstance(artifact, (str, Path)) else artifact
     model = opened.meta_model()
-    dtype = working_dtype(opened.dtype, dtype, device)
+    if dtype is None:
+        dtype = torch.float32 if torch.device(device).type == "cpu" else opened.dtype
     for name, value in opened.tensors():
         set_tensor(model, name, value.to(device, dtype))
     if isinstance(opened, Artifact):

@@ -13,13 +13,6 @@ from torch import nn
 from compress.errors import UserError, first_line, parse_json
 
 
-def working_dtype(stored: torch.dtype, requested: torch.dtype | None, device: str | torch.device) -> torch.dtype:
-    """The dtype to hold a model in: the requested one, else float32 on a CPU and the checkpoint's elsewhere."""
-    if requested is not None:
-        return requested
-    return torch.float32 if torch.device(device).type == "cpu" else stored
-
-
 def prepare_model(model: nn.Module, device: str | torch.device, files: Mapping[str, bytes]) -> None:
     """Tie weights, move buffers, read the generation config, set eval mode. Refuses missing weights."""
     from transformers import GenerationConfig

@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import islice
 
 from compress.artifact.adapters import MOST_RANK
@@ -37,13 +37,12 @@ class Section:
 
 
 @dataclass(frozen=True)
-class AdapterSection:
+class AdapterSection(Section):
     """The section of one unit's adapter, and how to decode it."""
 
     unit: str
     level: str
     rank: int
-    section: Section
 
 
 def section_of(data: bytes) -> Section:
@@ -77,7 +76,9 @@ class Manifest:
             unquantized=tuple(unquantized),
             units=tuple(units),
             files=files,
-            adapters=tuple(AdapterSection(a.unit, a.level, a.rank, section_of(a.payload)) for a in adapters),
+            adapters=tuple(
+                AdapterSection(len(a.payload), checksum(a.payload), a.unit, a.level, a.rank) for a in adapters
+            ),
         )
 
     def to_bytes(self) -> bytes:
@@ -93,13 +94,13 @@ class Manifest:
             "sums": base64.b64encode(b"".join(section.checksum for section in sections)).decode(),
         }
         if self.adapters:
-            table["adapters"] = [[a.unit, a.level, a.rank, a.section.nbytes] for a in self.adapters]
+            table["adapters"] = [[a.unit, a.level, a.rank, a.nbytes] for a in self.adapters]
         return zstd_encode(json.dumps(table, separators=(",", ":")).encode(), 19)
 
     @property
     def weight_sections(self) -> tuple[Section, ...]:
         """The sections of weights.bin, in order."""
-        return (*self.unquantized, *self.units, *(adapter.section for adapter in self.adapters))
+        return (*self.unquantized, *self.units, *self.adapters)
 
     @property
     def weight_bytes(self) -> int:
@@ -124,7 +125,7 @@ class Manifest:
             original_bytes=original_bytes,
             unquantized=tuple(islice(sections, len(unquantized))),
             units=tuple(islice(sections, len(units))),
-            adapters=tuple(AdapterSection(*entry[:3], next(sections)) for entry in adapters),
+            adapters=tuple(AdapterSection(*astuple(next(sections)), *entry[:3]) for entry in adapters),
             files=next(sections),
         )
 

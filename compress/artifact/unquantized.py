@@ -32,17 +32,14 @@ def encode_unquantized(tensors: Sequence[Tensor]) -> bytes:
     for tensor in tensors:
         if tensor.dtype not in streams:
             raise UserError(f"a tensor of dtype {tensor.dtype} cannot be stored; give a floating-point checkpoint")
-        code = _DTYPES.index(tensor.dtype)
-        data = to_bytes(tensor)
+        kind, data = _PLAIN, to_bytes(tensor)
         first = data[: tensor.dtype.itemsize]
         if _is_sinusoids(tensor):
-            heads.append(code | _SINUSOIDS)
+            kind, data = _SINUSOIDS, b""
         elif len(data) > len(first) and data == first * tensor.numel():
-            heads.append(code | _REPEATED)
-            streams[tensor.dtype] += first
-        else:
-            heads.append(code | _PLAIN)
-            streams[tensor.dtype] += data
+            kind, data = _REPEATED, first
+        heads.append(_DTYPES.index(tensor.dtype) | kind)
+        streams[tensor.dtype] += data
     return bytes(heads) + join([_compress(data, dtype.itemsize) for dtype, data in streams.items()])
 
 

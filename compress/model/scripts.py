@@ -36,19 +36,19 @@ _LEAD_BYTES = {
 
 def script_prefixes(languages: Iterable[str]) -> tuple[str, ...]:
     """How the Unicode names of the letters of these languages begin."""
-    names: dict[str, None] = {}
+    names: list[str] = []
     for language in languages:
         if language not in SCRIPTS_OF:
             raise UserError(f"no script is known for language {language!r}; there are {', '.join(sorted(SCRIPTS_OF))}")
-        names |= dict.fromkeys(SCRIPTS_OF[language])
-    return tuple(names)
+        names += SCRIPTS_OF[language]
+    return tuple(dict.fromkeys(names))
 
 
 def uses_only_scripts(token: bytes, scripts: tuple[str, ...]) -> bool:
     """Whether a token holds nothing but letters of these scripts, digits, punctuation and spaces."""
     try:
         return all(_is_of_scripts(c, scripts) for c in token.decode())
-    except UnicodeDecodeError:  # part of a character, by the first byte of which it could belong to a letter of these
+    except UnicodeDecodeError:  # only part of a character: by its first byte
         leads = {lead for script, bytes_ in _LEAD_BYTES.items() if script in scripts for lead in bytes_}
         return all(byte < 0x80 or byte in leads or byte & 0xC0 == 0x80 for byte in token)
 

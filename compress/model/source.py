@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -18,12 +21,12 @@ from compress.artifact.adapters import Adapter
 from compress.artifact.unquantized import encode_unquantized
 from compress.errors import UserError, first_line
 from compress.model.aux_files import read_aux_files
-from compress.model.digests import cached_digests
 from compress.model.meta_model import build_meta_model, read_config
 from compress.model.structure import Structure, read_structure
 from compress.models import weight_bytes, weight_files
 
 _DTYPES = ("F64", "F32", "BF16", "F16")
+_CACHED_FROM = 64 << 20  # bytes of a weight file
 
 
 class Source:
@@ -81,7 +84,7 @@ class Source:
         """A hash of dtype, shape and content. Those of large shards are cached between runs."""
         if name not in self._digests:
             shard, stored = self._locations[name]
-            digests = cached_digests(shard, lambda: {n: tensor_hash(_read(shard, n)) for n in self._headers[shard]})
+            digests = _cached_digests(shard, lambda: {n: tensor_hash(_read(shard, n)) for n in self._headers[shard]})
             self._digests |= {n: digests[s] for n, (sh, s) in self._locations.items() if sh == shard and s in digests}
             assert stored in digests
         return self._digests[name]
@@ -136,6 +139,31 @@ def _read_header(shard: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
             return {name: (view.get_dtype(), tuple(view.get_shape())) for name, view in views.items()}
     except Exception as error:  # safetensors raises a class of its own for a damaged header
         raise UserError(f"{shard} is no safetensors file: {first_line(error)}") from None
+
+
+def _cached_digests(file: Path, compute: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """Digests by tensor of one weight file, computed where the cache lacks them: hashing 16 GB takes half a minute.
+
+    A large file is identified by its path, size and time of last change; small ones are hashed each time. The cache
+    lies in the user's cache folder (`XDG_CACHE_HOME`); losing it costs time, never correctness.
+    """
+    state = file.stat()
+    if state.st_size < _CACHED_FROM:
+        return compute()
+    identity = f"{file.resolve()}\n{state.st_size}\n{state.st_mtime_ns}"
+    name = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compress-digests"
+    with contextlib.suppress(OSError, ValueError):
+        digests = json.loads((root / f"{name}.json").read_text(encoding="utf-8"))
+        if isinstance(digests, dict) and all(isinstance(value, str) for value in digests.values()):
+            return digests
+    digests = compute()
+    with contextlib.suppress(OSError):
+        root.mkdir(parents=True, exist_ok=True)
+        partial = root / f"{name}.{os.getpid()}.partial"
+        partial.write_text(json.dumps(digests), encoding="utf-8")
+        partial.replace(root / f"{name}.json")
+    return digests
 
 
 def tensor_hash(tensor: Tensor) -> str:

@@ -37,7 +37,7 @@ class Unit:
     @property
     def roles(self) -> tuple[str, ...]:
         """The name of each tensor inside the unit: gate_proj, fc1, … or just weight."""
-        return tuple(_role(name) for name in self.tensors)
+        return tuple(name.removesuffix(".weight").rpartition(".")[2] for name in self.tensors)
 
 
 @dataclass(frozen=True)
@@ -226,11 +226,6 @@ def _embedding_and_head(model: nn.Module) -> tuple[Tensor | None, Tensor | None]
         return None, None
     embedding = first.weight if isinstance(first, nn.Embedding) else None
     return embedding, None if last is None else last.weight
-
-
-def _role(tensor: str) -> str:
-    path, _, last = tensor.rpartition(".")
-    return path.rpartition(".")[2] if last == "weight" and path else last
 
 
 def _is_stack(module: nn.Module) -> bool:

@@ -72,17 +72,13 @@ def _diet(structure: Structure) -> LevelOf:
         layer.name for layer in structure.layers if layer.stack == "lm" and length / 4 <= layer.index < 3 * length / 4
     }
 
-    def level(unit: Unit) -> str:
-        if unit.kind in {"embedding", "head"}:
-            return _or_half(unit, "grid@2" if unit.kind == "embedding" else "grid@6")
-        return _or_half(unit, "grid@3" if unit.kind == "mlp" and unit.layer in middle else "grid@4")
+    def level_of(unit: Unit) -> str:
+        insensitive = unit.kind == "mlp" and unit.layer in middle
+        bits = 3 if insensitive else {"embedding": 2, "head": 6}.get(unit.kind, 4)
+        grid = codec(f"grid@{bits}")
+        return HALF if grid.unit_unsupported(unit.shapes, unit.roles) else grid.level
 
-    return level
-
-
-def _or_half(unit: Unit, level: str) -> str:
-    """The level if it supports the unit, else half precision."""
-    return HALF if codec(level).unit_unsupported(unit.shapes, unit.roles) else level
+    return level_of
 
 
 def _is_ffn_linear(unit: Unit) -> bool:
