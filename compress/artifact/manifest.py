@@ -7,10 +7,9 @@ the ledger makes it to know its size, and the packer writes the same bytes.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from itertools import islice
 
 from compress.artifact.adapters import MOST_RANK
@@ -125,7 +124,10 @@ class Manifest:
             original_bytes=original_bytes,
             unquantized=tuple(islice(sections, len(unquantized))),
             units=tuple(islice(sections, len(units))),
-            adapters=tuple(AdapterSection(*astuple(next(sections)), *entry[:3]) for entry in adapters),
+            adapters=tuple(
+                AdapterSection(section.nbytes, section.checksum, unit, level, rank)
+                for (unit, level, rank, _), section in zip(adapters, islice(sections, len(adapters)), strict=True)
+            ),
             files=next(sections),
         )
 
@@ -156,7 +158,7 @@ def _sizes(value: object) -> list[int]:
 def _checksums(value: object, count: int) -> list[bytes]:
     try:
         data = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
-    except (binascii.Error, ValueError):
+    except ValueError:
         data = b""
     if len(data) != CHECKSUM_BYTES * count:
         raise UserError(f"damaged artifact: its manifest does not hold {count} checksums")

@@ -86,7 +86,7 @@ def _decompress(part: bytes, count: int, width: int) -> bytes:
     if coding == bytes((_PCODEC,)):
         return integers_decode(data, count, f"<u{width}").tobytes()
     if coding == bytes((_ZSTD,)):
-        planes = np.frombuffer(zstd_decode(data, nbytes, exact=nbytes), dtype=np.uint8)
+        planes = np.frombuffer(zstd_decode(data, nbytes, exact=True), dtype=np.uint8)
         return planes.reshape(width, -1).T.tobytes()
     if coding != bytes((_RAW,)) or len(data) != nbytes:
         raise UserError("damaged unquantized tensors: their stream has the wrong length")

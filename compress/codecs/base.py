@@ -67,12 +67,7 @@ class EachAlone(Codec):
     @abstractmethod
     def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor: ...
 
-    def encode(
-        self,
-        weights: Sequence[Tensor],
-        known: Sequence[Statistics | None],  # noqa: ARG002
-        roles: Sequence[str],  # noqa: ARG002
-    ) -> bytes:
+    def encode(self, weights: Sequence[Tensor], known: Sequence[Statistics | None], roles: Sequence[str]) -> bytes:  # noqa: ARG002
         return join([self.encode_one(weight) for weight in weights])
 
     def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:

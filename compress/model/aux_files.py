@@ -7,7 +7,7 @@ JSON without spaces, all together through Zstandard.
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -74,11 +74,9 @@ def unpack_files(blob: bytes) -> dict[str, bytes]:
 
 
 def _content(name: str, data: object) -> bytes:
-    if isinstance(data, str):
-        return data.encode()
-    if isinstance(data, list) and len(data) == 1 and isinstance(data[0], str):
-        try:
+    with contextlib.suppress(ValueError):  # no UTF-8 (lone surrogates), or no base64
+        if isinstance(data, str):
+            return data.encode()
+        if isinstance(data, list) and len(data) == 1 and isinstance(data[0], str):
             return base64.b64decode(data[0], validate=True)
-        except binascii.Error:
-            pass
     raise UserError(f"damaged artifact: auxiliary file {name} has no content")

@@ -48,9 +48,7 @@ class TrimmedVocabulary:
         return _digest(self.ids)
 
     def resize(self, unit: Unit) -> Unit:
-        """The unit with the shapes that it has under this vocabulary."""
-        if unit.kind not in {"embedding", "head"}:
-            return unit
+        """An embedding or head with the shapes that it has under this vocabulary."""
         shapes = tuple((len(self.ids), *shape[1:]) for shape in unit.shapes)
         size = sum(int(np.prod(shape)) for shape in shapes)
         return replace(unit, shapes=shapes, parameters=size, weights=size)
