@@ -77,15 +77,13 @@ class RecoveryDelta:
     def read(cls, folder: str | Path) -> RecoveryDelta:
         """Read a folder that `save` wrote. Refuses damaged ones."""
         folder = Path(folder)
+        if not (folder / JSON).is_file() or not (folder / TENSORS).is_file():
+            raise UserError(f"no recovery at {folder}: {JSON} and {TENSORS} are not both there")
+        if (folder / JSON).stat().st_size > _MOST_JSON:
+            raise UserError(f"{folder / JSON} is too large for a recovery")
         try:
-            if (folder / JSON).stat().st_size > _MOST_JSON:
-                raise UserError(f"{folder / JSON} is too large for a recovery")
             table = json.loads((folder / JSON).read_text(encoding="utf-8"))
             tensors = load_file(str(folder / TENSORS))
-        except OSError:
-            raise UserError(f"no recovery at {folder}: {JSON} and {TENSORS} are not both there") from None
-        except UserError:
-            raise
         except Exception as error:  # safetensors raises a class of its own
             raise UserError(f"damaged recovery {folder}: {first_line(error)}") from None
         if not isinstance(table, dict) or table.get("format") != FORMAT:

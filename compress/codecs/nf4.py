@@ -64,8 +64,8 @@ def _dynamic_map() -> Tensor:
     for decade in range(7):
         edges = torch.linspace(0.1, 1, 2**decade + 1, dtype=torch.float32)
         means = (edges[:-1] + edges[1:]) / 2.0
-        values += (10.0 ** (decade - 6) * means).tolist()
-        values += (-(10.0 ** (decade - 6)) * means).tolist()
+        scaled = 10.0 ** (decade - 6) * means
+        values += [*scaled.tolist(), *(-scaled).tolist()]
     return torch.tensor(sorted([*values, 0.0, 1.0]), dtype=torch.float32)
 
 

@@ -46,15 +46,21 @@ class Source:
         stored = {name: shard for shard, header in self._headers.items() for name in header}
         model = self.meta_model()
         self.structure: Structure = read_structure(model)
-        self._locations = _match(model, stored)
+        # Shard and stored name of each parameter. Other versions of transformers nest the same names differently.
+        self._locations: dict[str, tuple[Path, str]] = {}
+        loose = {_bare(name): name for name in stored}
         for name, parameter in model.named_parameters():
-            shard, stored_name = self._locations[name]
+            stored_name = name if name in stored else loose.get(_bare(name))
+            if stored_name is None:
+                raise UserError(f"the checkpoint holds no tensor {name}, which its config asks for")
+            shard = stored[stored_name]
             dtype, shape = self._headers[shard][stored_name]
             where, expected = f"tensor {stored_name} of {shard}", tuple(parameter.shape)
             if shape != expected:
                 raise UserError(f"{where} has shape {shape}; by config.json it should be {expected}")
             if dtype not in _DTYPES:
                 raise UserError(f"{where} is stored as {dtype}; give an uncompressed model")
+            self._locations[name] = shard, stored_name
 
     @classmethod
     def open(cls, folder: str | Path) -> Source:
@@ -171,18 +177,6 @@ def tensor_hash(tensor: Tensor) -> str:
     state = hashlib.blake2b(f"{tensor.dtype}{tuple(tensor.shape)}".encode(), digest_size=16)
     state.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
-
-
-def _match(model: nn.Module, stored: dict[str, Path]) -> dict[str, tuple[Path, str]]:
-    """Shard and stored name of each parameter. Other versions of transformers nest the same names differently."""
-    loose = {_bare(name): name for name in stored}
-    locations = {}
-    for name, _ in model.named_parameters():
-        stored_name = name if name in stored else loose.get(_bare(name))
-        if stored_name is None:
-            raise UserError(f"the checkpoint holds no tensor {name}, which its config asks for")
-        locations[name] = (stored[stored_name], stored_name)
-    return locations
 
 
 def _bare(name: str) -> str:

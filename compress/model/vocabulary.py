@@ -39,7 +39,6 @@ _ID_KEYS = re.compile(r".*(token_id|token_ids|token_index|_tokens)")  # config e
 class TrimmedVocabulary:
     """A smaller vocabulary: the old ids of the tokens that stay, and the auxiliary files for it."""
 
-    name: str
     ids: NDArray[np.int64]
     files: Mapping[str, bytes]
 
@@ -89,7 +88,7 @@ def _trim(source: Source, name: str, store: Store | None) -> TrimmedVocabulary:
             raise UserError(f"vocabulary {name} in the store is damaged; make it again")
     if any(u.unquantized for u in source.structure.units.values() if u.kind in {"embedding", "head"}):
         raise UserError("this model's head has a bias for each token, so its vocabulary cannot be trimmed")
-    return TrimmedVocabulary(name, ids, _trimmed_files(source, tokenizer, ids))
+    return TrimmedVocabulary(ids, _trimmed_files(source, tokenizer, ids))
 
 
 def make_top_vocabulary(source: Source, texts: Iterable[str], count: int, store: Store) -> str:

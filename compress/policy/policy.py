@@ -41,7 +41,7 @@ class Policy:
             raise UserError(f"a policy names its model by digest, not {self.model!r}")
         if not isinstance(self.levels, Mapping):
             raise UserError("the levels of a policy are a table unit -> level")
-        if isinstance(self.dropped, str) or not all(_is_name(name) for name in self.dropped):
+        if not isinstance(self.dropped, (list, tuple)) or not all(_is_name(name) for name in self.dropped):
             raise UserError(f"dropped layers are a list of names such as lm.3, not {self.dropped!r}")
         if not isinstance(self.vocabulary, str) or not re.fullmatch(r"[a-z]+[a-z0-9:,+@._-]{0,99}", self.vocabulary):
             raise UserError(f"unknown vocabulary {self.vocabulary!r}; write full, scripts:en,zh or top:N:DIGEST")
@@ -96,10 +96,7 @@ class Policy:
         unknown = [str(key) for key in raw if key not in _FIELDS]
         if unknown:
             raise UserError(f"a policy has the fields {', '.join(_FIELDS)}; not {unknown[0][:40]!r}")
-        dropped = raw.get("dropped", [])
-        if not isinstance(dropped, list):
-            raise UserError(f"dropped layers are a list of names such as lm.3, not {dropped!r}")
-        return cls(**{**raw, "dropped": tuple(dropped)})
+        return cls(**raw)
 
     def check(self, structure: Structure, model: str | None = None) -> None:
         """Refuse a policy with another model's digest, layers or units, or with levels that do not fit its units."""
