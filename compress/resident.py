@@ -34,11 +34,7 @@ class Resident:
     """
 
     def __init__(
-        self,
-        source: Source,
-        store: Store,
-        dtype: torch.dtype | None = None,
-        device: str | torch.device = "cpu",
+        self, source: Source, store: Store, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
     ) -> None:
         self.source = source
         self.store = store

@@ -92,12 +92,8 @@ class Artifact:
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor of every remaining layer, by its name in the original; one unit is decoded at a time."""
-        adapters = {
-            entry.unit: Adapter(entry.unit, entry.level, entry.rank, payload)
-            for entry, payload in zip(
-                self.manifest.adapters, self._weights(len(self.groups) + len(self.units)), strict=True
-            )
-        }
+        payloads = self._weights(len(self.groups) + len(self.units))
+        adapters = {a.unit: Adapter(a.unit, a.level, a.rank, next(payloads)) for a in self.manifest.adapters}
         sections = self._weights()
         for group in self.groups:
             names = self.structure.groups[group]
