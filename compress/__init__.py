@@ -5,6 +5,7 @@
 Modules are imported at the first use of a name, because torch takes seconds to import.
 """
 
+# ruff: noqa: F401 (the imports are for type checkers and editors)
 from __future__ import annotations
 
 from importlib import import_module
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from compress.model.source import Source
     from compress.model.structure import Layer, Structure, Unit, read_structure
     from compress.pack import pack
-    from compress.policy import recipes as recipes
+    from compress.policy import recipes
     from compress.policy.ledger import Ledger
     from compress.policy.policy import Policy, read_policy
     from compress.policy.store import Store
@@ -28,55 +29,24 @@ if TYPE_CHECKING:
     from compress.unpack import unpack
     from compress.verify import verify
 
-_MODULE_OF = {
-    "Structure": "model.structure",
-    "Artifact": "artifact.artifact",
-    "Layer": "model.structure",
-    "Ledger": "policy.ledger",
-    "Policy": "policy.policy",
-    "RecoveredSource": "artifact.recovered",
-    "RecoveryDelta": "artifact.recovered",
-    "UserError": "errors",
-    "Resident": "resident",
-    "Source": "model.source",
-    "Store": "policy.store",
-    "Unit": "model.structure",
-    "Variant": "policy.variant",
-    "EncodeOptions": "policy.variant",
-    "build": "policy.variant",
-    "calibrate": "calibration.calibrate",
-    "load": "artifact.artifact",
-    "read_structure": "model.structure",
-    "read_policy": "policy.policy",
+_NAMES_OF = {
+    "artifact.artifact": ("Artifact", "load"),
+    "artifact.recovered": ("RecoveredSource", "RecoveryDelta"),
+    "calibration.calibrate": ("calibrate",),
+    "errors": ("UserError",),
+    "model.source": ("Source",),
+    "model.structure": ("Layer", "Structure", "Unit", "read_structure"),
+    "policy.ledger": ("Ledger",),
+    "policy.policy": ("Policy", "read_policy"),
+    "policy.store": ("Store",),
+    "policy.variant": ("EncodeOptions", "Variant", "build"),
+    "resident": ("Resident",),
 }
+_MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}
 _MODULES = {name: name for name in ("codecs", "errors", "inspect", "pack", "unpack", "verify")}
 _MODULES["recipes"] = "policy.recipes"
 
-__all__ = [
-    "Artifact",
-    "EncodeOptions",
-    "Layer",
-    "Ledger",
-    "Policy",
-    "RecoveredSource",
-    "RecoveryDelta",
-    "Resident",
-    "Source",
-    "Store",
-    "Structure",
-    "Unit",
-    "UserError",
-    "Variant",
-    "build",
-    "calibrate",
-    "inspect",
-    "load",
-    "pack",
-    "read_policy",
-    "read_structure",
-    "unpack",
-    "verify",
-]
+__all__ = [*_MODULE_OF, "inspect", "pack", "unpack", "verify"]
 
 
 if not TYPE_CHECKING:  # so that mypy knows only the names above

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,16 +16,13 @@ def atomic_folder(out: Path) -> Iterator[Path]:
     """A temporary folder beside `out`, renamed to it at the end. After an error nothing is left behind."""
     if out.exists() or out.is_symlink():
         raise UserError(f"{out} exists already; give another name or remove it")
-    partial: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-        partial.chmod(0o755)
-        yield partial
-        os.rename(partial, out)
-        partial = None
+        with tempfile.TemporaryDirectory(
+            prefix=f".{out.name}.", suffix=".partial", dir=out.parent, ignore_cleanup_errors=True
+        ) as partial:
+            os.chmod(partial, 0o755)
+            yield Path(partial)
+            os.rename(partial, out)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}; nothing was left behind") from None
-    finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 
 class UserError(Exception):
     """Wrong arguments, or a damaged or hostile file. Command lines print it and exit with 2."""
+
+
+def parse_json(text: str | bytes, complaint: str) -> Any:
+    """A JSON value; a UserError with this complaint where the text is not JSON or is nested too deep."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise UserError(complaint) from None
 
 
 def first_line(error: BaseException) -> str:

@@ -73,7 +73,7 @@ def inspect(artifact: str | Path) -> ArtifactReport:
         parameters=structure.parameters - dropped,
         unquantized_bytes=sum(section.nbytes for section in manifest.unquantized),
         unit_bytes=sum(section.nbytes for section in manifest.units),
-        adapter_bytes=sum(adapter.section.nbytes for adapter in manifest.adapters),
+        adapter_bytes=sum(section.nbytes for section in manifest.adapters),
         files_bytes=manifest.files.nbytes,
         manifest_bytes=opened.manifest_bytes,
         total_bytes=opened.nbytes,
@@ -84,16 +84,12 @@ def inspect(artifact: str | Path) -> ArtifactReport:
 
 def to_text(report: ArtifactReport) -> str:
     """The report as text."""
-    width = max([len("unit"), *(len(line.unit) for line in report.units)])
-    level_width = max([len("level"), *(len(line.level) for line in report.units)])
-    rows = [f"{'unit':<{width}}  {'level':<{level_width}}  {'parameters':>13}  {'bytes':>13}  bits/weight"]
-    for line in report.units:
-        rows.append(
-            f"{line.unit:<{width}}  {line.level:<{level_width}}  {line.parameters:>13,}  {line.nbytes:>13,}  "
-            f"{line.bits:>11.3f}"
-        )
+    rows = [("unit", "level", "parameters", "bytes", "bits/weight")]
+    rows += [(u.unit, u.level, f"{u.parameters:,}", f"{u.nbytes:,}", f"{u.bits:.3f}") for u in report.units]
+    wide, wide_level = (max(len(row[column]) for row in rows) for column in (0, 1))
+    lines = [f"{u:<{wide}}  {level:<{wide_level}}  {n:>13}  {size:>13}  {bits:>11}" for u, level, n, size, bits in rows]
     size = report.total_bytes
-    rows += [
+    lines += [
         "",
         f"model       {report.model}",
         f"policy      {report.policy}",
@@ -110,7 +106,7 @@ def to_text(report: ArtifactReport) -> str:
         f"({size / max(1, report.original_bytes):.2%} of the original weight files)",
         f"bin         {report.bin}",
     ]
-    return "\n".join(rows)
+    return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> None:

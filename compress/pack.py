@@ -16,18 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from compress.artifact.artifact import Artifact
-from compress.artifact.manifest import (
-    FILES,
-    MANIFEST,
-    WEIGHTS,
-    Manifest,
-    adapter_sections,
-    section_of,
-    unquantized_order,
-)
+from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, section_of, unquantized_order
 from compress.atomic_folder import atomic_folder
 from compress.cli import Parser, make_callable, progress_line, run
-from compress.codecs.raw import FORMATS
 from compress.errors import UserError
 from compress.inspect import inspect
 from compress.model.aux_files import pack_files
@@ -49,20 +40,14 @@ def pack(source: Source, policy: Policy, store: Store | None, out: str | Path, p
     the artifact.
     """
     policy.check(source.structure, source.digest)
-    with atomic_folder(Path(out)) as folder:
-        _write(source, policy, store, folder, progress)
-    return Artifact.open(out).nbytes
-
-
-def _write(source: Source, policy: Policy, store: Store | None, folder: Path, progress: Progress | None) -> None:
     options = EncodeOptions(policy.vocabulary, policy.calibration)
+    order = policy.remaining_units(source.structure)
     unquantized, units = [], []
-    with open(folder / WEIGHTS, "wb") as weights:
+    with atomic_folder(Path(out)) as folder, open(folder / WEIGHTS, "wb") as weights:
         for group in unquantized_order(source.structure, policy):
             blob = source.unquantized_blob(group)
             weights.write(blob)
             unquantized.append(section_of(blob))
-        order = policy.remaining_units(source.structure)
         for done, unit in enumerate(order):
             if progress is not None:
                 progress(done, len(order))
@@ -74,22 +59,14 @@ def _write(source: Source, policy: Policy, store: Store | None, folder: Path, pr
             weights.write(payload)
             units.append(section_of(payload))
             del payload
-        adapters = adapter_sections(source.adapters, order)
-        for adapter in adapters:
+        files = pack_files(vocabulary_files(source, policy.vocabulary, store))
+        manifest = Manifest.of(source, policy, unquantized, units, section_of(files))
+        for adapter in manifest.adapters:
             weights.write(source.adapters[adapter.unit].payload)
         os.fsync(weights.fileno())  # a disk that fills up late reports it here
-    files = pack_files(vocabulary_files(source, policy.vocabulary, store))
-    (folder / FILES).write_bytes(files)
-    manifest = Manifest(
-        policy=policy,
-        dtype=FORMATS[source.dtype],
-        original_bytes=source.original_bytes,
-        unquantized=tuple(unquantized),
-        units=tuple(units),
-        files=section_of(files),
-        adapters=adapters,
-    )
-    (folder / MANIFEST).write_bytes(manifest.to_bytes())
+        (folder / FILES).write_bytes(files)
+        (folder / MANIFEST).write_bytes(manifest.to_bytes())
+    return Artifact.open(out).nbytes
 
 
 def main(arguments: list[str]) -> None:

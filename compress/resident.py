@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from compress.artifact.adapters import merge_adapter
-from compress.artifact.assemble import load_processor, prepare_model, working_dtype
+from compress.artifact.artifact import load
+from compress.artifact.assemble import load_processor, prepare_model
 from compress.model.layers import LayerDropper
 from compress.model.meta_model import build_meta_model, config_from_dict, set_tensor
 from compress.model.source import Source
@@ -33,21 +34,13 @@ class Resident:
     """
 
     def __init__(
-        self,
-        source: Source,
-        store: Store,
-        dtype: torch.dtype | None = None,
-        device: str | torch.device = "cpu",
+        self, source: Source, store: Store, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
     ) -> None:
         self.source = source
         self.store = store
         self.device = torch.device(device)
-        self.dtype = working_dtype(source.dtype, dtype, device)
-        self.model: Any = source.meta_model()
-        for name, value in source.tensors():
-            self._set(name, value)
-        prepare_model(self.model, self.device, source.aux_files)
-        self.processor: Any = load_processor(source.aux_files)
+        self.model, self.processor = load(source, dtype, self.device)
+        self.dtype: torch.dtype = self.model.dtype
         self._vocabulary = FULL
         self._layers = LayerDropper(self.model, source.structure)
         self._applied = dict.fromkeys(source.structure.units, _ORIGINAL)  # unit -> key of its variant
@@ -77,7 +70,7 @@ class Resident:
         for unit in self.source.structure.units.values():
             if self._applied[unit.name] != _ORIGINAL:
                 for name in unit.tensors:
-                    self._set(name, self.source.tensor(name))
+                    set_tensor(self.model, name, self.source.tensor(name).to(self.device, self.dtype))
                 self._applied[unit.name] = _ORIGINAL
                 swapped.append(unit.name)
         self._finish(())
@@ -103,7 +96,7 @@ class Resident:
         resized = unit if vocabulary is None else vocabulary.resize(unit)
         values = decode_unit(payload, resized, level, self.source.dtype)
         for name, value in zip(unit.tensors, merge_adapter(self.source.adapters, unit, values), strict=True):
-            self._set(name, value)
+            set_tensor(self.model, name, value.to(self.device, self.dtype))
         self._applied[unit.name] = key
 
     def _use_vocabulary(self, vocabulary: str) -> None:
@@ -125,9 +118,6 @@ class Resident:
         prepare_model(model, self.device, files)
         self.model, self.processor, self._vocabulary = model, processor, vocabulary
         self._layers = LayerDropper(model, self.source.structure)
-
-    def _set(self, name: str, value: torch.Tensor) -> None:
-        set_tensor(self.model, name, value.to(self.device, self.dtype))
 
     def _finish(self, dropped: tuple[str, ...]) -> None:
         if self.source.structure.tied:

@@ -24,7 +24,7 @@ def unpack(artifact: str | Path, out: str | Path, dtype: torch.dtype | None = No
     with atomic_folder(out) as folder:
         model, _ = load(opened, dtype=dtype or opened.dtype)
         expand_pruned(model, opened)
-        for name, data in opened.files.items():
+        for name, data in opened.aux_files.items():
             (folder / name).write_bytes(data)
         model.save_pretrained(folder, safe_serialization=True)
     return sum(file.stat().st_size for file in out.iterdir())

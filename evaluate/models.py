@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import compress
-from compress.artifact.assemble import assemble_model, load_processor, working_dtype
 from compress.artifact.manifest import MANIFEST
 from compress.errors import UserError
 from compress.models import resolve_model
@@ -25,14 +24,4 @@ def load_model(name: str, device: str | None = None, dtype: Any = None) -> tuple
         return compress.load(folder, dtype, device)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is neither an artifact nor a transformers model: there is no config.json in it")
-    source = compress.Source.open(folder)
-    model = assemble_model(
-        source.meta_model(),
-        source.structure,
-        source.tensors(),
-        (),
-        working_dtype(source.dtype, dtype, device),
-        device,
-        source.aux_files,
-    )
-    return model, load_processor(source.aux_files)
+    return compress.load(compress.Source.open(folder), dtype, device)

@@ -48,9 +48,7 @@ def encode_adapter(unit: str, level: str, rank: int, thin: Sequence[Tensor], sha
         raise UserError(f"an adapter of rank {rank} for unit {unit} has matrices of shapes {expected}, not these")
     chosen = codec(level)
     roles = [str(i) for i in range(len(thin))]
-    reason = chosen.unit_unsupported(expected, roles)
-    if reason:
-        raise UserError(f"level {level} does not fit the adapter of unit {unit}: {reason}")
+    chosen.refuse_unsupported(expected, roles, f"the adapter of unit {unit}")
     values = [value.detach().to("cpu", torch.float32).contiguous() for value in thin]
     if not all(bool(torch.isfinite(value).all()) for value in values):
         raise UserError(f"the adapter of unit {unit} holds values that are not finite")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Iterator
@@ -13,14 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from compress.artifact.adapters import Adapter, merge_adapter
-from compress.artifact.assemble import assemble_model, load_processor, working_dtype
+from compress.artifact.assemble import load_processor, prepare_model
 from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Section, unquantized_order
 from compress.artifact.unquantized import decode_unquantized
 from compress.codecs.lossless import check_ratio
 from compress.codecs.raw import DTYPES
-from compress.errors import UserError
+from compress.errors import UserError, parse_json
 from compress.model.aux_files import unpack_files
-from compress.model.meta_model import build_meta_model, config_from_dict
+from compress.model.layers import LayerDropper
+from compress.model.meta_model import build_meta_model, config_from_dict, set_tensor
+from compress.model.source import Source
 from compress.model.structure import Structure, Unit, read_structure
 from compress.policy.store import checksum
 from compress.policy.variant import decode_unit
@@ -36,8 +37,13 @@ class Artifact:
         self.manifest = manifest
         self.manifest_bytes = manifest_bytes
         self.policy = manifest.policy
-        self.files = unpack_files(self._read(FILES, 0, manifest.files))
-        self.config = self._config()
+        self.aux_files = unpack_files(self._read(FILES, 0, manifest.files))
+        config = parse_json(
+            self.aux_files.get("config.json", b""), f"damaged artifact {folder}: it holds no config.json"
+        )
+        if not isinstance(config, dict):
+            raise UserError(f"damaged artifact {folder}: its config.json is not a JSON object")
+        self.config = config_from_dict(config)
         model = self.meta_model()
         self.structure: Structure = read_structure(model)
         check_ratio(self.structure.parameters, manifest.weight_bytes)
@@ -49,9 +55,8 @@ class Artifact:
                 f"damaged artifact {folder}: its manifest holds {len(manifest.units)} units, "
                 f"its policy {len(self.units)}"
             )
-        order = [unit.name for unit in self.units]
-        positions = [order.index(a.unit) if a.unit in order else -1 for a in manifest.adapters]
-        if positions != sorted(set(positions)) or -1 in positions:
+        adapted = [adapter.unit for adapter in manifest.adapters]
+        if adapted != [unit.name for unit in self.units if unit.name in adapted]:
             raise UserError(f"damaged artifact {folder}: its adapters are not in the order of its units")
         self._shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
 
@@ -83,39 +88,27 @@ class Artifact:
 
     def meta_model(self) -> nn.Module:
         """The original's model without weights."""
-        return build_meta_model(config_from_dict(self.config))
+        return build_meta_model(self.config)
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor of every remaining layer, by its name in the original; one unit is decoded at a time."""
-        offset = 0
-        adapters = self._adapters()
-        for group, section in zip(self.groups, self.manifest.unquantized, strict=True):
+        payloads = self._weights(len(self.groups) + len(self.units))
+        adapters = {a.unit: Adapter(a.unit, a.level, a.rank, next(payloads)) for a in self.manifest.adapters}
+        sections = self._weights()
+        for group in self.groups:
             names = self.structure.groups[group]
-            values = decode_unquantized(self._read(WEIGHTS, offset, section), [self._shapes[name] for name in names])
-            offset += section.nbytes
+            values = decode_unquantized(next(sections), [self._shapes[name] for name in names])
             yield from zip(names, values, strict=True)
-        for unit, section in zip(self.units, self.manifest.units, strict=True):
-            payload = self._read(WEIGHTS, offset, section)
-            offset += section.nbytes
-            values = decode_unit(payload, unit, self.policy.levels[unit.name], self.dtype)
-            del payload
+        for unit in self.units:
+            values = decode_unit(next(sections), unit, self.policy.levels[unit.name], self.dtype)
             yield from zip(unit.tensors, merge_adapter(adapters, unit, values), strict=True)
 
-    def _adapters(self) -> dict[str, Adapter]:
-        """The adapters by unit; they are the last sections of the weights."""
-        offset = self.manifest.weight_bytes - sum(entry.section.nbytes for entry in self.manifest.adapters)
-        adapters = {}
-        for entry in self.manifest.adapters:
-            payload = self._read(WEIGHTS, offset, entry.section)
-            adapters[entry.unit] = Adapter(entry.unit, entry.level, entry.rank, payload)
-            offset += entry.section.nbytes
-        return adapters
-
-    def check(self) -> None:
-        """Read everything and compare checksums; decode nothing."""
-        offset = 0
-        for section in self.manifest.weight_sections:
-            self._read(WEIGHTS, offset, section)
+    def _weights(self, first: int = 0) -> Iterator[bytes]:
+        """The sections of the weights from number `first` on, each compared with its checksum."""
+        sections = self.manifest.weight_sections
+        offset = sum(section.nbytes for section in sections[:first])
+        for section in sections[first:]:
+            yield self._read(WEIGHTS, offset, section)
             offset += section.nbytes
 
     def _read(self, name: str, offset: int, section: Section) -> bytes:
@@ -127,34 +120,24 @@ class Artifact:
             raise UserError(f"damaged artifact {self.folder}: bytes {offset} to {end} of {name} have changed")
         return data
 
-    def _config(self) -> dict[str, Any]:
-        try:
-            config = json.loads(self.files["config.json"])
-        except (KeyError, ValueError, RecursionError):
-            raise UserError(f"damaged artifact {self.folder}: it holds no config.json") from None
-        if not isinstance(config, dict):
-            raise UserError(f"damaged artifact {self.folder}: its config.json is not a JSON object")
-        return config
-
 
 def load(
-    artifact: str | Path | Artifact, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
+    artifact: str | Path | Artifact | Source, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
 ) -> tuple[Any, Any]:
-    """The model of an artifact, ready for `generate`, and its processor (or tokenizer).
+    """The model of an artifact or an original, ready for `generate`, and its processor (or tokenizer).
 
     The default dtype is float32 on a CPU and the original's elsewhere.
     """
-    opened = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
-    model = assemble_model(
-        opened.meta_model(),
-        opened.structure,
-        opened.tensors(),
-        opened.policy.dropped,
-        working_dtype(opened.dtype, dtype, device),
-        device,
-        opened.files,
-    )
-    return model, load_processor(opened.files)
+    opened = Artifact.open(artifact) if isinstance(artifact, (str, Path)) else artifact
+    model = opened.meta_model()
+    if dtype is None:
+        dtype = torch.float32 if torch.device(device).type == "cpu" else opened.dtype
+    for name, value in opened.tensors():
+        set_tensor(model, name, value.to(device, dtype))
+    if isinstance(opened, Artifact):
+        LayerDropper(model, opened.structure).set_dropped(opened.policy.dropped)
+    prepare_model(model, device, opened.aux_files)
+    return model, load_processor(opened.aux_files)
 
 
 def _regular_files(folder: Path) -> dict[str, int]:

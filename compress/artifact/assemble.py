@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from compress.errors import UserError, first_line
-from compress.model.layers import LayerDropper
-from compress.model.meta_model import set_tensor
-from compress.model.structure import Structure
-
-
-def working_dtype(stored: torch.dtype, requested: torch.dtype | None, device: str | torch.device) -> torch.dtype:
-    """The dtype to hold a model in: the requested one, else float32 on a CPU and the checkpoint's elsewhere."""
-    if requested is not None:
-        return requested
-    return torch.float32 if torch.device(device).type == "cpu" else stored
-
-
-def assemble_model(
-    meta_model: nn.Module,
-    structure: Structure,
-    tensors: Iterable[tuple[str, Tensor]],
-    dropped: Iterable[str],
-    dtype: torch.dtype,
-    device: str | torch.device,
-    files: Mapping[str, bytes],
-) -> nn.Module:
-    """Fill a meta model with tensors, drop layers, and make it ready to generate."""
-    for name, value in tensors:
-        set_tensor(meta_model, name, value.to(device, dtype))
-    LayerDropper(meta_model, structure).set_dropped(dropped)
-    prepare_model(meta_model, device, files)
-    return meta_model
+from compress.errors import UserError, first_line, parse_json
 
 
 def prepare_model(model: nn.Module, device: str | torch.device, files: Mapping[str, bytes]) -> None:
@@ -113,10 +85,8 @@ def _check_merges(table: dict[str, Any]) -> None:
 
 
 def _json_object(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
-    try:
-        table = json.loads(files[name])
-    except (ValueError, RecursionError):
-        table = None
+    complaint = f"{name} of this model is not a JSON object"
+    table = parse_json(files[name], complaint)
     if not isinstance(table, dict):
-        raise UserError(f"{name} of this model is not a JSON object")
+        raise UserError(complaint)
     return table

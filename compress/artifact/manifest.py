@@ -7,16 +7,17 @@ the ledger makes it to know its size, and the packer writes the same bytes.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
-from compress.artifact.adapters import MOST_RANK, Adapter
+from compress.artifact.adapters import MOST_RANK
 from compress.codecs.lossless import zstd_decode, zstd_encode
-from compress.codecs.raw import DTYPES
-from compress.errors import UserError
-from compress.model.structure import REST, Structure, Unit
+from compress.codecs.raw import DTYPES, FORMATS
+from compress.errors import UserError, parse_json
+from compress.model.source import Source
+from compress.model.structure import REST, Structure
 from compress.policy.policy import Policy
 from compress.policy.store import CHECKSUM_BYTES, checksum
 
@@ -35,13 +36,12 @@ class Section:
 
 
 @dataclass(frozen=True)
-class AdapterSection:
+class AdapterSection(Section):
     """The section of one unit's adapter, and how to decode it."""
 
     unit: str
     level: str
     rank: int
-    section: Section
 
 
 def section_of(data: bytes) -> Section:
@@ -61,6 +61,25 @@ class Manifest:
     files: Section
     adapters: tuple[AdapterSection, ...] = ()
 
+    @classmethod
+    def of(
+        cls, source: Source, policy: Policy, unquantized: Iterable[Section], units: Iterable[Section], files: Section
+    ) -> Manifest:
+        """The manifest of a source's artifact, adapters included."""
+        units_in_order = policy.remaining_units(source.structure)
+        adapters = [source.adapters[unit.name] for unit in units_in_order if unit.name in source.adapters]
+        return cls(
+            policy=policy,
+            dtype=FORMATS[source.dtype],
+            original_bytes=source.original_bytes,
+            unquantized=tuple(unquantized),
+            units=tuple(units),
+            files=files,
+            adapters=tuple(
+                AdapterSection(len(a.payload), checksum(a.payload), a.unit, a.level, a.rank) for a in adapters
+            ),
+        )
+
     def to_bytes(self) -> bytes:
         sections = [*self.weight_sections, self.files]
         table: dict[str, object] = {
@@ -74,13 +93,13 @@ class Manifest:
             "sums": base64.b64encode(b"".join(section.checksum for section in sections)).decode(),
         }
         if self.adapters:
-            table["adapters"] = [[a.unit, a.level, a.rank, a.section.nbytes] for a in self.adapters]
+            table["adapters"] = [[a.unit, a.level, a.rank, a.nbytes] for a in self.adapters]
         return zstd_encode(json.dumps(table, separators=(",", ":")).encode(), 19)
 
     @property
     def weight_sections(self) -> tuple[Section, ...]:
         """The sections of weights.bin, in order."""
-        return (*self.unquantized, *self.units, *(adapter.section for adapter in self.adapters))
+        return (*self.unquantized, *self.units, *self.adapters)
 
     @property
     def weight_bytes(self) -> int:
@@ -88,44 +107,34 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
-        try:
-            table = json.loads(zstd_decode(data, min(_MOST_BYTES, 4096 + 256 * len(data))))
-        except (ValueError, RecursionError):
-            raise UserError("damaged artifact: its manifest is not JSON") from None
+        text = zstd_decode(data, min(_MOST_BYTES, 4096 + 256 * len(data)))
+        table = parse_json(text, "damaged artifact: its manifest is not JSON")
         if not isinstance(table, dict) or table.get("format") not in (FORMAT, WITH_ADAPTERS):
             raise UserError(f"this is not an artifact of format {FORMAT} or {WITH_ADAPTERS}")
         unquantized, units = _sizes(table.get("kept")), _sizes(table.get("units"))
         files, original_bytes = _sizes([table.get("files"), table.get("original")])
         adapters = _adapters(table.get("adapters")) if table["format"] == WITH_ADAPTERS else []
         sizes = [*unquantized, *units, *(entry[3] for entry in adapters), files]
-        checksums = _checksums(table.get("sums"), len(sizes))
-        sections = [Section(size, value) for size, value in zip(sizes, checksums, strict=True)]
-        first_unit, first_adapter = len(unquantized), len(unquantized) + len(units)
+        sections = map(Section, sizes, _checksums(table.get("sums"), len(sizes)))
         if table.get("dtype") not in tuple(DTYPES):
             raise UserError("damaged artifact: its manifest names no dtype")
         return cls(
             dtype=table["dtype"],
             policy=Policy.from_dict(table.get("policy")),
             original_bytes=original_bytes,
-            unquantized=tuple(sections[:first_unit]),
-            units=tuple(sections[first_unit:first_adapter]),
-            files=sections[-1],
+            unquantized=tuple(islice(sections, len(unquantized))),
+            units=tuple(islice(sections, len(units))),
             adapters=tuple(
-                AdapterSection(*entry[:3], section)
-                for entry, section in zip(adapters, sections[first_adapter:-1], strict=True)
+                AdapterSection(section.nbytes, section.checksum, unit, level, rank)
+                for (unit, level, rank, _), section in zip(adapters, islice(sections, len(adapters)), strict=True)
             ),
+            files=next(sections),
         )
 
 
 def unquantized_order(structure: Structure, policy: Policy) -> list[str]:
     """The groups of unquantized tensors in the artifact of a policy, in order."""
     return [REST, *(layer.name for layer in structure.layers if layer.name not in policy.dropped)]
-
-
-def adapter_sections(adapters: Mapping[str, Adapter], order: Sequence[Unit]) -> tuple[AdapterSection, ...]:
-    """The adapters in the artifact of these units, in order."""
-    present = [adapters[unit.name] for unit in order if unit.name in adapters]
-    return tuple(AdapterSection(a.unit, a.level, a.rank, section_of(a.payload)) for a in present)
 
 
 def _adapters(value: object) -> list[tuple[str, str, int, int]]:
@@ -149,7 +158,7 @@ def _sizes(value: object) -> list[int]:
 def _checksums(value: object, count: int) -> list[bytes]:
     try:
         data = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
-    except (binascii.Error, ValueError):
+    except ValueError:
         data = b""
     if len(data) != CHECKSUM_BYTES * count:
         raise UserError(f"damaged artifact: its manifest does not hold {count} checksums")

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +77,13 @@ class RecoveryDelta:
     def read(cls, folder: str | Path) -> RecoveryDelta:
         """Read a folder that `save` wrote. Refuses damaged ones."""
         folder = Path(folder)
+        if not (folder / JSON).is_file() or not (folder / TENSORS).is_file():
+            raise UserError(f"no recovery at {folder}: {JSON} and {TENSORS} are not both there")
+        if (folder / JSON).stat().st_size > _MOST_JSON:
+            raise UserError(f"{folder / JSON} is too large for a recovery")
         try:
-            if (folder / JSON).stat().st_size > _MOST_JSON:
-                raise UserError(f"{folder / JSON} is too large for a recovery")
             table = json.loads((folder / JSON).read_text(encoding="utf-8"))
             tensors = load_file(str(folder / TENSORS))
-        except OSError:
-            raise UserError(f"no recovery at {folder}: {JSON} and {TENSORS} are not both there") from None
-        except UserError:
-            raise
         except Exception as error:  # safetensors raises a class of its own
             raise UserError(f"damaged recovery {folder}: {first_line(error)}") from None
         if not isinstance(table, dict) or table.get("format") != FORMAT:
@@ -162,18 +161,16 @@ class RecoveredSource(Source):
             return tensor_hash(self.recovery.unquantized[name])
         return self.base.tensor_digest(name)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """A hash of the original's digest and of all changes."""
-        if "_digest" not in vars(self):
-            state = hashlib.blake2b(self.base.digest.encode(), digest_size=16)
-            for name in sorted((*self.recovery.unquantized, *self._changed)):
-                state.update(f"{name}={self.tensor_digest(name)};".encode())
-            for name, adapter in sorted(self.adapters.items()):
-                payload = hashlib.blake2b(adapter.payload).hexdigest()
-                state.update(f"{name}+{adapter.level}:{adapter.rank}={payload};".encode())
-            self._digest = state.hexdigest()
-        return self._digest
+        state = hashlib.blake2b(self.base.digest.encode(), digest_size=16)
+        for name in sorted((*self.recovery.unquantized, *self._changed)):
+            state.update(f"{name}={self.tensor_digest(name)};".encode())
+        for name, adapter in sorted(self.adapters.items()):
+            payload = hashlib.blake2b(adapter.payload).hexdigest()
+            state.update(f"{name}+{adapter.level}:{adapter.rank}={payload};".encode())
+        return state.hexdigest()
 
 
 def _bytes(payload: bytes) -> Tensor:

@@ -6,6 +6,7 @@ sinusoidal positions only a flag is written, since every machine can compute the
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from math import prod
@@ -31,17 +32,14 @@ def encode_unquantized(tensors: Sequence[Tensor]) -> bytes:
     for tensor in tensors:
         if tensor.dtype not in streams:
             raise UserError(f"a tensor of dtype {tensor.dtype} cannot be stored; give a floating-point checkpoint")
-        code = _DTYPES.index(tensor.dtype)
-        data = to_bytes(tensor)
+        kind, data = _PLAIN, to_bytes(tensor)
         first = data[: tensor.dtype.itemsize]
         if _is_sinusoids(tensor):
-            heads.append(code | _SINUSOIDS)
+            kind, data = _SINUSOIDS, b""
         elif len(data) > len(first) and data == first * tensor.numel():
-            heads.append(code | _REPEATED)
-            streams[tensor.dtype] += first
-        else:
-            heads.append(code | _PLAIN)
-            streams[tensor.dtype] += data
+            kind, data = _REPEATED, first
+        heads.append(_DTYPES.index(tensor.dtype) | kind)
+        streams[tensor.dtype] += data
     return bytes(heads) + join([_compress(data, dtype.itemsize) for dtype, data in streams.items()])
 
 
@@ -50,25 +48,23 @@ def decode_unquantized(blob: bytes, shapes: Sequence[Shape]) -> list[Tensor]:
     heads, body = blob[: len(shapes)], blob[len(shapes) :]
     if len(heads) < len(shapes) or any(head & 15 >= len(_DTYPES) for head in heads):
         raise UserError("damaged unquantized tensors: unknown kind")
-    needed = dict.fromkeys(_DTYPES, 0)
+    entries, needed = [], dict.fromkeys(_DTYPES, 0)
     for head, shape in zip(heads, shapes, strict=True):
         kind, dtype = head & ~15, _DTYPES[head & 15]
         if kind not in (_PLAIN, _REPEATED, _SINUSOIDS) or (kind == _SINUSOIDS and len(shape) != 2):
             raise UserError("damaged unquantized tensors: unknown kind")
-        needed[dtype] += {_PLAIN: prod(shape), _REPEATED: 1, _SINUSOIDS: 0}[kind]
+        count = {_PLAIN: prod(shape), _REPEATED: 1, _SINUSOIDS: 0}[kind]
+        entries.append((kind, dtype, shape, count))
+        needed[dtype] += count
     parts = split(body, len(_DTYPES))
-    streams = {d: _decompress(part, needed[d], d.itemsize) for d, part in zip(_DTYPES, parts, strict=True)}
-    tensors, offsets = [], dict.fromkeys(_DTYPES, 0)
-    for head, shape in zip(heads, shapes, strict=True):
-        kind, dtype = head & ~15, _DTYPES[head & 15]
+    streams = {d: io.BytesIO(_decompress(part, needed[d], d.itemsize)) for d, part in zip(_DTYPES, parts, strict=True)}
+    tensors = []
+    for kind, dtype, shape, count in entries:
         if kind == _SINUSOIDS:
             tensors.append(sinusoids(shape[0], shape[1], dtype))
-            continue
-        nbytes = dtype.itemsize * (1 if kind == _REPEATED else prod(shape))
-        data = streams[dtype][offsets[dtype] : offsets[dtype] + nbytes]
-        offsets[dtype] += nbytes
-        value = from_bytes(data, (1,) if kind == _REPEATED else shape, dtype)
-        tensors.append(value.expand(prod(shape)).clone().reshape(shape) if kind == _REPEATED else value)
+        else:
+            value = from_bytes(streams[dtype].read(count * dtype.itemsize), (count,), dtype)
+            tensors.append((value.repeat(prod(shape)) if kind == _REPEATED else value).reshape(shape))
     return tensors
 
 
@@ -90,7 +86,7 @@ def _decompress(part: bytes, count: int, width: int) -> bytes:
     if coding == bytes((_PCODEC,)):
         return integers_decode(data, count, f"<u{width}").tobytes()
     if coding == bytes((_ZSTD,)):
-        planes = np.frombuffer(zstd_decode(data, nbytes, exact=nbytes), dtype=np.uint8)
+        planes = np.frombuffer(zstd_decode(data, nbytes, exact=True), dtype=np.uint8)
         return planes.reshape(width, -1).T.tobytes()
     if coding != bytes((_RAW,)) or len(data) != nbytes:
         raise UserError("damaged unquantized tensors: their stream has the wrong length")

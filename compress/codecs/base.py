@@ -38,11 +38,12 @@ class Codec(ABC):
 
     def unit_unsupported(self, shapes: Sequence[Shape], roles: Sequence[str]) -> str | None:  # noqa: ARG002
         """As `misfit`, for a whole unit."""
-        for shape in shapes:
-            reason = self.misfit(shape)
-            if reason:
-                return reason
-        return None
+        return next(filter(None, map(self.misfit, shapes)), None)
+
+    def refuse_unsupported(self, shapes: Sequence[Shape], roles: Sequence[str], what: str) -> None:
+        reason = self.unit_unsupported(shapes, roles)
+        if reason:
+            raise UserError(f"level {self.level} does not fit {what}: {reason}")
 
     @abstractmethod
     def encode(self, weights: Sequence[Tensor], known: Sequence[Statistics | None], roles: Sequence[str]) -> bytes:
@@ -66,12 +67,7 @@ class EachAlone(Codec):
     @abstractmethod
     def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor: ...
 
-    def encode(
-        self,
-        weights: Sequence[Tensor],
-        known: Sequence[Statistics | None],  # noqa: ARG002
-        roles: Sequence[str],  # noqa: ARG002
-    ) -> bytes:
+    def encode(self, weights: Sequence[Tensor], known: Sequence[Statistics | None], roles: Sequence[str]) -> bytes:  # noqa: ARG002
         return join([self.encode_one(weight) for weight in weights])
 
     def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:
@@ -81,10 +77,3 @@ class EachAlone(Codec):
 
 def flat_shape(shape: Shape) -> tuple[int, int]:
     return shape[0], prod(shape[1:])
-
-
-def exactly(payload: bytes, nbytes: int, what: str) -> bytes:
-    """Refuse a payload of another length before anything is allocated for it."""
-    if len(payload) != nbytes:
-        raise UserError(f"damaged {what}: {len(payload)} bytes where {nbytes} are needed")
-    return payload

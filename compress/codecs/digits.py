@@ -38,8 +38,7 @@ class Digits(EachAlone):
         return zstd_encode(halves, ZSTD_LEVEL)
 
     def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
-        nbytes = 2 * prod(shape)
-        data = zstd_decode(payload, nbytes, exact=nbytes)
+        data = zstd_decode(payload, 2 * prod(shape), exact=True)
         return torch.from_numpy(np.frombuffer(data, dtype="<f2").astype(np.float32)).reshape(shape)
 
 

@@ -8,7 +8,7 @@ decode(Encoded.from_bytes(encoded.to_bytes()))
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -61,31 +61,32 @@ class Encoded:
             raise UserError("damaged encoded tensor: its level is not text") from None
         shape = struct.unpack_from(f"<{dims}I", data, 7 + length)
         check_ratio(prod(shape), len(data))
-        refuse_unsupported(level, shape)
+        codec(level).refuse_unsupported([shape], ["weight"], f"a tensor of shape {shape}")
         return cls(level, shape, _DTYPES[dtype], data[end:])
 
 
 def encode(weight: Tensor, level: str, hessian: Tensor | None = None) -> Encoded:
     """Write one tensor at one level. `hessian` is XᵀX of the inputs of the layer (inputs × inputs)."""
     chosen = codec(level)
-    refuse_unsupported(level, tuple(weight.shape))
+    shape = tuple(weight.shape)
+    chosen.refuse_unsupported([shape], ["weight"], f"a tensor of shape {shape}")
     refuse_values(weight)
+    known = None
     if hessian is not None:
-        refuse_hessian(hessian, prod(weight.shape[1:]))
-    overhead = Encoded(chosen.level, tuple(weight.shape), weight.dtype, b"").nbytes
-    payload = chosen.within(overhead).encode([weight], [None if hessian is None else Statistics(hessian)], ["weight"])
+        width = prod(shape[1:])
+        if tuple(hessian.shape) != (width, width):
+            raise UserError(f"the Hessian has shape {tuple(hessian.shape)}; this tensor needs ({width}, {width})")
+        if not bool(torch.isfinite(hessian).all()):
+            raise UserError("the Hessian holds NaN or Inf; gather the calibration statistics again")
+        known = Statistics(hessian)
+    empty = Encoded(chosen.level, shape, weight.dtype, b"")
+    payload = chosen.within(empty.nbytes).encode([weight], [known], ["weight"])
     refuse_empty(weight.numel(), len(payload))
-    return Encoded(chosen.level, tuple(weight.shape), weight.dtype, payload)
+    return replace(empty, payload=payload)
 
 
 def decode(encoded: Encoded) -> Tensor:
     return codec(encoded.level).decode(encoded.payload, [encoded.shape], encoded.dtype)[0]
-
-
-def refuse_unsupported(level: str, shape: Shape) -> None:
-    reason = codec(level).unit_unsupported([shape], ["weight"])
-    if reason:
-        raise UserError(f"level {level} does not fit a tensor of shape {tuple(shape)}: {reason}")
 
 
 def refuse_values(weight: Tensor, name: str = "the tensor") -> None:
@@ -100,10 +101,3 @@ def refuse_empty(count: int, nbytes: int, name: str = "the tensor") -> None:
     """A huge tensor of one value would look like a decompression bomb when it is read again."""
     if count > most_weights(nbytes):
         raise UserError(f"{name} says nearly nothing ({count} weights in {nbytes} bytes); use a raw level for it")
-
-
-def refuse_hessian(hessian: Tensor, width: int) -> None:
-    if tuple(hessian.shape) != (width, width):
-        raise UserError(f"the Hessian has shape {tuple(hessian.shape)}; this tensor needs ({width}, {width})")
-    if not bool(torch.isfinite(hessian).all()):
-        raise UserError("the Hessian holds NaN or Inf; gather the calibration statistics again")

@@ -17,6 +17,8 @@ from compress.codecs.registry import codec, register
 from compress.codecs.statistics import Statistics
 from compress.errors import UserError
 
+_NOT_GATED = "only a gated MLP of three matrices (gate, up, down) has neurons to prune"
+
 
 class PrunedMLP(Codec):
     def __init__(self, share: float, inner: Codec) -> None:
@@ -30,7 +32,7 @@ class PrunedMLP(Codec):
 
     def unit_unsupported(self, shapes: Sequence[Shape], roles: Sequence[str]) -> str | None:
         if _down(shapes) is None:
-            return "only a gated MLP of three matrices (gate, up, down) has neurons to prune"
+            return _NOT_GATED
         return self.inner.unit_unsupported(self._smaller(shapes), roles)
 
     def encode(self, weights: Sequence[Tensor], known: Sequence[Statistics | None], roles: Sequence[str]) -> bytes:
@@ -71,14 +73,13 @@ def _down(shapes: Sequence[Shape]) -> int | None:
     """Which of three matrices leads out of the neurons; None when they are no gated MLP."""
     if len(shapes) != 3 or any(len(shape) != 2 for shape in shapes):
         return None
-    candidates = [i for i in (2, 1, 0) if all(shapes[j] == shapes[i][::-1] for j in range(3) if j != i)]
-    return candidates[0] if candidates else None
+    return next((i for i in (2, 1, 0) if all(shapes[j] == shapes[i][::-1] for j in range(3) if j != i)), None)
 
 
 def _must_be_gated(shapes: Sequence[Shape]) -> int:
     down = _down(shapes)
     if down is None:
-        raise UserError("only a gated MLP of three matrices (gate, up, down) has neurons to prune")
+        raise UserError(_NOT_GATED)
     return down
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from compress.codecs.base import AT_ONCE, EachAlone, Shape, exactly, flat_shape
-from compress.codecs.raw import from_bytes, to_bytes
-from compress.codecs.registry import register
+from compress.codecs.base import AT_ONCE, EachAlone, Shape, flat_shape
+from compress.codecs.raw import read_tensors, to_bytes
+from compress.codecs.registry import register_plain
 from compress.errors import UserError
 
 _INVERSE_127 = 7.874015718698502e-3  # the constant bitsandbytes multiplies by
@@ -27,9 +27,8 @@ class Int8(EachAlone):
 
     def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
         height, width = flat_shape(shape)
-        exactly(payload, 4 * height + height * width, "int8 tensor")
-        largest = from_bytes(payload[: 4 * height], (height, 1), torch.float32)
-        codes = from_bytes(payload[4 * height :], (height, width), torch.int8)
+        fields = (((height, 1), torch.float32), ((height, width), torch.int8))
+        largest, codes = read_tensors(payload, "int8 tensor", *fields)
         return (codes * largest * _INVERSE_127).reshape(shape)
 
 
@@ -43,10 +42,4 @@ def _row_codes(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return largest, torch.round(torch.where(largest > 0, scaled, torch.zeros_like(scaled))).to(torch.int8)
 
 
-def _make(settings: str) -> Int8:
-    if settings:
-        raise UserError(f"unknown level 'int8{settings}'; int8 takes no settings")
-    return Int8()
-
-
-register("int8", _make)
+register_plain(Int8())

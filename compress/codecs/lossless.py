@@ -6,6 +6,7 @@ import numpy as np
 from numcodecs.pcodec import PCodec
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
+from pcodec import standalone
 
 from compress.errors import UserError, first_line
 
@@ -19,11 +20,11 @@ def zstd_encode(data: bytes | NDArray[np.generic], level: int) -> bytes:
     return bytes(Zstd(level=level).encode(data))
 
 
-def zstd_decode(data: bytes, most: int, exact: int | None = None) -> bytes:
-    """Decompress what claims at most `most` bytes (or exactly `exact`); the claim is read, not trusted."""
+def zstd_decode(data: bytes, most: int, exact: bool = False) -> bytes:
+    """Decompress what claims at most (or exactly) `most` bytes; the claim is read, not trusted."""
     claimed = _zstd_size(data)
-    if claimed is None or claimed > most or (exact is not None and claimed != exact):
-        wanted = f"{exact}" if exact is not None else f"at most {most}"
+    if claimed is None or claimed > most or (exact and claimed != most):
+        wanted = f"{'' if exact else 'at most '}{most}"
         raise UserError(f"damaged Zstandard data: it claims {claimed} bytes where {wanted} are expected")
     try:
         out = bytes(Zstd().decode(data))
@@ -54,8 +55,6 @@ def integers_encode(values: NDArray[np.generic]) -> bytes:
 
 def integers_decode(data: bytes, count: int, dtype: str) -> NDArray[np.generic]:
     """Exactly `count` integers; memory is bounded by the count, which the caller knows."""
-    from pcodec import standalone
-
     check_ratio(count, len(data))
     out = np.zeros(count, dtype=dtype)
     try:

@@ -6,16 +6,15 @@ Blocks of 64 weights in row order; each block's largest magnitude is itself stor
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from math import prod
 
 import torch
 from torch import Tensor
 
-from compress.codecs.base import AT_ONCE, EachAlone, Shape, exactly
-from compress.codecs.raw import from_bytes, to_bytes
-from compress.codecs.registry import register
-from compress.errors import UserError
+from compress.codecs.base import AT_ONCE, EachAlone, Shape
+from compress.codecs.raw import read_tensors, to_bytes
+from compress.codecs.registry import register_plain
 
 BLOCK = 64  # weights that share a scale
 OUTER = 256  # scales that share a scale
@@ -49,34 +48,25 @@ class NF4(EachAlone):
         count = prod(shape)
         blocks = -(-count // BLOCK)
         outer = -(-blocks // OUTER)
-        packed = -(-count // 2)
-        exactly(payload, 4 + 4 * outer + blocks + packed, "nf4 tensor")
-        offset = from_bytes(payload[:4], (1,), torch.float32)
-        scales = from_bytes(payload[4 : 4 + 4 * outer], (outer,), torch.float32)
-        inner = from_bytes(payload[4 + 4 * outer : 4 + 4 * outer + blocks], (blocks,), torch.uint8)
+        floats, codes = torch.float32, torch.uint8
+        fields = (((1,), floats), ((outer,), floats), ((blocks,), codes), ((-(-count // 2),), codes))
+        offset, scales, inner, pairs = read_tensors(payload, "nf4 tensor", *fields)
         largest = _dynamic_map()[inner.long()] * scales.repeat_interleave(OUTER)[:blocks] + offset
-        pairs = from_bytes(payload[4 + 4 * outer + blocks :], (packed,), torch.uint8)
-        codes = torch.stack((pairs >> 4, pairs & 15), dim=1).reshape(-1)[:count].long()
-        values = torch.tensor(_VALUES, dtype=torch.float32)[codes] * largest.repeat_interleave(BLOCK)[:count]
+        numbers = torch.stack((pairs >> 4, pairs & 15), dim=1).reshape(-1)[:count].long()
+        values = torch.tensor(_VALUES, dtype=torch.float32)[numbers] * largest.repeat_interleave(BLOCK)[:count]
         return values.to(dtype).reshape(shape)
 
 
-@lru_cache(maxsize=1)
+@cache
 def _dynamic_map() -> Tensor:
     """The signed 8-bit dynamic code of bitsandbytes: seven decades, more fraction bits in the larger ones."""
     values: list[float] = []
     for decade in range(7):
         edges = torch.linspace(0.1, 1, 2**decade + 1, dtype=torch.float32)
         means = (edges[:-1] + edges[1:]) / 2.0
-        values += (10.0 ** (decade - 6) * means).tolist()
-        values += (-(10.0 ** (decade - 6)) * means).tolist()
+        scaled = 10.0 ** (decade - 6) * means
+        values += [*scaled.tolist(), *(-scaled).tolist()]
     return torch.tensor(sorted([*values, 0.0, 1.0]), dtype=torch.float32)
 
 
-def _make(settings: str) -> NF4:
-    if settings:
-        raise UserError(f"unknown level 'nf4{settings}'; nf4 takes no settings")
-    return NF4()
-
-
-register("nf4", _make)
+register_plain(NF4())

@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from compress.codecs.base import AT_ONCE, EachAlone, Shape, exactly
+from compress.codecs.base import AT_ONCE, EachAlone, Shape
 from compress.codecs.registry import register
 from compress.errors import UserError
 
@@ -41,8 +41,19 @@ def to_bytes(tensor: Tensor) -> bytes:
 
 
 def from_bytes(payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:
-    exactly(payload, prod(shape) * dtype.itemsize, "tensor")
-    return torch.frombuffer(bytearray(payload), dtype=dtype).reshape(shape)
+    return read_tensors(payload, "tensor", (shape, dtype))[0]
+
+
+def read_tensors(payload: bytes, what: str, *fields: tuple[Shape, torch.dtype]) -> list[Tensor]:
+    """Tensors that lie one behind the other. Refuses a payload of another length before anything is allocated."""
+    sizes = [prod(shape) * dtype.itemsize for shape, dtype in fields]
+    if len(payload) != sum(sizes):
+        raise UserError(f"damaged {what}: {len(payload)} bytes where {sum(sizes)} are needed")
+    stream = io.BytesIO(payload)
+    return [
+        torch.frombuffer(bytearray(stream.read(size)), dtype=dtype).reshape(shape)
+        for size, (shape, dtype) in zip(sizes, fields, strict=True)
+    ]
 
 
 def _make(settings: str) -> Raw:

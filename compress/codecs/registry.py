@@ -23,6 +23,17 @@ def register(name: str, factory: Factory) -> None:
     codec.cache_clear()
 
 
+def register_plain(plain: Codec) -> None:
+    """Make a codec without settings a level."""
+
+    def factory(settings: str) -> Codec:
+        if settings:
+            raise UserError(f"unknown level '{plain.level}{settings}'; {plain.level} takes no settings")
+        return plain
+
+    register(plain.level, factory)
+
+
 def names() -> list[str]:
     return sorted(_FACTORIES)
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compress.codecs.base import AT_ONCE, EachAlone, Shape, exactly, flat_shape
-from compress.codecs.raw import from_bytes, to_bytes
+from compress.codecs.base import AT_ONCE, EachAlone, Shape, flat_shape
+from compress.codecs.raw import read_tensors, to_bytes
 from compress.codecs.registry import register
 from compress.errors import UserError
 
@@ -51,11 +51,11 @@ class RoundToNearest(EachAlone):
         height, width = flat_shape(shape)
         count = height * width
         groups = count // self.group
-        exactly(payload, 4 * groups + -(-count * self.bits // 8), "rtn tensor")
-        low = from_bytes(payload[: 2 * groups], (groups, 1), torch.float16).float()
-        step = from_bytes(payload[2 * groups : 4 * groups], (groups, 1), torch.float16).float()
-        codes = torch.from_numpy(unpack_bits(payload[4 * groups :], count, self.bits)).reshape(-1, self.group)
-        return (codes * step + low).reshape(shape)
+        scales = ((groups, 1), torch.float16)
+        packed = ((-(-count * self.bits // 8),), torch.uint8)
+        low, step, data = read_tensors(payload, "rtn tensor", scales, scales, packed)
+        codes = torch.from_numpy(unpack_bits(data.numpy(), count, self.bits)).reshape(-1, self.group)
+        return (codes * step.float() + low.float()).reshape(shape)
 
 
 def pack_bits(codes: np.ndarray, bits: int) -> bytes:
@@ -64,8 +64,8 @@ def pack_bits(codes: np.ndarray, bits: int) -> bytes:
     return np.packbits(planes.reshape(-1)).tobytes()
 
 
-def unpack_bits(data: bytes, count: int, bits: int) -> np.ndarray:
-    flags = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=count * bits).reshape(count, bits)
+def unpack_bits(data: np.ndarray, count: int, bits: int) -> np.ndarray:
+    flags = np.unpackbits(data, count=count * bits).reshape(count, bits)
     padded = np.zeros((count, 8), dtype=np.uint8)
     padded[:, 8 - bits :] = flags
     return np.packbits(padded, axis=1)[:, 0]

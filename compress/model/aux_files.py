@@ -7,14 +7,14 @@ JSON without spaces, all together through Zstandard.
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from compress.codecs.lossless import zstd_decode, zstd_encode
-from compress.errors import UserError
+from compress.errors import UserError, parse_json
 
 ALWAYS = (
     "config.json",
@@ -39,16 +39,11 @@ def read_aux_files(folder: Path) -> dict[str, bytes]:
     names = [name for name in ALWAYS if (folder / name).is_file()]
     if "tokenizer.json" not in names:
         names += [name for name in SLOW if (folder / name).is_file()]
-    return {name: _shortest(name, (folder / name).read_bytes()) for name in names}
-
-
-def _shortest(name: str, data: bytes) -> bytes:
-    if not name.endswith(".json"):
-        return data
-    try:
-        return dump_json(json.loads(data))
-    except ValueError:
-        raise UserError(f"{name} of this model is not JSON") from None
+    files = {name: (folder / name).read_bytes() for name in names}
+    for name in files:
+        if name.endswith(".json"):
+            files[name] = dump_json(parse_json(files[name], f"{name} of this model is not JSON"))
+    return files
 
 
 def dump_json(value: object) -> bytes:
@@ -68,26 +63,20 @@ def pack_files(files: Mapping[str, bytes]) -> bytes:
 
 def unpack_files(blob: bytes) -> dict[str, bytes]:
     """Files by name from a blob of `pack_files`. Refuses names that are not plain file names."""
-    try:
-        table = json.loads(zstd_decode(blob, min(MOST_BYTES, (1 << 20) + _MOST_RATIO * len(blob))))
-    except (ValueError, RecursionError):
-        raise UserError("damaged artifact: its auxiliary files are not JSON") from None
+    data = zstd_decode(blob, min(MOST_BYTES, (1 << 20) + _MOST_RATIO * len(blob)))
+    table = parse_json(data, "damaged artifact: its auxiliary files are not JSON")
     if not isinstance(table, dict) or len(table) > 64:
         raise UserError("damaged artifact: its auxiliary files are not a JSON object")
-    out = {}
-    for name, data in table.items():
+    for name in table:
         if not _NAME.fullmatch(name):
             raise UserError(f"damaged artifact: an auxiliary file named {name[:60]!r}")
-        out[name] = _content(name, data)
-    return out
+    return {name: _content(name, value) for name, value in table.items()}
 
 
 def _content(name: str, data: object) -> bytes:
-    if isinstance(data, str):
-        return data.encode()
-    if isinstance(data, list) and len(data) == 1 and isinstance(data[0], str):
-        try:
+    with contextlib.suppress(ValueError):  # no UTF-8 (lone surrogates), or no base64
+        if isinstance(data, str):
+            return data.encode()
+        if isinstance(data, list) and len(data) == 1 and isinstance(data[0], str):
             return base64.b64decode(data[0], validate=True)
-        except binascii.Error:
-            pass
     raise UserError(f"damaged artifact: auxiliary file {name} has no content")

@@ -18,7 +18,7 @@ class LayerDropper:
     def __init__(self, model: nn.Module, structure: Structure) -> None:
         self.model = model
         self.structure = structure
-        self._blocks = {stack.name: list(_blocks(model, stack)) for stack in structure.stacks}
+        self._blocks = {stack.name: list(model.get_submodule(stack.path).children()) for stack in structure.stacks}
         self._types = {id(c): list(c.layer_types) for c in self._configs() if getattr(c, "layer_types", None)}
         self.dropped: frozenset[str] = frozenset()
 
@@ -55,18 +55,9 @@ class LayerDropper:
                 config.layer_types = [types[i] for i in remaining]
 
     def _configs(self) -> list[Any]:
-        configs = {id(c): c for c in _configs_under(self.model.config)}
-        for module in self.model.modules():
-            config = getattr(module, "config", None)
-            if config is not None and hasattr(config, "to_dict"):
-                configs |= {id(c): c for c in _configs_under(config)}
-        return list(configs.values())
-
-
-def _blocks(model: nn.Module, stack: Stack) -> nn.ModuleList:
-    module = model.get_submodule(stack.path)
-    assert isinstance(module, nn.ModuleList)
-    return module
+        owned = [getattr(module, "config", None) for module in self.model.modules()]  # the model itself comes first
+        configs = [c for config in owned if hasattr(config, "to_dict") for c in _configs_under(config)]
+        return list({id(c): c for c in configs}.values())
 
 
 def _configs_under(config: Any) -> Iterator[Any]:

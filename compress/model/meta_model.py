@@ -73,13 +73,14 @@ def build_meta_model(config: Any) -> nn.Module:
     names = names if isinstance(names, list) else []
     named = [getattr(transformers, name, None) for name in names if isinstance(name, str)]
     classes = [c for c in named if isinstance(c, type) and issubclass(c, transformers.PreTrainedModel)]
+    make = classes[0] if classes else _from_model_type
     try:
         with init_empty_weights(include_buffers=True):
-            trial = classes[0](config) if classes else _from_model_type(config)
+            trial = make(config)
         if sum(buffer.nbytes for buffer in trial.buffers()) > _MOST_BUFFERS:
             raise UserError("this config asks for buffers larger than any model's")
         with init_empty_weights(include_buffers=False):
-            model = classes[0](config) if classes else _from_model_type(config)
+            model = make(config)
     except UserError:
         raise
     except Exception as error:

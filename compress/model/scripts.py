@@ -20,8 +20,7 @@ SCRIPTS_OF: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(["ru", "uk", "bg", "sr"], ("CYRILLIC",)),
     "el": ("GREEK",),
     "he": ("HEBREW",),
-    "hi": ("DEVANAGARI",),
-    "bho": ("DEVANAGARI",),
+    **dict.fromkeys(["hi", "bho"], ("DEVANAGARI",)),
     "bn": ("BENGALI",),
     "ta": ("TAMIL",),
     "th": ("THAI",),
@@ -48,10 +47,10 @@ def script_prefixes(languages: Iterable[str]) -> tuple[str, ...]:
 def uses_only_scripts(token: bytes, scripts: tuple[str, ...]) -> bool:
     """Whether a token holds nothing but letters of these scripts, digits, punctuation and spaces."""
     try:
-        text = token.decode()
-    except UnicodeDecodeError:
-        return _may_be_of_scripts(token, scripts)
-    return all(_is_of_scripts(c, scripts) for c in text)
+        return all(_is_of_scripts(c, scripts) for c in token.decode())
+    except UnicodeDecodeError:  # only part of a character: by its first byte
+        leads = {lead for script, bytes_ in _LEAD_BYTES.items() if script in scripts for lead in bytes_}
+        return all(byte < 0x80 or byte in leads or byte & 0xC0 == 0x80 for byte in token)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -59,9 +58,3 @@ def _is_of_scripts(character: str, scripts: tuple[str, ...]) -> bool:
     if unicodedata.category(character)[0] != "L":
         return True  # digits, marks, punctuation, symbols, spaces
     return unicodedata.name(character, "").startswith(scripts)
-
-
-def _may_be_of_scripts(token: bytes, scripts: tuple[str, ...]) -> bool:
-    """Whether part of a character could belong to a letter of these scripts, by its first byte."""
-    leads = {lead for script, bytes_ in _LEAD_BYTES.items() if script in scripts for lead in bytes_}
-    return all(byte < 0x80 or byte in leads or byte & 0xC0 == 0x80 for byte in token)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -17,12 +21,12 @@ from compress.artifact.adapters import Adapter
 from compress.artifact.unquantized import encode_unquantized
 from compress.errors import UserError, first_line
 from compress.model.aux_files import read_aux_files
-from compress.model.digests import cached_digests
 from compress.model.meta_model import build_meta_model, read_config
 from compress.model.structure import Structure, read_structure
 from compress.models import weight_bytes, weight_files
 
 _DTYPES = ("F64", "F32", "BF16", "F16")
+_CACHED_FROM = 64 << 20  # bytes of a weight file
 
 
 class Source:
@@ -42,8 +46,21 @@ class Source:
         stored = {name: shard for shard, header in self._headers.items() for name in header}
         model = self.meta_model()
         self.structure: Structure = read_structure(model)
-        self._locations = _match(dict(model.named_parameters()), stored)
-        self._check_shapes(dict(model.named_parameters()))
+        # Shard and stored name of each parameter. Other versions of transformers nest the same names differently.
+        self._locations: dict[str, tuple[Path, str]] = {}
+        loose = {_bare(name): name for name in stored}
+        for name, parameter in model.named_parameters():
+            stored_name = name if name in stored else loose.get(_bare(name))
+            if stored_name is None:
+                raise UserError(f"the checkpoint holds no tensor {name}, which its config asks for")
+            shard = stored[stored_name]
+            dtype, shape = self._headers[shard][stored_name]
+            where, expected = f"tensor {stored_name} of {shard}", tuple(parameter.shape)
+            if shape != expected:
+                raise UserError(f"{where} has shape {shape}; by config.json it should be {expected}")
+            if dtype not in _DTYPES:
+                raise UserError(f"{where} is stored as {dtype}; give an uncompressed model")
+            self._locations[name] = shard, stored_name
 
     @classmethod
     def open(cls, folder: str | Path) -> Source:
@@ -73,7 +90,7 @@ class Source:
         """A hash of dtype, shape and content. Those of large shards are cached between runs."""
         if name not in self._digests:
             shard, stored = self._locations[name]
-            digests = cached_digests(shard, lambda: {n: tensor_hash(_read(shard, n)) for n in self._headers[shard]})
+            digests = _cached_digests(shard, lambda: {n: tensor_hash(_read(shard, n)) for n in self._headers[shard]})
             self._digests |= {n: digests[s] for n, (sh, s) in self._locations.items() if sh == shard and s in digests}
             assert stored in digests
         return self._digests[name]
@@ -101,27 +118,17 @@ class Source:
     @cached_property
     def dtype(self) -> torch.dtype:
         """The dtype most weights are stored in."""
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         for shard, stored in self._locations.values():
             dtype, shape = self._headers[shard][stored]
-            counts[dtype] = counts.get(dtype, 0) + prod(shape)
-        table = {"BF16": torch.bfloat16, "F16": torch.float16}
-        return table.get(max(counts, key=lambda key: counts[key]), torch.float32)
+            counts[dtype] += prod(shape)
+        return {"BF16": torch.bfloat16, "F16": torch.float16}.get(counts.most_common(1)[0][0], torch.float32)
 
     def unquantized_blob(self, group: str) -> bytes:
         """The unquantized tensors of one layer, losslessly encoded; those outside all layers for group ''."""
         if group not in self._unquantized:
             self._unquantized[group] = encode_unquantized([self.tensor(name) for name in self.structure.groups[group]])
         return self._unquantized[group]
-
-    def _check_shapes(self, parameters: dict[str, Tensor]) -> None:
-        for name, (shard, stored) in self._locations.items():
-            dtype, shape = self._headers[shard][stored]
-            expected = tuple(parameters[name].shape)
-            if shape != expected:
-                raise UserError(f"tensor {stored} of {shard} has shape {shape}; by config.json it should be {expected}")
-            if dtype not in _DTYPES:
-                raise UserError(f"tensor {stored} of {shard} is stored as {dtype}; give an uncompressed model")
 
 
 # Shards are opened again for each tensor: a lasting memory map would hold every page read, 16.8 GB in total.
@@ -140,23 +147,36 @@ def _read_header(shard: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
         raise UserError(f"{shard} is no safetensors file: {first_line(error)}") from None
 
 
+def _cached_digests(file: Path, compute: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """Digests by tensor of one weight file, computed where the cache lacks them: hashing 16 GB takes half a minute.
+
+    A large file is identified by its path, size and time of last change; small ones are hashed each time. The cache
+    lies in the user's cache folder (`XDG_CACHE_HOME`); losing it costs time, never correctness.
+    """
+    state = file.stat()
+    if state.st_size < _CACHED_FROM:
+        return compute()
+    identity = f"{file.resolve()}\n{state.st_size}\n{state.st_mtime_ns}"
+    name = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compress-digests"
+    with contextlib.suppress(OSError, ValueError):
+        digests = json.loads((root / f"{name}.json").read_text(encoding="utf-8"))
+        if isinstance(digests, dict) and all(isinstance(value, str) for value in digests.values()):
+            return digests
+    digests = compute()
+    with contextlib.suppress(OSError):
+        root.mkdir(parents=True, exist_ok=True)
+        partial = root / f"{name}.{os.getpid()}.partial"
+        partial.write_text(json.dumps(digests), encoding="utf-8")
+        partial.replace(root / f"{name}.json")
+    return digests
+
+
 def tensor_hash(tensor: Tensor) -> str:
     """A hash of dtype, shape and content."""
     state = hashlib.blake2b(f"{tensor.dtype}{tuple(tensor.shape)}".encode(), digest_size=16)
     state.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
-
-
-def _match(parameters: dict[str, Tensor], stored: dict[str, Path]) -> dict[str, tuple[Path, str]]:
-    """Shard and stored name of each parameter. Other versions of transformers nest the same names differently."""
-    loose = {_bare(name): name for name in stored}
-    locations = {}
-    for name in parameters:
-        stored_name = name if name in stored else loose.get(_bare(name))
-        if stored_name is None:
-            raise UserError(f"the checkpoint holds no tensor {name}, which its config asks for")
-        locations[name] = (stored[stored_name], stored_name)
-    return locations
 
 
 def _bare(name: str) -> str:

@@ -8,15 +8,16 @@ Cohere and Whisper, in transformers 4.57 and 5.10, are all read alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 from compress.errors import UserError
 
-KINDS = ("attention", "mlp", "embedding", "head", "projector", "conv")
+T = TypeVar("T")
 REST = ""  # the group of unquantized tensors outside all layers
 
 
@@ -25,7 +26,7 @@ class Unit:
     """The smallest part with a decision of its own. `tensors` (matrices) are encoded; `unquantized` ones are biases."""
 
     name: str
-    kind: str
+    kind: str  # attention, mlp, embedding, head, projector or conv
     layer: str | None
     tensors: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
@@ -36,7 +37,7 @@ class Unit:
     @property
     def roles(self) -> tuple[str, ...]:
         """The name of each tensor inside the unit: gate_proj, fc1, … or just weight."""
-        return tuple(_role(name) for name in self.tensors)
+        return tuple(name.removesuffix(".weight").rpartition(".")[2] for name in self.tensors)
 
 
 @dataclass(frozen=True)
@@ -89,98 +90,70 @@ class Structure:
         return (*self.unquantized, *(name for unit in self.units.values() for name in unit.tensors))
 
     def unit(self, name: str) -> Unit:
-        try:
-            return self.units[name]
-        except KeyError:
-            raise UserError(f"no unit {name!r} in this model; it has {_listed(self.units)}") from None
+        return _look_up(self.units, "unit", name)
 
     def layer(self, name: str) -> Layer:
-        try:
-            return self.by_layer[name]
-        except KeyError:
-            raise UserError(f"no layer {name!r} in this model; it has {_listed(self.by_layer)}") from None
+        return _look_up(self.by_layer, "layer", name)
 
 
 def read_structure(model: nn.Module) -> Structure:
     """The structure of a model, with weights or on the meta device."""
-    parameters: dict[str, Tensor] = dict(model.named_parameters())  # tied tensors appear once, under their first name
-    embedding, head = _embedding_and_head(model)
-    reader = _Reader(model, parameters, embedding, head)
+    reader = _Reader(model)
     units = reader.units()
     encoded = {name for unit in units for name in unit.tensors}
-    unquantized = tuple(name for name in parameters if name not in encoded)
+    unquantized = tuple(name for name in reader.parameters if name not in encoded)
     return Structure(
         units={unit.name: unit for unit in units},
         layers=reader.layers(units, unquantized),
-        stacks=tuple(Stack(name, path, len(block)) for name, path, block in reader.stacks),
+        stacks=tuple(reader.stacks),
         unquantized=unquantized,
-        parameters=sum(tensor.numel() for tensor in parameters.values()),
-        tied=head is not None and embedding is not None and head is embedding,
-        vocabulary=0 if embedding is None else embedding.shape[0],
+        parameters=_count(reader.parameters.values()),
+        tied=reader.head is not None and reader.head is reader.embedding,
+        vocabulary=0 if reader.embedding is None else reader.embedding.shape[0],
     )
 
 
 class _Reader:
     """Reads the units and layers of one model."""
 
-    def __init__(
-        self, model: nn.Module, parameters: dict[str, Tensor], embedding: Tensor | None, head: Tensor | None
-    ) -> None:
-        self.model = model
-        self.parameters = parameters
+    def __init__(self, model: nn.Module) -> None:
+        self.parameters = dict(model.named_parameters())  # tied tensors appear once, under their first name
         self.modules = dict(model.named_modules())
-        self.embedding = embedding
-        self.head = head
-        self.stacks = self._stacks()
-
-    def _stacks(self) -> list[tuple[str, str, nn.ModuleList]]:
-        stacks: list[tuple[str, str, nn.ModuleList]] = []
-        names: set[str] = set()
+        self.embedding, self.head = _embedding_and_head(model)
+        self.stacks: list[Stack] = []
         for path, module in self.modules.items():
-            if not _is_stack(module) or any(path.startswith(outer + ".") for _, outer, _ in stacks):
-                continue
-            assert isinstance(module, nn.ModuleList)
-            owner = self.modules[path.rpartition(".")[0]]
-            name = base = self._stack_name(owner, path)
-            while name in names:
-                name = f"{base}{sum(n.startswith(base) for n in names) + 1}"
-            names.add(name)
-            stacks.append((name, path, module))
-        return stacks
+            if _is_stack(module) and not any(path.startswith(stack.path + ".") for stack in self.stacks):
+                self.stacks.append(Stack(self._stack_name(path), path, sum(1 for _ in module.children())))
 
-    def _stack_name(self, owner: nn.Module, path: str) -> str:
-        children = list(owner.children())
-        embeds = [c for c in children if isinstance(c, nn.Embedding) and c.weight is self.embedding]
-        if embeds:
-            return "lm"
-        if any(isinstance(c, nn.Conv1d) for c in children):
-            return "audio"
-        if any(isinstance(c, nn.Conv2d) for c in children):
-            return "vision"
-        parts = [p for p in path.split(".") if p not in {"model", "layers", "blocks", "h"}]
-        return parts[-1] if parts else "stack"
+    def _stack_name(self, path: str) -> str:
+        children = list(self.modules[path.rpartition(".")[0]].children())
+        if any(isinstance(c, nn.Embedding) and c.weight is self.embedding for c in children):
+            base = "lm"
+        elif any(isinstance(c, nn.Conv1d) for c in children):
+            base = "audio"
+        elif any(isinstance(c, nn.Conv2d) for c in children):
+            base = "vision"
+        else:
+            parts = [p for p in path.split(".") if p not in {"model", "layers", "blocks", "h"}]
+            base = parts[-1] if parts else "stack"
+        names = [stack.name for stack in self.stacks]
+        number = sum(name.startswith(base) for name in names) + 1
+        name = base
+        while name in names:
+            name = f"{base}{number}"
+            number += 1
+        return name
 
     def units(self) -> list[Unit]:
-        inside: dict[str, list[str]] = {}
+        """In the order of the model, and in a layer attention before MLP."""
+        tensors: dict[str, list[str]] = {}
         for name in self.parameters:
             unit = self._unit_of(name)
             if unit is not None:
-                inside.setdefault(unit, []).append(name)
-        return [self._unit(unit, names) for unit, names in sorted(inside.items(), key=self._order)]
-
-    def _order(self, item: tuple[str, list[str]]) -> tuple[int, int, str]:
-        """Model order, and in a layer attention before MLP."""
-        name = item[0]
-        first = list(self.parameters).index(item[1][0])
-        layer, _, kind = name.rpartition(".")
-        if kind in {"attention", "mlp"}:
-            stack = layer.rpartition(".")[0]
-            return (self._first(stack), int(layer.rpartition(".")[2]) + 1, kind)
-        return (first, 0, name)
-
-    def _first(self, stack: str) -> int:
-        path = next(path for name, path, _ in self.stacks if name == stack)
-        return next(i for i, name in enumerate(self.parameters) if name.startswith(path + "."))
+                tensors.setdefault(unit, []).append(name)
+        units = [self._unit(name, names) for name, names in tensors.items()]
+        order = list(dict.fromkeys(unit.layer or unit.name for unit in units))
+        return sorted(units, key=lambda unit: (order.index(unit.layer or unit.name), unit.name))
 
     def _unit_of(self, tensor: str) -> str | None:
         """The unit of a matrix or of the bias next to one; None for any other tensor."""
@@ -190,38 +163,35 @@ class _Reader:
             return "embedding"
         if value is self.head:
             return "head"
-        for stack, path, _ in self.stacks:
-            if tensor.startswith(path + "."):
-                index, _, rest = tensor[len(path) + 1 :].partition(".")
-                matrix = value.dim() >= 2 or _has_matrix(owner)
-                return f"{stack}.{index}.{self._attention_or_mlp(path, index, rest)}" if matrix else None
+        for stack in self.stacks:
+            if tensor.startswith(stack.path + "."):
+                index, _, rest = tensor[len(stack.path) + 1 :].partition(".")
+                if value.dim() < 2 and not any(p.dim() >= 2 for p in owner.parameters(recurse=False)):
+                    return None
+                return f"{stack.name}.{index}.{self._attention_or_mlp(f'{stack.path}.{index}', rest)}"
         if isinstance(owner, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-            return self._conv_unit(tensor)
+            for stack in self.stacks:
+                parent = stack.path.rpartition(".")[0]
+                if tensor.startswith(parent + ".") or not parent:
+                    return f"{stack.name}.conv"
+            return "conv"
         if isinstance(owner, nn.Linear):
             return "head" if owner.weight is self.head else "projector"
         return None
 
-    def _attention_or_mlp(self, path: str, index: str, rest: str) -> str:
-        child = rest.partition(".")[0]
-        module = self.modules[f"{path}.{index}.{child}"] if "." in rest else None
+    def _attention_or_mlp(self, block: str, tensor: str) -> str:
+        child = tensor.partition(".")[0]
+        module = self.modules[f"{block}.{child}"] if "." in tensor else None
         attends = "att" in child.lower() or (module is not None and "attention" in type(module).__name__.lower())
         return "attention" if attends else "mlp"
 
-    def _conv_unit(self, tensor: str) -> str:
-        for stack, path, _ in self.stacks:
-            owner = path.rpartition(".")[0]
-            if tensor.startswith(owner + ".") or not owner:
-                return f"{stack}.conv"
-        return "conv"
-
     def _unit(self, name: str, tensors: list[str]) -> Unit:
-        kind = name.rpartition(".")[2]
-        layer = name.rpartition(".")[0] if kind in {"attention", "mlp"} else None
+        layer, _, kind = name.rpartition(".")
         matrices = [t for t in tensors if self.parameters[t].dim() >= 2]
         return Unit(
             name=name,
             kind=kind,
-            layer=layer,
+            layer=layer if kind in {"attention", "mlp"} else None,
             tensors=tuple(matrices),
             shapes=tuple(tuple(self.parameters[t].shape) for t in matrices),
             unquantized=tuple(t for t in tensors if t not in matrices),
@@ -231,13 +201,13 @@ class _Reader:
 
     def layers(self, units: list[Unit], unquantized: tuple[str, ...]) -> tuple[Layer, ...]:
         layers = []
-        for stack, path, block in self.stacks:
-            for index in range(len(block)):
-                name, prefix = f"{stack}.{index}", f"{path}.{index}."
+        for stack in self.stacks:
+            for index in range(stack.length):
+                name, prefix = f"{stack.name}.{index}", f"{stack.path}.{index}."
                 layers.append(
                     Layer(
                         name=name,
-                        stack=stack,
+                        stack=stack.name,
                         index=index,
                         units=tuple(unit.name for unit in units if unit.layer == name),
                         unquantized=tuple(t for t in unquantized if t.startswith(prefix)),
@@ -258,11 +228,6 @@ def _embedding_and_head(model: nn.Module) -> tuple[Tensor | None, Tensor | None]
     return embedding, None if last is None else last.weight
 
 
-def _role(tensor: str) -> str:
-    path, _, last = tensor.rpartition(".")
-    return path.rpartition(".")[2] if last == "weight" and path else last
-
-
 def _is_stack(module: nn.Module) -> bool:
     """A list of blocks of one class, each holding more than one matrix."""
     if not isinstance(module, nn.ModuleList) or len(module) == 0:
@@ -271,14 +236,12 @@ def _is_stack(module: nn.Module) -> bool:
     return alike and all(sum(p.dim() >= 2 for p in block.parameters()) > 1 for block in module)
 
 
-def _has_matrix(module: nn.Module) -> bool:
-    return any(p.dim() >= 2 for p in module.parameters(recurse=False))
-
-
 def _count(tensors: Iterable[Tensor]) -> int:
     return sum(t.numel() for t in tensors)
 
 
-def _listed(names: Iterable[str], most: int = 6) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (f", … ({len(names)} in total)" if len(names) > most else "")
+def _look_up(table: Mapping[str, T], what: str, name: str) -> T:
+    if name in table:
+        return table[name]
+    listed = ", ".join(list(table)[:6]) + (f", … ({len(table)} in total)" if len(table) > 6 else "")
+    raise UserError(f"no {what} {name!r} in this model; it has {listed}")

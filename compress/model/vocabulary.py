@@ -7,13 +7,14 @@ ids; embedding and head keep the rows of the remaining tokens.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,6 @@ _ID_KEYS = re.compile(r".*(token_id|token_ids|token_index|_tokens)")  # config e
 class TrimmedVocabulary:
     """A smaller vocabulary: the old ids of the tokens that stay, and the auxiliary files for it."""
 
-    name: str
     ids: NDArray[np.int64]
     files: Mapping[str, bytes]
 
@@ -47,9 +47,7 @@ class TrimmedVocabulary:
         return _digest(self.ids)
 
     def resize(self, unit: Unit) -> Unit:
-        """The unit with the shapes that it has under this vocabulary."""
-        if unit.kind not in {"embedding", "head"}:
-            return unit
+        """An embedding or head with the shapes that it has under this vocabulary."""
         shapes = tuple((len(self.ids), *shape[1:]) for shape in unit.shapes)
         size = sum(int(np.prod(shape)) for shape in shapes)
         return replace(unit, shapes=shapes, parameters=size, weights=size)
@@ -90,7 +88,7 @@ def _trim(source: Source, name: str, store: Store | None) -> TrimmedVocabulary:
             raise UserError(f"vocabulary {name} in the store is damaged; make it again")
     if any(u.unquantized for u in source.structure.units.values() if u.kind in {"embedding", "head"}):
         raise UserError("this model's head has a bias for each token, so its vocabulary cannot be trimmed")
-    return TrimmedVocabulary(name, ids, _trimmed_files(source, tokenizer, ids))
+    return TrimmedVocabulary(ids, _trimmed_files(source, tokenizer, ids))
 
 
 def make_top_vocabulary(source: Source, texts: Iterable[str], count: int, store: Store) -> str:
@@ -125,15 +123,18 @@ class BpeTokenizer:
         if model.get("type") != "BPE" or not (self.byte_level or model.get("byte_fallback")):
             raise UserError("only a byte-level or byte-fallback BPE vocabulary can be trimmed; use vocabulary full")
         self.ids: dict[str, int] = model["vocab"]
-        self.added = {entry["content"]: int(entry["id"]) for entry in self.table.get("added_tokens", [])}
         self.rows = source.structure.vocabulary
         self.merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
         self._parents: dict[str, tuple[str, str]] = {}
         for left, right in self.merges:
             self._parents.setdefault(left + right, (left, right))
         self._tokens = {i: token for token, i in self.ids.items()}
-        self._required = {i for i in _ids_in_configs(source) if 0 <= i < self.rows} | set(self.added.values())
-        self._required |= {i for token, i in self.ids.items() if self._is_byte(token)}
+        self._required = {i for i in _ids_in_configs(source) if 0 <= i < self.rows}
+        self._required |= {int(entry["id"]) for entry in self.table.get("added_tokens", [])}
+        if self.byte_level:
+            self._required |= {self.ids[byte] for byte in _byte_alphabet() if byte in self.ids}
+        else:
+            self._required |= {i for token, i in self.ids.items() if _BYTE.fullmatch(token)}
 
     def backend(self) -> Any:
         from tokenizers import Tokenizer
@@ -149,15 +150,12 @@ class BpeTokenizer:
 
     def merged_from(self, token_id: int) -> set[int]:
         """A token and all tokens that it is merged from."""
-        ids: set[int] = {token_id}
-        stack = list(self._parents.get(self._tokens.get(token_id, ""), ()))
+        ids, stack = {token_id}, [self._tokens.get(token_id, "")]
         while stack:
-            token = stack.pop()
-            parent_id = self.ids.get(token)
-            if parent_id is None or parent_id in ids:
-                continue
-            ids.add(parent_id)
-            stack += self._parents.get(token, ())
+            for token in self._parents.get(stack.pop(), ()):
+                if token in self.ids and self.ids[token] not in ids:
+                    ids.add(self.ids[token])
+                    stack.append(token)
         return ids
 
     def with_dependencies(self, chosen: set[int]) -> NDArray[np.int64]:
@@ -168,26 +166,29 @@ class BpeTokenizer:
                 ids |= self.merged_from(token_id)
         return np.array(sorted(i for i in ids if i < self.rows), dtype=np.int64)
 
-    def _is_byte(self, token: str) -> bool:
-        return (len(token) == 1 and token in _byte_alphabet()) if self.byte_level else bool(_BYTE.fullmatch(token))
-
 
 def _trimmed_files(source: Source, tokenizer: BpeTokenizer, ids: NDArray[np.int64]) -> dict[str, bytes]:
     """The auxiliary files with every token id in them replaced by the new one."""
     new_ids = {int(old): number for number, old in enumerate(ids)}
     tokens = {token for token, i in tokenizer.ids.items() if i in new_ids}
-    table = json.loads(json.dumps(tokenizer.table))
+    table = copy.deepcopy(tokenizer.table)
     table["model"]["vocab"] = {token: new_ids[i] for token, i in tokenizer.ids.items() if i in new_ids}
     merges = [m for m in tokenizer.merges if {m[0], m[1], m[0] + m[1]} <= tokens]
     as_lists = bool(table["model"]["merges"]) and isinstance(table["model"]["merges"][0], list)
     table["model"]["merges"] = [list(m) if as_lists else " ".join(m) for m in merges]
     table["added_tokens"] = [e | {"id": new_ids[e["id"]]} for e in table.get("added_tokens", []) if e["id"] in new_ids]
-    for special in _special_tokens(table.get("post_processor")):
-        special["ids"] = [new_ids[i] for i in special["ids"]]
+    for processor in _objects(table.get("post_processor")):
+        specials = processor.get("special_tokens")
+        for special in specials.values() if isinstance(specials, dict) else ():
+            if isinstance(special, dict) and "ids" in special:
+                special["ids"] = [new_ids[i] for i in special["ids"]]
     files = dict(source.aux_files) | {"tokenizer.json": dump_json(table)}
     for name in _CONFIGS:
         if name in files:
-            files[name] = dump_json(_renumbered(json.loads(files[name]), new_ids, tokenizer.rows, len(ids)))
+            config = json.loads(files[name])
+            for part in _objects(config):
+                _renumber(part, new_ids, tokenizer.rows)
+            files[name] = dump_json(config)
     if "tokenizer_config.json" in files:
         settings = json.loads(files["tokenizer_config.json"])
         decoder = settings.get("added_tokens_decoder")
@@ -199,52 +200,34 @@ def _trimmed_files(source: Source, tokenizer: BpeTokenizer, ids: NDArray[np.int6
     return files
 
 
-def _renumbered(value: Any, new_ids: Mapping[int, int], old_size: int, size: int) -> Any:
-    """A config with new token ids and another vocabulary size, at any depth."""
-    if not isinstance(value, dict):
-        return value
-    config: dict[str, Any] = {}
-    for key, inner in value.items():
-        if key == "vocab_size" and inner == old_size:
-            config[key] = size
-        elif _ID_KEYS.fullmatch(key) and isinstance(inner, int):
-            config[key] = new_ids.get(inner, inner)
-        elif _ID_KEYS.fullmatch(key) and isinstance(inner, list) and all(isinstance(i, int) for i in inner):
-            config[key] = [new_ids.get(i, i) for i in inner if i in new_ids or i < 0]
-        else:
-            config[key] = _renumbered(inner, new_ids, old_size, size)
-    return config
+def _renumber(config: dict[str, Any], new_ids: Mapping[int, int], old_size: int) -> None:
+    """Set new token ids and the new vocabulary size in one JSON object of a config."""
+    for key, value in config.items():
+        if key == "vocab_size" and value == old_size:
+            config[key] = len(new_ids)
+        elif _ID_KEYS.fullmatch(key) and isinstance(value, int):
+            config[key] = new_ids.get(value, value)
+        elif _ID_KEYS.fullmatch(key) and isinstance(value, list) and all(isinstance(i, int) for i in value):
+            config[key] = [new_ids.get(i, i) for i in value if i in new_ids or i < 0]
 
 
 def _ids_in_configs(source: Source) -> set[int]:
     """Token ids that a config refers to; these tokens must stay."""
-    ids: set[int] = set()
-
-    def walk(value: Any) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                if _ID_KEYS.fullmatch(key):
-                    ids.update(i for i in (inner if isinstance(inner, list) else [inner]) if isinstance(i, int))
-                walk(inner)
-
-    for name in _CONFIGS:
-        if name in source.aux_files:
-            walk(json.loads(source.aux_files[name]))
-    return ids
+    parts = _objects([json.loads(source.aux_files[name]) for name in _CONFIGS if name in source.aux_files])
+    values = [value for part in parts for key, value in part.items() if _ID_KEYS.fullmatch(key)]
+    return {i for value in values for i in (value if isinstance(value, list) else [value]) if isinstance(i, int)}
 
 
-def _special_tokens(value: Any) -> list[dict[str, Any]]:
-    """The special tokens of post-processors, at any depth."""
-    if isinstance(value, list):
-        return [special for inner in value for special in _special_tokens(inner)]
-    if not isinstance(value, dict):
-        return []
-    table = value.get("special_tokens")
-    own = [s for s in table.values() if isinstance(s, dict) and "ids" in s] if isinstance(table, dict) else []
-    return own + [s for inner in value.values() for s in _special_tokens(inner) if s not in own]
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Every JSON object in a JSON value, at any depth."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    for inner in value if isinstance(value, list) else ():
+        yield from _objects(inner)
 
 
-@lru_cache(maxsize=1)
+@cache
 def _byte_alphabet() -> dict[str, int]:
     """The byte of each printable character that byte-level BPE writes in its place."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from compress.artifact.manifest import Manifest, Section, adapter_sections, section_of, unquantized_order
+from compress.artifact.manifest import Manifest, Section, section_of, unquantized_order
 from compress.codecs import codec
-from compress.codecs.raw import FORMATS
 from compress.errors import UserError
 from compress.model.aux_files import pack_files
 from compress.model.source import Source
@@ -53,25 +52,20 @@ class Ledger:
 
     def predict(self, policy: Policy) -> int:
         """Bytes of the artifact of a policy: the exact sum of its files."""
-        manifest = self._manifest(policy)
-        return len(manifest.to_bytes()) + manifest.weight_bytes + manifest.files.nbytes
-
-    def _manifest(self, policy: Policy) -> Manifest:
         policy.check(self.structure, self._source.digest)
         options = EncodeOptions(policy.vocabulary, policy.calibration)
-        order = policy.remaining_units(self.structure)
-        return Manifest(
-            policy=policy,
-            dtype=FORMATS[self._source.dtype],
-            original_bytes=self._source.original_bytes,
-            unquantized=tuple(self._unquantized[group] for group in unquantized_order(self.structure, policy)),
-            units=tuple(self._variant(unit.name, policy.levels[unit.name], options) for unit in order),
+        units = policy.remaining_units(self.structure)
+        manifest = Manifest.of(
+            self._source,
+            policy,
+            unquantized=[self._unquantized[group] for group in unquantized_order(self.structure, policy)],
+            units=[self._variant(unit.name, policy.levels[unit.name], options) for unit in units],
             files=self._aux_files(policy.vocabulary),
-            adapters=adapter_sections(self._source.adapters, order),
         )
+        return len(manifest.to_bytes()) + manifest.weight_bytes + manifest.files.nbytes
 
     def _variant(self, unit: str, level: str, options: EncodeOptions) -> Section:
-        section = self._variants.get((unit, level, options)) or self._look_up(unit, level, options)
+        section = self._look_up(unit, level, options)
         if section is None:
             raise UserError(f"unit {unit} was not yet encoded at {level}; build it first")
         return section

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from compress.codecs import canonical, codec
-from compress.errors import UserError
+from compress.errors import UserError, parse_json
 from compress.model.structure import Structure, Unit
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,199}")
@@ -22,7 +22,7 @@ _FIELDS = ("model", "levels", "dropped", "vocabulary", "calibration")
 MOST_BYTES = 4 << 20  # no policy is larger than this as JSON
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Policy:
     """Unit -> level, the dropped layers, and the vocabulary.
 
@@ -41,7 +41,7 @@ class Policy:
             raise UserError(f"a policy names its model by digest, not {self.model!r}")
         if not isinstance(self.levels, Mapping):
             raise UserError("the levels of a policy are a table unit -> level")
-        if isinstance(self.dropped, str) or not all(_is_name(name) for name in self.dropped):
+        if not isinstance(self.dropped, (list, tuple)) or not all(_is_name(name) for name in self.dropped):
             raise UserError(f"dropped layers are a list of names such as lm.3, not {self.dropped!r}")
         if not isinstance(self.vocabulary, str) or not re.fullmatch(r"[a-z]+[a-z0-9:,+@._-]{0,99}", self.vocabulary):
             raise UserError(f"unknown vocabulary {self.vocabulary!r}; write full, scripts:en,zh or top:N:DIGEST")
@@ -62,9 +62,6 @@ class Policy:
     @cached_property
     def digest(self) -> str:
         return hashlib.blake2b(self.to_json().encode(), digest_size=16).hexdigest()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Policy) and self.to_json() == other.to_json()
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -90,11 +87,7 @@ class Policy:
     def from_json(cls, text: str | bytes) -> Policy:
         if len(text) > MOST_BYTES:
             raise UserError(f"{len(text)} bytes are too many for a policy")
-        try:
-            raw = json.loads(text)
-        except (ValueError, RecursionError):
-            raise UserError("this is not a policy: it is not JSON") from None
-        return cls.from_dict(raw)
+        return cls.from_dict(parse_json(text, "this is not a policy: it is not JSON"))
 
     @classmethod
     def from_dict(cls, raw: object) -> Policy:
@@ -103,16 +96,7 @@ class Policy:
         unknown = [str(key) for key in raw if key not in _FIELDS]
         if unknown:
             raise UserError(f"a policy has the fields {', '.join(_FIELDS)}; not {unknown[0][:40]!r}")
-        dropped = raw.get("dropped", [])
-        if not isinstance(dropped, list):
-            raise UserError(f"dropped layers are a list of names such as lm.3, not {dropped!r}")
-        return cls(
-            model=raw["model"],
-            levels=raw["levels"],
-            dropped=tuple(dropped),
-            vocabulary=raw.get("vocabulary", "full"),
-            calibration=raw.get("calibration", ""),
-        )
+        return cls(**raw)
 
     def check(self, structure: Structure, model: str | None = None) -> None:
         """Refuse a policy with another model's digest, layers or units, or with levels that do not fit its units."""
@@ -125,9 +109,7 @@ class Policy:
                 raise UserError(f"this policy drops all {stack.length} layers of {stack.name}; keep at least one")
         for name, level in self.levels.items():
             unit = structure.unit(name)
-            reason = codec(level).unit_unsupported(unit.shapes, unit.roles)
-            if reason:
-                raise UserError(f"level {level} does not fit unit {name}: {reason}")
+            codec(level).refuse_unsupported(unit.shapes, unit.roles, f"unit {name}")
         missing = [u.name for u in self.remaining_units(structure) if u.name not in self.levels]
         if missing:
             raise UserError(f"this policy gives no level to unit {missing[0]} ({len(missing)} missing in total)")

@@ -30,19 +30,7 @@ def original_policy(source: Source, dropped: tuple[str, ...] = ()) -> Policy:
 
 def recipe_names() -> tuple[str, ...]:
     """Every recipe; words in capitals stand for a value."""
-    return (
-        "fp16",
-        "int8",
-        "mlp-q3",
-        "mlp-q2",
-        "global-q2",
-        "mlp-prune-q2",
-        "drop:LIST",
-        "moslem-de",
-        "moslem-zh",
-        "uniform:LEVEL",
-        "diet",
-    )
+    return (*_PLAIN, "drop:LIST", "moslem-de", "moslem-zh", "uniform:LEVEL", "diet")
 
 
 def recipe(name: str, structure: Structure, model: str, calibration: str = "") -> Policy:
@@ -58,19 +46,19 @@ def _parse(name: str, structure: Structure) -> tuple[LevelOf, tuple[str, ...]]:
     if name == "diet":
         return _diet(structure), ()
     if name.startswith("uniform:"):
-        level = codec(name.removeprefix("uniform:")).level
-        if all(codec(level).unit_unsupported(u.shapes, u.roles) for u in structure.units.values()):
-            first = next(iter(structure.units.values()))
-            reason = codec(level).unit_unsupported(first.shapes, first.roles)
-            raise UserError(f"level {level} fits no unit of this model; {first.name}: {reason}")
-        return lambda unit: _or_half(unit, level), ()
+        chosen = codec(name.removeprefix("uniform:"))
+        reasons = {u.name: chosen.unit_unsupported(u.shapes, u.roles) for u in structure.units.values()}
+        if all(reasons.values()):
+            first, reason = next(iter(reasons.items()))
+            raise UserError(f"level {chosen.level} fits no unit of this model; {first}: {reason}")
+        return lambda unit: HALF if reasons[unit.name] else chosen.level, ()
     if name.startswith("drop:"):
         return lambda _: HALF, _layers(name.removeprefix("drop:"), structure)
     if name in ("moslem-de", "moslem-zh"):
         dropped = tuple(f"lm.{i}" for i in MOSLEM[name[-2:]])
         if any(layer not in structure.by_layer for layer in dropped):
             raise UserError(f"recipe {name} drops layers up to lm.29 of a model of 32; this one has no such layers")
-        return lambda unit: "nf4" if _is_linear(unit) and unit.kind != "head" else HALF, dropped
+        return lambda unit: "nf4" if _is_inner_linear(unit) else HALF, dropped
     raise UserError(f"unknown recipe {name!r}; there are {', '.join(recipe_names())}")
 
 
@@ -84,17 +72,13 @@ def _diet(structure: Structure) -> LevelOf:
         layer.name for layer in structure.layers if layer.stack == "lm" and length / 4 <= layer.index < 3 * length / 4
     }
 
-    def level(unit: Unit) -> str:
-        if unit.kind in {"embedding", "head"}:
-            return _or_half(unit, "grid@2" if unit.kind == "embedding" else "grid@6")
-        return _or_half(unit, "grid@3" if unit.kind == "mlp" and unit.layer in middle else "grid@4")
+    def level_of(unit: Unit) -> str:
+        insensitive = unit.kind == "mlp" and unit.layer in middle
+        bits = 3 if insensitive else {"embedding": 2, "head": 6}.get(unit.kind, 4)
+        grid = codec(f"grid@{bits}")
+        return HALF if grid.unit_unsupported(unit.shapes, unit.roles) else grid.level
 
-    return level
-
-
-def _or_half(unit: Unit, level: str) -> str:
-    """The level if it supports the unit, else half precision."""
-    return HALF if codec(level).unit_unsupported(unit.shapes, unit.roles) else level
+    return level_of
 
 
 def _is_ffn_linear(unit: Unit) -> bool:
@@ -102,8 +86,9 @@ def _is_ffn_linear(unit: Unit) -> bool:
     return all(any(part in role for part in ("gate_proj", "up_proj", "down_proj")) for role in unit.roles)
 
 
-def _is_linear(unit: Unit) -> bool:
-    return unit.kind in {"attention", "mlp", "head", "projector"}
+def _is_inner_linear(unit: Unit) -> bool:
+    """A linear other than the head."""
+    return unit.kind in {"attention", "mlp", "projector"}
 
 
 def _layers(text: str, structure: Structure) -> tuple[str, ...]:
@@ -122,9 +107,9 @@ def _layers(text: str, structure: Structure) -> tuple[str, ...]:
 
 _PLAIN: dict[str, LevelOf] = {
     "fp16": lambda _: HALF,
-    "int8": lambda unit: "int8" if _is_linear(unit) and unit.kind != "head" else HALF,
+    "int8": lambda unit: "int8" if _is_inner_linear(unit) else HALF,
     "mlp-q3": lambda unit: "digits:3" if _is_ffn_linear(unit) else HALF,
     "mlp-q2": lambda unit: "digits:2" if _is_ffn_linear(unit) else HALF,
+    "global-q2": lambda unit: "digits:2" if _is_inner_linear(unit) or unit.kind == "head" else HALF,
     "mlp-prune-q2": lambda unit: "ffn:0.8+digits:2" if _is_ffn_linear(unit) else HALF,
-    "global-q2": lambda unit: "digits:2" if _is_linear(unit) else HALF,
 }

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from compress.artifact.artifact import Artifact, load
+from compress.artifact.artifact import load
 from compress.artifact.manifest import FILES, MANIFEST, WEIGHTS, Manifest, Section
 from compress.codecs import Encoded, decode, encode
 from compress.codecs.lossless import zstd_decode, zstd_encode
@@ -121,9 +121,7 @@ class Artifacts:
         for name, data in kind(rng).items():
             (folder / name).write_bytes(data)
         try:
-            opened = Artifact.open(folder)
-            opened.check()
-            load(opened)
+            load(folder)
         except UserError as refusal:
             return one_line(refusal, f"{kind.__name__} refused")
         return f"{kind.__name__} read"

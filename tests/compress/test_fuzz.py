@@ -9,7 +9,9 @@ import pytest
 
 import embedded
 from compress.artifact.assemble import load_processor
+from compress.codecs.lossless import zstd_encode
 from compress.errors import UserError
+from compress.model.aux_files import unpack_files
 from compress.model.source import Source
 from tests.compress.fuzz import fuzz
 
@@ -19,6 +21,12 @@ def test_damage_is_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
     assert outcomes.total() == 500
     assert outcomes["tensor refused"] > 100
     assert sum(outcomes[f"{kind} refused"] for kind in ("plain", "lying", "payload", "files")) > 100
+
+
+@pytest.mark.parametrize("content", ["\ud800", ["ä"], ["a"], [], 1, None])
+def test_an_auxiliary_file_without_content_is_refused(content: object) -> None:
+    with pytest.raises(UserError, match=r"auxiliary file vocab\.json has no content"):
+        unpack_files(zstd_encode(json.dumps({"vocab.json": content}).encode(), 1))
 
 
 def test_a_tokenizer_that_would_panic_is_refused_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
