@@ -176,21 +176,6 @@ def load_integers(typingctx, array, at):
     return STATES(array, types.intp), emit
 
 
-@intrinsic
-def store_bf16(typingctx, array, at, value):
-    """As the bits of bfloat16: to the nearest, ties to even."""
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits, high = builder.bitcast(args[2], _WORDS), ir.Constant(_WORDS, [16] * WIDTH)
-        last = builder.and_(builder.lshr(bits, high), ir.Constant(_WORDS, [1] * WIDTH))
-        rounded = builder.add(bits, builder.add(last, ir.Constant(_WORDS, [0x7FFF] * WIDTH)))
-        halves = builder.trunc(builder.lshr(rounded, high), _SHORTS)
-        builder.store(halves, _pointer(context, builder, signature.args[0], args[0], args[1], _SHORTS), align=2)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, STATES), emit
-
-
 def _library_function(name: str, count: int) -> Any:
     def call(builder: Any, args: Any) -> Any:
         function = ir.FunctionType(_FLOATS, [_FLOATS] * count)
@@ -242,7 +227,16 @@ _each_state = [_shuffle([state] * 8) for state in range(8)]
 _s0, _s1, _s2, _s3, _s4, _s5, _s6, _s7 = _each_state
 
 _inner = njit(forceinline=True, error_model="numpy", no_cfunc_wrapper=True)
-_kernel = njit(cache=True, error_model="numpy", nogil=True)
+
+
+def _kernel(function):
+    """Compile with numba's cache, or, where none can be written, without."""
+    try:
+        return njit(cache=True, error_model="numpy", nogil=True)(function)
+    except RuntimeError:
+        return njit(error_model="numpy", nogil=True)(function)
+
+
 _ZERO, _QUARTER, _HALF, _ONE, _TWO, _FOUR = (np.float32(value) for value in (0, 0.25, 0.5, 1, 2, 4))
 _SHIFT = np.float32(1.25)
 
@@ -408,18 +402,15 @@ def _centroid(q, first, others):
 
 
 @_kernel
-def decode_columns(
-    floats, halves, integers, plain, order, rows, column_steps, row_steps, scales, shifts, begin, end
-):
+def decode_columns(out, integers, plain, order, rows, column_steps, row_steps, scales, shifts, begin, end):
     """Outputs `begin` to `end` of a group: integers (inputs × outputs, both sorted by step) to weights.
 
     The first `plain` inputs are of plain rounding, the others of a trellis. `order` and `rows` say which input and
-    which output a place belongs to; `shifts` are the five of a payload. The result (outputs × inputs) goes into
-    `floats`, or, where that is empty, as bits of bfloat16 into `halves`.
+    which output of `out` (outputs × inputs) a place belongs to; `shifts` are the five of a payload.
     """
     flat, outputs = integers.reshape(-1), integers.shape[1]
     first, others, of_trellis = splat(shifts[0]), splat(shifts[1]), shifts[2:]
-    buffer, bits = np.zeros(WIDTH, np.int16), np.zeros(WIDTH, np.uint16)
+    buffer = np.zeros(WIDTH, np.int16)
     row_step, scale, value = np.zeros(WIDTH, np.float32), np.zeros(WIDTH, np.float32), np.zeros(WIDTH, np.float32)
     for left in range(begin, end, WIDTH):
         many = min(WIDTH, end - left)
@@ -440,38 +431,28 @@ def decode_columns(
                 odd2, odd1 = odd1, splat(_ONE) - (half - floor(half)) * splat(_FOUR)
             weight = point * splat(column_steps[place]) * load(row_step, 0) * load(scale, 0)
             column = order[place]
-            if floats.size:
-                store(value, 0, weight)
-                for r in range(many):
-                    floats[rows[left + r], column] = value[r]
-            else:
-                store_bf16(bits, 0, weight)
-                for r in range(many):
-                    halves[rows[left + r], column] = bits[r]
+            store(value, 0, weight)
+            for r in range(many):
+                out[rows[left + r], column] = value[r]
 
 
 @_kernel
-def decode_flat(floats, halves, integers, first, others, scale, begin, end):
-    """Weights `begin` to `end` of a matrix with one step, as `decode_columns`."""
-    buffer, bits, value = np.zeros(WIDTH, np.int16), np.zeros(WIDTH, np.uint16), np.zeros(WIDTH, np.float32)
+def decode_flat(out, integers, first, others, scale, begin, end):
+    """Weights `begin` to `end` of a matrix with one step."""
+    buffer, value = np.zeros(WIDTH, np.int16), np.zeros(WIDTH, np.float32)
     for left in range(begin, end, WIDTH):
         many = min(WIDTH, end - left)
         q = _load_some(integers, left, many, buffer)
-        weight = _centroid(q, splat(first), splat(others)) * splat(scale)
-        if floats.size:
-            store(value, 0, weight)
-            floats[left : left + many] = value[:many]
-        else:
-            store_bf16(bits, 0, weight)
-            halves[left : left + many] = bits[:many]
+        store(value, 0, _centroid(q, splat(first), splat(others)) * splat(scale))
+        out[left : left + many] = value[:many]
 
 
 def warm() -> None:
     """Compile every kernel, or read it from numba's cache, by calling each once as dispatch.py does."""
     one, few = np.ones((1, 1), np.float32), np.ones(1, np.float32)
     places, shifts = np.zeros(1, np.int64), np.zeros(5, np.float32)
-    integers, halves = np.zeros((1, 1), np.int16), np.empty((1, 1), np.uint16)
+    integers = np.zeros((1, 1), np.int16)
     trellis_block(one, one, few, few, shifts[:3], True, np.zeros((8, 1), np.float32), integers, one, 0, 1)
     plain_block(one, one, few, few, shifts[:2], integers, one, 0, 1)
-    decode_columns(one, halves, integers, 0, places, places, few, few, few, shifts, 0, 1)
-    decode_flat(few, halves[0], integers[0], _ZERO, _ZERO, _ONE, 0, 1)
+    decode_columns(one, integers, 0, places, places, few, few, few, shifts, 0, 1)
+    decode_flat(few, integers[0], _ZERO, _ZERO, _ONE, 0, 1)

@@ -1,10 +1,9 @@
 """The hot loops as the codec calls them, done by the fastest kernels that this machine has.
 
 - `numba`: compiled for the processor (cpu.py), in as many threads as torch was given;
-- `cuda`: compiled for the GPU that the weights are on (gpu.py);
-- `torch`: the plain code of reference.py, for everything else.
+- `torch`: the plain code of reference.py, for everything else, weights on a GPU among it.
 
-The environment variable COMPRESS_KERNELS forces one of these. All give the same integers, up to the last bits of sums
+The environment variable COMPRESS_KERNELS forces one of these. Both give the same integers, up to the last bits of sums
 over many columns.
 """
 
@@ -30,7 +29,7 @@ from compress.errors import UserError, first_line
 from compress.kernels import reference
 
 VARIABLE = "COMPRESS_KERNELS"
-NUMBA, CUDA, TORCH = "numba", "cuda", "torch"
+NUMBA, TORCH = "numba", "torch"
 BLOCK = 128  # columns between two updates of all the rest
 _SLICE = 128  # outputs that a thread takes at least, and in multiples of
 _WORST = 1.5  # steps: what rounding gets wrong at the most, centroid included
@@ -41,8 +40,8 @@ PlainShifts = tuple[float, float]  # how far the values of |q| = 1 and of |q| > 
 def forced() -> str:
     """The kernels that the environment asks for, or nothing."""
     name = os.environ.get(VARIABLE, "")
-    if name not in ("", NUMBA, CUDA, TORCH):
-        raise UserError(f"{VARIABLE} is {name!r}; known are {NUMBA}, {CUDA} and {TORCH}")
+    if name not in ("", NUMBA, TORCH):
+        raise UserError(f"{VARIABLE} is {name!r}; known are {NUMBA} and {TORCH}")
     return name
 
 
@@ -67,8 +66,6 @@ def numba_kernels() -> tuple[Any, str]:
     The first process of a node compiles them into numba's cache while the others wait for it. The import is late: it
     takes a third of a second, and a node may have no numba.
     """
-    if forced() == TORCH:
-        return None, f"{VARIABLE} asks for torch"
     try:
         from llvmlite import binding
 
@@ -214,7 +211,6 @@ def decode_columns(
     column_steps: NDArray[np.float32],
     row_steps: NDArray[np.float32],
     scales: NDArray[np.float32],
-    dtype: torch.dtype,
 ) -> Tensor:
     """Weights, outputs × inputs, of integers whose inputs and outputs are sorted.
 
@@ -224,35 +220,29 @@ def decode_columns(
     stop = inputs if plain is None else plain
     if integers.dtype == np.int16 and kernels() == NUMBA:
         cpu, _ = numba_kernels()
-        half = dtype == torch.bfloat16
-        floats = np.empty((0, 0) if half else (outputs, inputs), np.float32)
-        halves = np.empty((outputs, inputs) if half else (0, 0), np.uint16)
+        out = np.empty((outputs, inputs), np.float32)
         shifts = np.array([*plain_shifts, *(trellis_shifts or (0, 0, 0))], np.float32)
         steps = column_steps, row_steps, scales
-        work = partial(cpu.decode_columns, floats, halves, integers, stop, order, rows, *steps, shifts)
+        work = partial(cpu.decode_columns, out, integers, stop, order, rows, *steps, shifts)
         in_threads(outputs, work)
-        return torch.from_numpy(halves).view(torch.bfloat16) if half else torch.from_numpy(floats).to(dtype)
+        return torch.from_numpy(out)
     values = reference.column_values(integers, np.arange(inputs), stop, plain_shifts, trellis_shifts or (0.0, 0.0, 0.0))
     values *= column_steps[:, None]
     values *= row_steps[None, :]
     values *= scales[None, :]
     out = np.empty((outputs, inputs), np.float32)
     out[np.ix_(rows, order)] = values.T
-    return torch.from_numpy(out).to(dtype)
+    return torch.from_numpy(out)
 
 
-def decode_flat(
-    integers: NDArray[np.signedinteger[Any]], shifts: PlainShifts, scale: float, dtype: torch.dtype
-) -> Tensor:
+def decode_flat(integers: NDArray[np.signedinteger[Any]], shifts: PlainShifts, scale: float) -> Tensor:
     """Weights of integers that all have one step, as one row."""
     if integers.dtype == np.int16 and kernels() == NUMBA:
         cpu, _ = numba_kernels()
-        half = dtype == torch.bfloat16
-        floats = np.empty(0 if half else integers.size, np.float32)
-        halves = np.empty(integers.size if half else 0, np.uint16)
+        out = np.empty(integers.size, np.float32)
         first, others, factor = np.float32(shifts[0]), np.float32(shifts[1]), np.float32(scale)
-        in_threads(integers.size, partial(cpu.decode_flat, floats, halves, integers, first, others, factor), 1 << 16)
-        return torch.from_numpy(halves).view(torch.bfloat16) if half else torch.from_numpy(floats).to(dtype)
+        in_threads(integers.size, partial(cpu.decode_flat, out, integers, first, others, factor), 1 << 16)
+        return torch.from_numpy(out)
     values = reference.plain_values(integers, *shifts)
     values *= np.float32(scale)
-    return torch.from_numpy(values).to(dtype)
+    return torch.from_numpy(values)

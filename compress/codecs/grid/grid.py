@@ -101,7 +101,7 @@ class Grid(Codec):
             guess = search(attempt(parts), budget, count, guess)[1]
         return search(attempt(parts, self.trellised), budget, count, guess)[0]
 
-    def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:
+    def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:  # noqa: ARG002
         read = read_payload(payload, shapes)
         out: list[Tensor] = [torch.empty(0)] * len(shapes)
         for group, block in enumerate(read.blocks):
@@ -110,7 +110,7 @@ class Grid(Codec):
             read.sorted_integers[group] = np.empty(0, np.int16)  # a unit may take gigabytes: let go of what is used
             if not read.by_column:
                 scale = read.scales[members[0]] * read.step
-                weights = [decode_flat(integers.reshape(-1), read.shifts.plain, scale, dtype)]
+                weights = [decode_flat(integers.reshape(-1), read.shifts.plain, scale)]
             else:
                 heights = [flat_shape(shapes[i])[0] for i in members]
                 rows = np.arange(block.outputs) if block.row_order is None else block.row_order
@@ -126,7 +126,6 @@ class Grid(Codec):
                     np.float32(read.step) * steps_of(block.codes[block.column_order]),
                     steps_of(row_codes[rows]),
                     scales[rows],
-                    dtype,
                 )
                 weights = [part.clone() for part in whole.split(heights)] if len(members) > 1 else [whole]
             for i, weight in zip(members, weights, strict=True):
