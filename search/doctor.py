@@ -15,6 +15,7 @@ import torch
 import compress
 import embedded
 from compress.errors import UserError
+from compress.kernels import dispatch
 from compress.models import resolve_model
 from evaluate.metrics.comet import Comet
 
@@ -26,6 +27,7 @@ LEAST_VERSIONS = {
     "peft": "0.18",
     "bitsandbytes": "0.48",
     "unbabel-comet": "2.2.7",
+    "numba": "0.61",
     "numcodecs": "0.13",
     "pcodec": "0.3",
     "pyarrow": "21",
@@ -68,6 +70,15 @@ def check_gpus() -> Finding:
         return Finding("GPUs", "none: the search runs on the CPU (fine for the embedded model)")
     names = ", ".join(torch.cuda.get_device_name(index) for index in range(count))
     return Finding("GPUs", f"{count} ({names})")
+
+
+def check_kernels() -> Finding:
+    """Without compiled kernels everything works, several times slower."""
+    try:
+        slow = dispatch.kernels() == dispatch.TORCH and not dispatch.forced()
+    except UserError as error:
+        return Finding("kernels", str(error), f"unset {dispatch.VARIABLE}")
+    return Finding("kernels", dispatch.describe(), "encoding will be slow: pip install numba" if slow else "")
 
 
 def check_ray(address: str | None) -> Finding:
@@ -134,6 +145,7 @@ def examine(options: argparse.Namespace) -> int:
     problems = sum(map(show, check_packages()))
     checks: list[Callable[[], Finding]] = [
         check_gpus,
+        check_kernels,
         lambda: check_disk(options.runs),
         lambda: check_model(options.model),
         lambda: check_comet(comet),

@@ -20,6 +20,7 @@ from cluster.pool import WorkerPool
 from compress import Policy, Store
 from compress.codecs import codec
 from compress.errors import UserError
+from compress.kernels.dispatch import describe
 from compress.policy.recipes import original_policy
 from results.candidate import FAILED, SCORED, Candidate
 from results.formats import to_text
@@ -134,7 +135,7 @@ def announce(inputs: Inputs, run_dir: RunDir, progress: Progress) -> None:
     progress.say(
         f"run {run_dir.path}: {config.model} ({inputs.source.original_bytes:,} bytes), {config.lang}, {ranges}"
     )
-    progress.say(f"vocabulary: {inputs.vocabulary}")
+    progress.say(f"vocabulary: {inputs.vocabulary}; kernels: {describe()}")
     if config.comet == "embedded":
         progress.say(f"COMET: {embedded.LABEL}")
 

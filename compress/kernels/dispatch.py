@@ -51,12 +51,10 @@ def kernels() -> str:
 
 
 def describe() -> str:
-    """Which kernels are in use, in a line for people."""
+    """Which kernels are in use, and why, in a line for people."""
     name = kernels()
-    if name == NUMBA:
-        return f"numba, {threads()} thread{'' if threads() == 1 else 's'}"
     reason = f"{VARIABLE} asks for it" if forced() else numba_kernels()[1]
-    return f"{name} ({reason})"
+    return f"{name} ({reason})" if reason else name
 
 
 @cache
@@ -70,7 +68,7 @@ def numba_kernels() -> tuple[Any, str]:
         from llvmlite import binding
 
         features = binding.get_host_cpu_features()
-        if "fma" not in features and "neon" not in features:  # else `fma` is a call of a function for each number
+        if not (features.get("fma") or features.get("neon")):  # else `fma` is a call of a function for each number
             return None, "this processor has no fused multiply-add"
         with _one_process_at_a_time():
             from compress.kernels import cpu

@@ -73,7 +73,7 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for count in (1, 3):
         monkeypatch.setattr(dispatch, "threads", lambda count=count: count)
         results.append(dispatch.quantise(columns.clone(), upper, steps, 10, PLAIN, TRELLIS))
-    assert np.array_equal(*results)
+    assert np.array_equal(results[0], results[1])
 
 
 @given(st.integers(1, 300), st.integers(1, 6))
@@ -109,7 +109,8 @@ def test_integers_beyond_sixteen_bits_are_noticed(monkeypatch: pytest.MonkeyPatc
 def test_constant_matrices(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
     _, upper, steps = problem(130, 20, 2)
     for plain in (None, 0):
-        assert np.array_equal(*both(monkeypatch, torch.full((130, 20), value), upper, steps, plain, PLAIN, TRELLIS))
+        compiled, reference = both(monkeypatch, torch.full((130, 20), value), upper, steps, plain, PLAIN, TRELLIS)
+        assert np.array_equal(compiled, reference)
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (1, 300), (300, 1), (37, 131), (200, 128)])
@@ -144,7 +145,7 @@ def test_without_a_cache_folder_they_are_compiled_all_the_same() -> None:
     """A cache that cannot be written is not a mistake; nor is a machine without numba."""
     code = "from compress.kernels import dispatch; print(dispatch.describe())"
     broken = "import sys; sys.modules['numba'] = None; "
-    for before, expected in (("", "numba, 1 thread"), (broken, "torch (numba does not work here")):
+    for before, expected in (("", "numba\n"), (broken, "torch (numba does not work here")):
         environment = {**os.environ, "NUMBA_CACHE_DIR": "/proc/nowhere", "OMP_NUM_THREADS": "1"}
         done = subprocess.run([sys.executable, "-c", before + code], env=environment, capture_output=True, text=True)
         assert done.stdout.startswith(expected), done.stdout + done.stderr
