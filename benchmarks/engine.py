@@ -226,8 +226,10 @@ class Probe:
         self.marks.append((len(self.tells), time.process_time(), time.perf_counter(), used))
 
     def in_use(self, workers: int) -> float:
-        """Share of the workers' time spent evaluating, from when all were first busy to when the last one began."""
-        end, running, start = max(began for began, _ in self.spans), 0, math.inf
+        """Share of the workers' time spent evaluating, from when all were first busy (or, where they never were,
+        from the start) to when the last one began.
+        """
+        end, running, start = max(began for began, _ in self.spans), 0, min(began for began, _ in self.spans)
         for moment, change in sorted([(b, 1) for b, _ in self.spans] + [(e, -1) for _, e in self.spans]):
             running += change
             if running == workers:

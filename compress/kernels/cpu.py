@@ -25,6 +25,7 @@ from numba.extending import intrinsic, models, overload, register_model
 LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8
 WIDTH = 8 * LANES
 BLOCK = 128  # columns between two decisions for one survivor
+_LINE = 16  # float32 in a line of the cache
 STRIDE = 8  # columns between two updates of a block's errors
 FAR = np.float32(1e30)
 
@@ -411,7 +412,10 @@ def decode_columns(out, integers, plain, order, rows, column_steps, row_steps, s
     flat, outputs = integers.reshape(-1), integers.shape[1]
     first, others, of_trellis = splat(shifts[0]), splat(shifts[1]), shifts[2:]
     buffer = np.zeros(WIDTH, np.int16)
-    row_step, scale, value = np.zeros(WIDTH, np.float32), np.zeros(WIDTH, np.float32), np.zeros(WIDTH, np.float32)
+    row_step, scale = np.zeros(WIDTH, np.float32), np.zeros(WIDTH, np.float32)
+    sorted_values, places = np.empty(order.size * WIDTH, np.float32), np.empty(order.size, np.int64)
+    for place in range(order.size):
+        places[order[place]] = place
     for left in range(begin, end, WIDTH):
         many = min(WIDTH, end - left)
         row_step[:many], scale[:many] = row_steps[left : left + many], scales[left : left + many]
@@ -430,10 +434,14 @@ def decode_columns(out, integers, plain, order, rows, column_steps, row_steps, s
                 turned3, turned2, turned1 = turned2, turned1, turned
                 odd2, odd1 = odd1, splat(_ONE) - (half - floor(half)) * splat(_FOUR)
             weight = point * splat(column_steps[place]) * load(row_step, 0) * load(scale, 0)
-            column = order[place]
-            store(value, 0, weight)
+            store(sorted_values, place * WIDTH, weight)
+        # Into rows a cache line at a time: storing a place at once would touch as many lines as there are outputs.
+        for column in range(0, order.size, _LINE):
+            some = min(_LINE, order.size - column)
             for r in range(many):
-                out[rows[left + r], column] = value[r]
+                row = rows[left + r]
+                for c in range(column, column + some):
+                    out[row, c] = sorted_values[places[c] * WIDTH + r]
 
 
 @_kernel

@@ -12,13 +12,13 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ BLOCK = 128  # columns between two updates of all the rest
 _SLICE = 128  # outputs that a thread takes at least, and in multiples of
 _WORST = 1.5  # steps: what rounding gets wrong at the most, centroid included
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 PlainShifts = tuple[float, float]  # how far the values of |q| = 1 and of |q| > 1 lie towards zero, in steps
 
 
@@ -102,13 +104,16 @@ def in_threads(count: int, work: Callable[[int, int], object], least: int = _SLI
     """Do `work(begin, end)` over 0 to `count`, in as many slices as there are threads."""
     slices = max(1, min(threads(), count // least))
     edges = [count * i // slices // least * least for i in range(slices)] + [count]
-    pieces = list(pairwise(edges))
-    if len(pieces) == 1:
-        work(0, count)
-        return
-    with ThreadPoolExecutor(len(pieces)) as pool:
-        for _ in pool.map(lambda piece: work(*piece), pieces):
-            pass
+    map_in_threads(lambda piece: work(*piece), list(pairwise(edges)))
+
+
+def map_in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """The results in order; for work that holds no GIL, as the kernels and PCodec."""
+    count = min(threads(), len(items))
+    if count <= 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(function, items))
 
 
 def quantise(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from compress.codecs.length_prefix import join, split
 from compress.codecs.lossless import integers_decode, integers_encode
 from compress.errors import UserError
+from compress.kernels.dispatch import map_in_threads
 
 CLASSES = (1, 2, 4, 8)
 WIDE = 16  # flag: integers of 32 bits
@@ -100,7 +101,7 @@ def encode_streams(blocks: Sequence[ColumnBlock], integers: Sequence[Integers]) 
         cuts = _cuts(runs, CLASSES[way])
         if cuts is None or (best is not None and len(ways) == 2):
             continue  # too few different steps; of a large unit the first way that works is taken
-        data = join([integers_encode(_gather(in_order, runs, a, b)) for a, b in pairwise(cuts)])
+        data = join(map_in_threads(lambda cut: integers_encode(_gather(in_order, runs, *cut)), list(pairwise(cuts))))
         if best is None or len(data) < len(best[1]):
             best = way, data
     assert best is not None
@@ -117,12 +118,16 @@ def decode_streams(blocks: Sequence[ColumnBlock], way: int, data: bytes) -> list
         raise UserError("damaged grid payload: impossible classes")
     streams = split(data, len(cuts) - 1)
     out = [np.empty((block.codes.size, block.outputs), dtype) for block in blocks]
-    for stream, begin, end in zip(streams, cuts[:-1], cuts[1:], strict=True):
-        values, at = integers_decode(stream, end - begin, dtype), 0
+
+    def read(stream: tuple[bytes, int, int]) -> None:
+        data, begin, end = stream
+        values, at = integers_decode(data, end - begin, dtype), 0
         for block, columns, outputs in _pieces(runs, begin, end):
             target = out[block][columns, outputs]
             target[...] = values[at : at + target.size].reshape(target.shape)
             at += target.size
+
+    map_in_threads(read, list(zip(streams, cuts[:-1], cuts[1:], strict=True)))
     return out
 
 
