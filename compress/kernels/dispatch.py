@@ -177,10 +177,11 @@ def _by_numba(
     stop = inputs if plain is None else plain
     values, step = columns.numpy(), steps.numpy()
     weights = step if upper is None else step / upper.diagonal().numpy()
-    integers, cost = np.empty((inputs, outputs), np.int16), np.full((8, outputs), cpu.FAR, np.float32)
+    integers = np.empty((inputs, outputs), np.int16)
+    cost = np.full((8, outputs if stop < inputs else 0), cpu.FAR, np.float32)
     cost[0] = 0
     shifts = np.array(trellis_shifts or (0, 0, 0), np.float32), np.array(plain_shifts, np.float32)
-    errors = np.empty((BLOCK, outputs), np.float32)
+    errors = np.empty((0, 0) if upper is None else (BLOCK, outputs), np.float32)
     edges = [*range(0, stop, BLOCK), *range(stop, inputs, BLOCK), inputs]
     for begin, end in pairwise(edges):
         width = end - begin
@@ -188,7 +189,7 @@ def _by_numba(
         if upper is not None:
             lower = np.ascontiguousarray(upper[begin:end, begin:end].T.numpy())
         mine = slice(begin, end)
-        largest = np.abs(values[mine]).max(1) + np.tril(np.abs(lower), -1) @ (_WORST * weights[mine])
+        largest = np.abs(values[mine]).max(1) + (np.tril(np.abs(lower), -1) * (_WORST * weights[mine])).sum(1)
         if not float((largest / step[mine]).max()) < np.iinfo(np.int16).max - 2:
             return None
         here = values[mine], lower, step[mine], weights[mine]
@@ -196,7 +197,7 @@ def _by_numba(
             fed = upper is not None
             in_threads(outputs, partial(cpu.trellis_block, *here, shifts[0], fed, cost, integers[mine], errors))
         elif upper is None:
-            np.rint(values[mine], out=integers[mine], casting="unsafe")
+            integers[mine] = torch.round(columns[mine]).to(torch.int16).numpy()
         else:
             in_threads(outputs, partial(cpu.plain_block, *here, shifts[1], integers[mine], errors))
         if upper is not None and end < inputs:
