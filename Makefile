@@ -1,5 +1,5 @@
 # Two commands for newcomers: `make search` and `make test`. Both install into .venv first, if need be.
-# `make quick` runs everything that starts no Ray, in two minutes.
+# `make quick` runs everything that starts no Ray, in about three minutes on two cores.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
