@@ -1,9 +1,11 @@
 """The hot loops as the codec calls them, done by the fastest kernels that this machine has.
 
-- `numba`: compiled for the processor (cpu.py), in as many threads as torch was given;
-- `torch`: the plain code of reference.py, for everything else, weights on a GPU among it.
+- `cuda`: for weights on a GPU, compiled for it (warp.cu, gpu.py);
+- `numba`: compiled for the processor (cpu.py), in as many threads as torch was given; weights on a GPU without kernels
+  of its own come to the processor for it;
+- `torch`: the plain code of reference.py, on any device.
 
-The environment variable COMPRESS_KERNELS forces one of these. Both give the same integers, up to the last bits of sums
+The environment variable COMPRESS_KERNELS forces one of these. All give the same integers, up to the last bits of sums
 over many columns.
 """
 
@@ -27,10 +29,12 @@ from torch import Tensor
 
 from compress.errors import UserError, first_line
 from compress.kernels import reference
+from compress.kernels.gpu import BLOCK, GpuKernels, gpu_kernels
 
 VARIABLE = "COMPRESS_KERNELS"
-NUMBA, TORCH = "numba", "torch"
-BLOCK = 128  # columns between two updates of all the rest
+NUMBA, TORCH, CUDA = "numba", "torch", "cuda"
+CPU = torch.device("cpu")
+_FAR = 1e30
 _SLICE = 128  # outputs that a thread takes at least, and in multiples of
 _WORST = 1.5  # steps: what rounding gets wrong at the most, centroid included
 
@@ -42,20 +46,26 @@ PlainShifts = tuple[float, float]  # how far the values of |q| = 1 and of |q| > 
 def forced() -> str:
     """The kernels that the environment asks for, or nothing."""
     name = os.environ.get(VARIABLE, "")
-    if name not in ("", NUMBA, TORCH):
-        raise UserError(f"{VARIABLE} is {name!r}; known are {NUMBA} and {TORCH}")
+    if name not in ("", CUDA, NUMBA, TORCH):
+        raise UserError(f"{VARIABLE} is {name!r}; known are {CUDA}, {NUMBA} and {TORCH}")
     return name
 
 
 def kernels() -> str:
-    """Which kernels are in use."""
-    return forced() or (NUMBA if numba_kernels()[0] is not None else TORCH)
+    """Which kernels are in use for what lies in main memory."""
+    if forced() == TORCH:
+        return TORCH
+    return NUMBA if numba_kernels()[0] is not None else TORCH
 
 
-def describe() -> str:
-    """Which kernels are in use, and why, in a line for people."""
-    name = kernels()
-    reason = f"{VARIABLE} asks for it" if forced() else numba_kernels()[1]
+def describe(device: torch.device = CPU) -> str:
+    """Which kernels are in use for what lies on a device, and why, in a line for people."""
+    name = reason = ""
+    if device.type == "cuda" and forced() in ("", CUDA):
+        on_gpu, reason = gpu_kernels(device.index or 0)
+        name = CUDA if on_gpu is not None else ""
+    name = name or kernels()
+    reason = reason or (f"{VARIABLE} asks for it" if forced() == name else numba_kernels()[1])
     return f"{name} ({reason})" if reason else name
 
 
@@ -116,6 +126,34 @@ def map_in_threads(function: Callable[[Item], Result], items: Sequence[Item]) ->
         return list(pool.map(function, items))
 
 
+class _CpuKernels:
+    """The compiled kernels for tensors in main memory, each in as many threads as there are."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+
+    def trellis_block(self, *arguments: Any) -> None:
+        self._run(self._compiled.trellis_block, arguments, arguments[0].shape[1])
+
+    def plain_block(self, *arguments: Any) -> None:
+        self._run(self._compiled.plain_block, arguments, arguments[0].shape[1])
+
+    def decode_columns(self, out: Tensor, integers: Tensor, *arguments: Any) -> None:
+        self._run(self._compiled.decode_columns, (out, integers, *arguments), integers.shape[1])
+
+    @staticmethod
+    def _run(kernel: Callable[..., None], arguments: Sequence[Any], outputs: int) -> None:
+        arrays = [a.numpy() if isinstance(a, Tensor) else a for a in arguments]
+        in_threads(outputs, partial(kernel, *arrays))
+
+
+def _kernels_of(device: torch.device) -> _CpuKernels | GpuKernels | None:
+    """What computes on a device; None: the reference."""
+    if device.type == "cpu":
+        return _CpuKernels(numba_kernels()[0]) if kernels() == NUMBA else None
+    return gpu_kernels(device.index or 0)[0] if device.type == "cuda" and forced() in ("", CUDA) else None
+
+
 def quantise(
     columns: Tensor,
     upper: Tensor | None,
@@ -133,10 +171,14 @@ def quantise(
     """
     if upper is None:
         columns, steps = columns / steps[:, None], torch.ones_like(steps)
-    if dtype == np.int16 and columns.device.type == "cpu" and kernels() == NUMBA:
-        integers = _by_numba(columns, upper, steps, plain, plain_shifts, trellis_shifts)
-        if integers is not None:
-            return integers
+    available = _kernels_of(columns.device)
+    if available is None and columns.device.type != "cpu" and forced() != TORCH:  # 54 launches a column are worse
+        columns, steps, upper = columns.cpu(), steps.cpu(), None if upper is None else upper.cpu()
+        available = _kernels_of(columns.device)
+    if available is not None and dtype == np.int16:
+        q = _by_blocks(available, columns.contiguous(), upper, steps, plain, plain_shifts, trellis_shifts)
+        if q is not None:
+            return q.cpu().numpy()
     q = _by_reference(columns, upper, steps, plain, plain_shifts, trellis_shifts)
     if not float(q.abs().max()) < 2.0 ** (8 * np.dtype(dtype).itemsize - 1):
         raise OverflowError
@@ -162,47 +204,47 @@ def _by_reference(
     return torch.cat([q, rest])
 
 
-def _by_numba(
+def _by_blocks(
+    available: _CpuKernels | GpuKernels,
     columns: Tensor,
     upper: Tensor | None,
     steps: Tensor,
     plain: int | None,
     plain_shifts: PlainShifts,
     trellis_shifts: reference.Shifts | None,
-) -> NDArray[np.int16] | None:
+) -> Tensor | None:
     """None where integers might not fit into 16 bits, which the kernels do not notice."""
-    cpu, _ = numba_kernels()
-    columns = columns.contiguous()
     inputs, outputs = columns.shape
     stop = inputs if plain is None else plain
-    values, step = columns.numpy(), steps.numpy()
-    weights = step if upper is None else step / upper.diagonal().numpy()
-    integers = np.empty((inputs, outputs), np.int16)
-    cost = np.full((8, outputs if stop < inputs else 0), cpu.FAR, np.float32)
+    # U of a diagonal Hessian, such as an embedding's, passes nothing on.
+    fed = upper is not None and int(torch.count_nonzero(upper)) > inputs
+    weights = steps if upper is None else steps / upper.diagonal()
+    integers = torch.empty_like(columns, dtype=torch.int16)
+    cost = columns.new_full((8, outputs if stop < inputs else 0), _FAR)
     cost[0] = 0
-    shifts = np.array(trellis_shifts or (0, 0, 0), np.float32), np.array(plain_shifts, np.float32)
-    errors = np.empty((0, 0) if upper is None else (BLOCK, outputs), np.float32)
+    shifts = columns.new_tensor(plain_shifts), columns.new_tensor(trellis_shifts or (0, 0, 0))
+    errors = columns.new_empty((BLOCK, outputs) if fed else (0, 0))
+    largest = columns.new_zeros(())
     edges = [*range(0, stop, BLOCK), *range(stop, inputs, BLOCK), inputs]
     for begin, end in pairwise(edges):
-        width = end - begin
-        lower = np.zeros((width, width), np.float32)
-        if upper is not None:
-            lower = np.ascontiguousarray(upper[begin:end, begin:end].T.numpy())
-        mine = slice(begin, end)
-        largest = np.abs(values[mine]).max(1) + (np.tril(np.abs(lower), -1) * (_WORST * weights[mine])).sum(1)
-        if not float((largest / step[mine]).max()) < np.iinfo(np.int16).max - 2:
-            return None
-        here = values[mine], lower, step[mine], weights[mine]
+        mine, width = slice(begin, end), end - begin
+        lower = columns.new_zeros(width, width)
+        if fed:
+            assert upper is not None
+            lower = upper[mine, mine].T.contiguous()
+        reach = columns[mine].abs().amax(1) + lower.abs().tril(-1) @ (_WORST * weights[mine])
+        largest = torch.maximum(largest, (reach / steps[mine]).max())
+        here = columns[mine], lower, steps[mine], weights[mine]
         if begin >= stop:
-            fed = upper is not None
-            in_threads(outputs, partial(cpu.trellis_block, *here, shifts[0], fed, cost, integers[mine], errors))
-        elif upper is None:
-            integers[mine] = torch.round(columns[mine]).to(torch.int16).numpy()
+            available.trellis_block(*here, shifts[1], fed, cost, integers[mine], errors)
+        elif fed:
+            available.plain_block(*here, shifts[0], integers[mine], errors)
         else:
-            in_threads(outputs, partial(cpu.plain_block, *here, shifts[1], integers[mine], errors))
-        if upper is not None and end < inputs:
-            columns[end:].addmm_(upper[begin:end, end:].T, torch.from_numpy(errors[:width]), alpha=-1)
-    return integers
+            integers[mine] = torch.round(columns[mine] / steps[mine, None]).to(torch.int16)
+        if fed and end < inputs:
+            assert upper is not None
+            columns[end:].addmm_(upper[mine, end:].T, errors[:width], alpha=-1)
+    return integers if float(largest) < torch.iinfo(torch.int16).max - 2 else None
 
 
 def decode_columns(
@@ -215,38 +257,58 @@ def decode_columns(
     column_steps: NDArray[np.float32],
     row_steps: NDArray[np.float32],
     scales: NDArray[np.float32],
+    device: torch.device = CPU,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Weights, outputs × inputs, of integers whose inputs and outputs are sorted.
+    """Weights, outputs × inputs, of integers whose inputs and outputs are sorted; float32 rounded to `dtype`.
 
-    `order` and `rows` say where each sorted input and output belongs; steps and scales are sorted too.
+    `order` and `rows` say where each sorted input and output belongs; steps and scales are sorted too. Integers travel
+    to a GPU in 16 bits and become weights there.
     """
     inputs, outputs = integers.shape
     stop = inputs if plain is None else plain
-    if integers.dtype == np.int16 and kernels() == NUMBA:
-        cpu, _ = numba_kernels()
-        out = np.empty((outputs, inputs), np.float32)
+    available = _kernels_of(device)
+    if available is None and device.type != "cpu":
+        available, target = _kernels_of(CPU), CPU
+    else:
+        target = device
+    if available is not None and integers.dtype == np.int16:
         shifts = np.array([*plain_shifts, *(trellis_shifts or (0, 0, 0))], np.float32)
-        steps = column_steps, row_steps, scales
-        work = partial(cpu.decode_columns, out, integers, stop, order, rows, *steps, shifts)
-        in_threads(outputs, work)
-        return torch.from_numpy(out)
+        places = [torch.from_numpy(a).to(target) for a in (order, rows)]
+        steps = [torch.from_numpy(a).to(target) for a in (column_steps, row_steps, scales, shifts)]
+        # On a processor writing bfloat16 at once is no faster than rounding afterwards (measured).
+        fused = dtype if dtype == torch.bfloat16 and target.type != "cpu" else torch.float32
+        out = torch.empty((outputs, inputs), dtype=fused, device=target)
+        sorted_integers = torch.from_numpy(np.ascontiguousarray(integers)).to(target)
+        available.decode_columns(out, sorted_integers, stop, *places, *steps)
+        return out.to(device, dtype)
     values = reference.column_values(integers, np.arange(inputs), stop, plain_shifts, trellis_shifts or (0.0, 0.0, 0.0))
     values *= column_steps[:, None]
     values *= row_steps[None, :]
     values *= scales[None, :]
-    out = np.empty((outputs, inputs), np.float32)
-    out[np.ix_(rows, order)] = values.T
-    return torch.from_numpy(out)
+    weights = np.empty((outputs, inputs), np.float32)
+    weights[np.ix_(rows, order)] = values.T
+    return torch.from_numpy(weights).to(device, dtype)
 
 
-def decode_flat(integers: NDArray[np.signedinteger[Any]], shifts: PlainShifts, scale: float) -> Tensor:
+def decode_flat(
+    integers: NDArray[np.signedinteger[Any]],
+    shifts: PlainShifts,
+    scale: float,
+    device: torch.device = CPU,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
     """Weights of integers that all have one step, as one row."""
+    if device.type != "cpu":  # a few operations on whole arrays: no kernel is needed
+        q = torch.from_numpy(integers).to(device).float()
+        sign = torch.sign(q)
+        return ((q - torch.where(q == sign, shifts[0] * sign, shifts[1] * sign)) * scale).to(dtype)
     if integers.dtype == np.int16 and kernels() == NUMBA:
         cpu, _ = numba_kernels()
         out = np.empty(integers.size, np.float32)
         first, others, factor = np.float32(shifts[0]), np.float32(shifts[1]), np.float32(scale)
         in_threads(integers.size, partial(cpu.decode_flat, out, integers, first, others, factor), 1 << 16)
-        return torch.from_numpy(out)
+        return torch.from_numpy(out).to(dtype)
     values = reference.plain_values(integers, *shifts)
     values *= np.float32(scale)
-    return torch.from_numpy(values)
+    return torch.from_numpy(values).to(dtype)

@@ -137,7 +137,7 @@ def test_decoded_values_are_exactly_those_of_the_reference(
 
 def test_unknown_kernels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "fortran")
-    with pytest.raises(UserError, match="COMPRESS_KERNELS is 'fortran'; known are numba and torch"):
+    with pytest.raises(UserError, match="COMPRESS_KERNELS is 'fortran'; known are cuda, numba and torch"):
         dispatch.kernels()
 
 
