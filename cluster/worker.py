@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 import compress
 from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, TRIM, Context, read_reference_outputs
 from compress.artifact.assemble import load_processor
-from compress.calibration.relative_error import relative_error
+from compress.calibration.relative_error import RelativeError
+from compress.errors import UserError
 from compress.model.vocabulary import FULL, trimmed_vocabulary
 from compress.policy.recipes import original_policy
-from compress.policy.variant import variant_key
+from compress.policy.variant import UnitEncoder
 from evaluate.data.types import DataSet
 from evaluate.decoding.batches import FEATURES, Batch, prepare
 from evaluate.decoding.encoder_cache import EncoderCache, encoder_key
@@ -24,6 +28,7 @@ from evaluate.metrics.divergence import ReferenceLogits, TokenMap, append_transl
 
 REST = "rest"  # the segments that are not the rung "part"
 ENCODER_CACHE_BYTES = 2_000_000_000  # of main memory, a worker
+VARIANT_CACHE_SHARE = 1 / 16  # of the main memory that is free when a worker starts
 
 
 class Worker:
@@ -34,8 +39,6 @@ class Worker:
     """
 
     def __init__(self, context: Context, score: SegmentMetric) -> None:
-        import torch
-
         if context.threads:
             torch.set_num_threads(context.threads)
         self.context = context
@@ -82,32 +85,45 @@ class Worker:
         fits is missing from the store, and so from the space.
         """
         built, unsupported = [], []
-        options = compress.EncodeOptions(vocabulary, calibration)
+        levels: dict[str, list[str]] = {}
         for unit, level in actions:
-            try:
-                key = variant_key(self.source, self.source.structure.unit(unit), level, options, self.store)
-                known = self.store.size(key) is not None
-                variant = compress.build(self.source, unit, level, self.store, options=options)
-            except compress.errors.UserError as error:
-                unsupported.append([unit, level, str(error)])
-                continue
-            self.variants["variants_asked"] += 1
-            self.variants["variants"] += known
-            if vocabulary == FULL:
-                built.append([unit, level, self.relative_error(variant, calibration)])
-        return {
-            "built": built,
-            "unsupported": unsupported if vocabulary == FULL else [],
-            "hits": dict(self.variants),
-        }
+            levels.setdefault(unit, []).append(level)
+        for unit, of_unit in levels.items():
+            encoder = self._encoder(unit, calibration, vocabulary, self.context.device)
+            for level in of_unit:
+                try:
+                    try:
+                        error = self._build(encoder, level)
+                    except torch.cuda.OutOfMemoryError:  # the model is there too: this unit goes to the processor
+                        encoder = self._encoder(unit, calibration, vocabulary, "cpu")
+                        torch.cuda.empty_cache()
+                        error = self._build(encoder, level)
+                except UserError as reason:
+                    unsupported.append([unit, level, str(reason)])
+                    continue
+                built.append([unit, level, error])
+        if vocabulary != FULL:
+            built, unsupported = [], []
+        return {"built": built, "unsupported": unsupported, "hits": dict(self.variants)}
 
-    def relative_error(self, variant: compress.Variant, calibration: str) -> float:
-        """As the function of this name; kept in the store, since it takes longer than decoding."""
-        key = hashlib.blake2b(f"relative error {variant.key} {calibration}".encode(), digest_size=20).hexdigest()
-        known = self.store.get(key)
-        if known is not None:
-            return float(known)
-        error = relative_error(self.source, self.store, variant, calibration)
+    def _encoder(self, unit: str, calibration: str, vocabulary: str, device: str) -> UnitEncoder:
+        options = compress.EncodeOptions(vocabulary, calibration)
+        return UnitEncoder(self.source, self.source.structure.unit(unit), self.store, options, device)
+
+    def _build(self, encoder: UnitEncoder, level: str) -> float:
+        """Encodes a variant; returns its relative error, which is kept in the store: it takes longer than decoding."""
+        known = encoder.in_store(level)
+        variant = encoder.build(level)
+        self.variants["variants_asked"] += 1
+        self.variants["variants"] += known
+        if encoder.options.vocabulary != FULL:
+            return math.nan
+        name = f"relative error {variant.key} {encoder.options.calibration}"
+        key = hashlib.blake2b(name.encode(), digest_size=20).hexdigest()
+        kept = self.store.get(key)
+        if kept is not None:
+            return float(kept)
+        error = RelativeError(encoder).of(level)
         self.store.put(key, repr(error).encode())
         return error
 
@@ -186,7 +202,12 @@ class Worker:
     def resident(self) -> compress.Resident:
         """The model in memory, loaded at the first job that needs it."""
         if self._resident is None:
-            self._resident = compress.Resident(self.source, self.store, device=self.context.device)
+            self._resident = compress.Resident(
+                self.source,
+                self.store,
+                device=self.context.device,
+                cache_bytes=int(VARIANT_CACHE_SHARE * free_memory()),
+            )
         return self._resident
 
     def _batches_of(self, vocabulary: str, which: str) -> list[Batch]:
@@ -209,6 +230,14 @@ class Worker:
                 share_features(batch, features.get(batch.indices, {})) for batch in prepared
             ]
         return self._batches[vocabulary, which]
+
+
+def free_memory() -> int:
+    """Bytes of main memory that are free, 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return 0
 
 
 def share_features(batch: Batch, known: Mapping[str, Any]) -> Batch:

@@ -7,13 +7,16 @@ the checkpoint again when they are needed, so that one copy of the model is held
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from compress.artifact.adapters import merge_adapter
 from compress.artifact.artifact import load
 from compress.artifact.assemble import load_processor, prepare_model
+from compress.codecs import codec
 from compress.model.layers import LayerDropper
 from compress.model.meta_model import build_meta_model, config_from_dict, set_tensor
 from compress.model.source import Source
@@ -21,7 +24,8 @@ from compress.model.structure import Unit
 from compress.model.vocabulary import FULL, vocabulary_files
 from compress.policy.policy import Policy
 from compress.policy.store import Store
-from compress.policy.variant import EncodeOptions, decode_unit, unit_vocabulary, variant_key, variant_payload
+from compress.policy.variant import EncodeOptions, is_original, unit_vocabulary, variant_key, variant_payload
+from compress.policy.variant_cache import VariantCache
 
 _ORIGINAL, _UNDEFINED = "original", "undefined"
 
@@ -29,12 +33,18 @@ _ORIGINAL, _UNDEFINED = "original", "undefined"
 class Resident:
     """One model on one device, and the policy applied to it.
 
-    `model` and `processor` are new objects after a policy with another vocabulary, and the same ones otherwise: read
-    these attributes each time.
+    Up to `cache_bytes` of main memory hold variants as they were read, so that one that comes again costs neither the
+    disk nor the entropy coder. `model` and `processor` are new objects after a policy with another vocabulary, and the
+    same ones otherwise: read these attributes each time.
     """
 
     def __init__(
-        self, source: Source, store: Store, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
+        self,
+        source: Source,
+        store: Store,
+        dtype: torch.dtype | None = None,
+        device: str | torch.device = "cpu",
+        cache_bytes: int = 0,
     ) -> None:
         self.source = source
         self.store = store
@@ -43,6 +53,7 @@ class Resident:
         self.dtype: torch.dtype = self.model.dtype
         self._vocabulary = FULL
         self._layers = LayerDropper(self.model, source.structure)
+        self._cache = VariantCache(cache_bytes)
         self._applied = dict.fromkeys(source.structure.units, _ORIGINAL)  # unit -> key of its variant
 
     def apply(self, policy: Policy) -> tuple[str, ...]:
@@ -55,9 +66,13 @@ class Resident:
         self._use_vocabulary(policy.vocabulary)
         for unit in policy.remaining_units(self.source.structure):
             level = policy.levels[unit.name]
-            key = variant_key(self.source, unit, level, options, self.store)
+            original = is_original(self.source, unit, level, options)
+            key = _ORIGINAL if original else variant_key(self.source, unit, level, options, self.store)
             if self._applied[unit.name] != key:
-                self._swap(unit, level, key, options)
+                if original:
+                    self._restore(unit)
+                else:
+                    self._swap(unit, level, key, options)
                 swapped.append(unit.name)
         self._finish(policy.dropped)
         return tuple(swapped)
@@ -69,9 +84,7 @@ class Resident:
         swapped = []
         for unit in self.source.structure.units.values():
             if self._applied[unit.name] != _ORIGINAL:
-                for name in unit.tensors:
-                    set_tensor(self.model, name, self.source.tensor(name).to(self.device, self.dtype))
-                self._applied[unit.name] = _ORIGINAL
+                self._restore(unit)
                 swapped.append(unit.name)
         self._finish(())
         return tuple(swapped)
@@ -89,14 +102,34 @@ class Resident:
                     drawn = torch.randn(value.shape, generator=generator, device=self.device)
                     value.add_((scale * drawn).to(value.dtype))
 
+    def _restore(self, unit: Unit) -> None:
+        self._set(unit, (self.source.tensor(name) for name in unit.tensors), _ORIGINAL)
+
     def _swap(self, unit: Unit, level: str, key: str, options: EncodeOptions) -> None:
-        payload = variant_payload(self.source, unit, level, self.store, options)
-        self._applied[unit.name] = _UNDEFINED  # if decoding fails, the unit is swapped again next time
         vocabulary = unit_vocabulary(self.source, unit, options.vocabulary, self.store)
-        resized = unit if vocabulary is None else vocabulary.resize(unit)
-        values = decode_unit(payload, resized, level, self.source.dtype)
-        for name, value in zip(unit.tensors, merge_adapter(self.source.adapters, unit, values), strict=True):
-            set_tensor(self.model, name, value.to(self.device, self.dtype))
+        shapes = (unit if vocabulary is None else vocabulary.resize(unit)).shapes
+        chosen = codec(level)
+        read = self._cache.get(key)
+        if read is None:
+            read = chosen.read(variant_payload(self.source, unit, level, self.store, options), shapes)
+            self._cache.put(key, read)
+        adapted = unit.name in self.source.adapters  # an adapter is added to the weights as float32
+        wanted = None if adapted else self.dtype
+        values = chosen.weights(read, shapes, self.source.dtype, self.device, wanted)
+        if adapted:
+            values = merge_adapter(self.source.adapters, unit, [value.cpu() for value in values])
+        self._set(unit, values, key)
+
+    def _set(self, unit: Unit, values: Iterable[Tensor], key: str) -> None:
+        """Write a unit's weights into the memory that is there, where they have the shape of those before."""
+        self._applied[unit.name] = _UNDEFINED  # if this fails, the unit is swapped again next time
+        for name, value in zip(unit.tensors, values, strict=True):
+            present = self.model.get_parameter(name)
+            if present.shape == value.shape:
+                with torch.no_grad():
+                    present.copy_(value)
+            else:
+                set_tensor(self.model, name, value.to(self.device, self.dtype))
         self._applied[unit.name] = key
 
     def _use_vocabulary(self, vocabulary: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -24,13 +23,12 @@ def hessian_key(calibration: str, unit: Unit) -> str:
     return hashlib.blake2b(f"hessian:{calibration}:{unit.name}".encode(), digest_size=20).hexdigest()
 
 
-@lru_cache(maxsize=4)  # a unit is encoded at many levels in a row, and its factors are cached by these tensors
-def statistics(store: str, calibration: str, unit: Unit) -> list[Statistics | None]:
-    """The statistics of each matrix of a unit; None for one that the model did not use."""
+def statistics(store: str, calibration: str, unit: Unit, device: str | torch.device = "cpu") -> list[Statistics | None]:
+    """The statistics of each matrix of a unit, on a device; None for one that the model did not use."""
     data = Store(store).get(hessian_key(calibration, unit))
     if data is None:
         raise UserError(f"the store {store} holds no calibration {calibration} for unit {unit.name}; calibrate first")
-    return _from_bytes(data, unit)
+    return _from_bytes(data, unit, torch.device(device))
 
 
 def hessians_to_bytes(
@@ -54,22 +52,22 @@ def hessians_to_bytes(
     return bytes((len(parts),)) + join(parts)
 
 
-def _from_bytes(data: bytes, unit: Unit) -> list[Statistics | None]:
+def _from_bytes(data: bytes, unit: Unit, device: torch.device) -> list[Statistics | None]:
     count = len(unit.tensors)
     parts = split(data[1:], data[0])
     hessians = []
     for part in parts[1 + count :]:
         width, offset = take_varint(part, 0)
-        diagonal = torch.from_numpy(np.frombuffer(part, np.float32, width, offset).astype(np.float64))
+        diagonal = torch.from_numpy(np.frombuffer(part, np.float32, width, offset).astype(np.float64)).to(device)
         packed = np.frombuffer(part, np.int16, width * (width - 1) // 2, offset + 4 * width)
-        upper = torch.triu_indices(width, width, offset=1)
-        h = torch.zeros(width, width, dtype=torch.float64)
-        h[upper[0], upper[1]] = torch.from_numpy(packed.astype(np.float64)) / 32767
-        h = h + h.T + torch.eye(width, dtype=torch.float64)
+        upper = torch.triu_indices(width, width, offset=1, device=device)
+        h = torch.zeros(width, width, dtype=torch.float64, device=device)
+        h[upper[0], upper[1]] = torch.from_numpy(packed.copy()).to(device).to(torch.float64) / 32767
+        h = h + h.T + torch.eye(width, dtype=torch.float64, device=device)
         root = diagonal.sqrt()
         hessians.append((h * root[:, None] * root[None, :]).to(torch.float32))
     known: list[Statistics | None] = []
     for group, values in zip(parts[0][:count], parts[1 : 1 + count], strict=True):
-        importance = torch.from_numpy(np.frombuffer(values, np.float32).copy()) if values else None
+        importance = torch.from_numpy(np.frombuffer(values, np.float32).copy()).to(device) if values else None
         known.append(None if group == _NO_GROUP else Statistics(hessians[group], importance))
     return known

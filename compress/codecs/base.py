@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from compress.codecs.statistics import Statistics
 from compress.errors import UserError
 
 Shape = tuple[int, ...]
+CPU = torch.device("cpu")
 AT_ONCE = 1 << 24  # weights an encoder takes in one go, to bound memory; the bytes are the same
 
 
@@ -52,6 +54,21 @@ class Codec(ABC):
     @abstractmethod
     def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:
         """The matrices again. `dtype` is what they were before, for codecs whose values depend on it."""
+
+    def read(self, payload: bytes, shapes: Sequence[Shape]) -> Any:  # noqa: ARG002
+        """A payload as `weights` takes it: what decoding can do before it has a device, and worth keeping."""
+        return payload
+
+    def weights(
+        self,
+        read: Any,
+        shapes: Sequence[Shape],
+        dtype: torch.dtype,
+        device: torch.device = CPU,
+        wanted: torch.dtype | None = None,
+    ) -> list[Tensor]:
+        """The matrices of what `read` gave, on a device; rounded to the dtype that is wanted, if one is."""
+        return [weight.to(device, wanted or weight.dtype) for weight in self.decode(read, shapes, dtype)]
 
     def within(self, overhead: int) -> Codec:  # noqa: ARG002
         """This codec where `overhead` further bytes count against its rate; most have no rate to keep."""

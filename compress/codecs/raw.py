@@ -19,20 +19,20 @@ FORMATS = {dtype: name for name, dtype in DTYPES.items()}
 class Raw(EachAlone):
     def __init__(self, format: str) -> None:
         self.format = format
+        self.dtype = DTYPES[format]
         self.level = f"raw:{format}"
 
     def encode_one(self, weight: Tensor) -> bytes:
-        dtype = DTYPES[self.format]
         out = io.BytesIO()  # hands over what it holds without a copy
         for part in weight.detach().reshape(-1).split(AT_ONCE):
-            stored = part.to("cpu", dtype)
+            stored = part.to("cpu", self.dtype)
             if self.format == "fp16" and bool(torch.isinf(stored).any()):
                 raise UserError("raw:fp16 cannot hold this tensor: a weight is beyond 65504; use raw:bf16")
             out.write(stored.view(torch.uint8).numpy().data)
         return out.getvalue()
 
     def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
-        return from_bytes(payload, shape, DTYPES[self.format])
+        return from_bytes(payload, shape, self.dtype)
 
 
 def to_bytes(tensor: Tensor) -> bytes:

@@ -25,7 +25,7 @@ from compress.model.meta_model import build_meta_model, read_config
 from compress.model.structure import Structure, read_structure
 from compress.models import weight_bytes, weight_files
 
-_DTYPES = ("F64", "F32", "BF16", "F16")
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 _CACHED_FROM = 64 << 20  # bytes of a weight file
 
 
@@ -80,6 +80,11 @@ class Source:
             return _read(shard, stored)
         except Exception as error:
             raise UserError(f"cannot read tensor {stored} of {shard}: {first_line(error)}") from None
+
+    def stored_dtype(self, name: str) -> torch.dtype:
+        """The dtype of a tensor in the checkpoint."""
+        shard, stored = self._locations[name]
+        return _DTYPES[self._headers[shard][stored][0]]
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor by its name in the model, one at a time."""

@@ -17,7 +17,7 @@ from compress.model.structure import Structure
 from compress.model.vocabulary import FULL, vocabulary_files
 from compress.policy.policy import Policy
 from compress.policy.store import Store
-from compress.policy.variant import EncodeOptions, variant_key
+from compress.policy.variant import EncodeOptions, entry
 
 
 class Ledger:
@@ -74,11 +74,10 @@ class Ledger:
         level = codec(level).level
         name = (unit, level, options)
         if name not in self._variants:
-            key = variant_key(self._source, self.structure.unit(unit), level, options, self._store)
-            entry = self._store.entry(key)
-            if entry is None:
+            known = entry(self._source, self.structure.unit(unit), level, options, self._store)
+            if known is None:
                 return None
-            self._variants[name] = Section(*entry)
+            self._variants[name] = Section(*known)
         return self._variants[name]
 
     def _aux_files(self, vocabulary: str) -> Section:

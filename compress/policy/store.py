@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import struct
 import uuid
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ _MAGIC = b"CVAR0001"
 CHECKSUM_BYTES = 8
 _HEADER_BYTES = len(_MAGIC) + CHECKSUM_BYTES
 _KEY = re.compile(r"[0-9a-f]{40}")
+
+
+_NOTE = struct.Struct("<Q8s")
+
+
+def _key_of_note(key: str) -> str:
+    return hashlib.blake2b(f"original {key}".encode(), digest_size=20).hexdigest()
 
 
 def checksum(data: bytes) -> bytes:
@@ -54,7 +62,7 @@ class Store:
         return size if size >= 0 else None
 
     def entry(self, key: str) -> tuple[int, bytes] | None:
-        """Bytes and checksum of a payload, by the entry's header alone; None if it is missing or its header damaged."""
+        """Bytes and checksum of a payload, without reading it; None if it is missing or its header damaged."""
         size = self.size(key)
         header = None if size is None else self._read(key, _HEADER_BYTES)
         return None if size is None or header is None else (size, header[len(_MAGIC) :])
@@ -83,6 +91,15 @@ class Store:
                 raise
         except OSError as error:
             raise UserError(f"cannot write to the store {self.root}: {error.strerror or error}") from None
+
+    def put_original(self, key: str, payload: bytes) -> None:
+        """Note the size and checksum of a payload that can be had from the checkpoint at any time."""
+        self.put(_key_of_note(key), _NOTE.pack(len(payload), checksum(payload)))
+
+    def entry_of_original(self, key: str) -> tuple[int, bytes] | None:
+        """As `entry`, for what `put_original` noted."""
+        note = self.get(_key_of_note(key))
+        return None if note is None else _NOTE.unpack(note)
 
     def _path(self, key: str) -> str:
         if not _KEY.fullmatch(key):

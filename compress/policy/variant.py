@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from compress.calibration.hessians import statistics
 from compress.codecs import Codec, codec
 from compress.codecs.encoded import refuse_empty, refuse_values
+from compress.codecs.raw import Raw
 from compress.codecs.statistics import Statistics
 from compress.errors import UserError
 from compress.model.source import Source
@@ -62,60 +64,164 @@ def variant_key(
 
 
 def build(
-    source: Source, unit_name: str, level: str, store: Store, *, options: EncodeOptions = EncodeOptions()
+    source: Source,
+    unit_name: str,
+    level: str,
+    store: Store,
+    *,
+    options: EncodeOptions = EncodeOptions(),
+    device: str | torch.device = "cpu",
 ) -> Variant:
-    """Encode one unit at one level, unless the store holds it undamaged."""
-    unit = source.structure.unit(unit_name)
-    level = codec(level).level
-    payload = variant_payload(source, unit, level, store, options)
+    """Encode one unit at one level, unless the store holds it undamaged. For several levels use a `UnitEncoder`."""
+    return UnitEncoder(source, source.structure.unit(unit_name), store, options, device).build(level)
+
+
+class UnitEncoder:
+    """Encodes one unit, at one level after another: its weights and statistics are on the device meanwhile.
+
+    The store holds the calibration statistics and `top:` vocabularies that `options` may name. Memory on the device:
+    the weights at the checkpoint's dtype, each Hessian, of one Hessian at a time its factor (some 50 bytes an element
+    while it is made, 12 later), and 0.5 GB for the weights in work.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        unit: Unit,
+        store: Store | None,
+        options: EncodeOptions = EncodeOptions(),
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.source = source
+        self.unit = unit
+        self.store = store
+        self.options = options
+        self.device = torch.device(device)
+        self.vocabulary = unit_vocabulary(source, unit, options.vocabulary, store)
+        self.resized = unit if self.vocabulary is None else self.vocabulary.resize(unit)
+
+    def in_store(self, level: str) -> bool:
+        """Whether the store knows the variant; a damaged one counts, and is encoded again by `build`."""
+        assert self.store is not None
+        return entry(self.source, self.unit, level, self.options, self.store) is not None
+
+    def build(self, level: str) -> Variant:
+        """The variant, encoded into the store unless that holds it undamaged."""
+        assert self.store is not None
+        note = self.store.entry_of_original(self._key(level)) if self._is_original(level) else None
+        nbytes = len(self.payload(level)) if note is None else note[0]
+        return Variant(self.unit.name, codec(level).level, self._key(level), nbytes)
+
+    def _key(self, level: str) -> str:
+        return variant_key(self.source, self.unit, level, self.options, self.store)
+
+    def _is_original(self, level: str) -> bool:
+        return is_original(self.source, self.unit, level, self.options)
+
+    def payload(self, level: str) -> bytes:
+        """The bytes of a variant from the store; encoded, and added to the store, if it lacks them."""
+        if self.store is None:
+            return self.encode(level)
+        key = self._key(level)
+        payload = self.store.get(key)
+        if payload is None:
+            payload = self.encode(level)
+            if self._is_original(level):
+                self.store.put_original(key, payload)
+            else:
+                self.store.put(key, payload)
+        return payload
+
+    def encode(self, level: str) -> bytes:
+        """The bytes, without a look into the store."""
+        if self.unit.name in self.source.replaced:
+            replaced = self.source.replaced[self.unit.name]
+            return bytes(replaced.at(self.unit.name, codec(level).level, self.options.vocabulary))
+        chosen = codec_of_unit(self.resized, level)
+        known: list[Statistics | None] = [None] * len(self.weights)
+        if self.options.calibration and chosen.uses_hessian:
+            known = self.known
+        payload = chosen.encode(self.weights, known, self.unit.roles)
+        refuse_empty(self.unit.weights, len(payload), f"unit {self.unit.name}")
+        return payload
+
+    def decode(self, payload: bytes, level: str, dtype: torch.dtype) -> list[Tensor]:
+        """The matrices of a variant, on the device."""
+        return decode_unit(payload, self.resized, level, dtype, self.device)
+
+    @cached_property
+    def weights(self) -> list[Tensor]:
+        weights = []
+        for name in self.unit.tensors:
+            weight = self.source.tensor(name).to(self.device)
+            refuse_values(weight, f"tensor {name}")
+            weights.append(weight if self.vocabulary is None else weight[self._ids])
+        return weights
+
+    @cached_property
+    def known(self) -> list[Statistics | None]:
+        """The statistics of the calibration, of each matrix; None without one."""
+        if not self.options.calibration:
+            return [None] * len(self.unit.tensors)
+        if self.store is None:
+            raise UserError(f"this policy needs calibration {self.options.calibration}; name the store that holds it")
+        known = statistics(self.store.root, self.options.calibration, self.unit, self.device)
+        return known if self.vocabulary is None else [None if k is None else _of_rows(k, self._ids) for k in known]
+
+    @cached_property
+    def _ids(self) -> Tensor:
+        assert self.vocabulary is not None
+        return torch.from_numpy(self.vocabulary.ids).to(self.device)
+
+
+def is_original(source: Source, unit: Unit, level: str, options: EncodeOptions = EncodeOptions()) -> bool:
+    """Whether a variant is the unit as the checkpoint has it: the store and a model in memory need no copy of it."""
+    chosen = codec(level)
+    if not isinstance(chosen, Raw) or unit.name in source.replaced or unit.name in source.adapters:
+        return False
+    whole = options.vocabulary == FULL or unit.kind not in {"embedding", "head"}
+    return whole and all(source.stored_dtype(name) == chosen.dtype for name in unit.tensors)
+
+
+def entry(source: Source, unit: Unit, level: str, options: EncodeOptions, store: Store) -> tuple[int, bytes] | None:
+    """Bytes and checksum of a variant that was built, without reading it."""
     key = variant_key(source, unit, level, options, store)
-    return Variant(unit_name, level, key, len(payload))
+    note = store.entry_of_original(key) if is_original(source, unit, level, options) else None
+    return note or store.entry(key)
 
 
 def variant_payload(
     source: Source, unit: Unit, level: str, store: Store, options: EncodeOptions = EncodeOptions()
 ) -> bytes:
     """The bytes of a variant from the store; encoded, and added to the store, if it lacks them."""
-    key = variant_key(source, unit, level, options, store)
-    payload = store.get(key)
-    if payload is None:
-        payload = encode_unit(source, unit, level, store, options)
-        store.put(key, payload)
-    return payload
+    return UnitEncoder(source, unit, store, options).payload(level)
 
 
 def encode_unit(
     source: Source, unit: Unit, level: str, store: Store | None, options: EncodeOptions = EncodeOptions()
 ) -> bytes:
-    """Encode a unit. The store holds the calibration statistics and `top:` vocabularies that `options` may name."""
-    if unit.name in source.replaced:
-        return bytes(source.replaced[unit.name].at(unit.name, codec(level).level, options.vocabulary))
-    vocabulary = unit_vocabulary(source, unit, options.vocabulary, store)
-    chosen = codec_of_unit(unit if vocabulary is None else vocabulary.resize(unit), level)
-    weights = []
-    for name in unit.tensors:
-        weight = source.tensor(name)
-        refuse_values(weight, f"tensor {name}")
-        weights.append(weight if vocabulary is None else weight[torch.from_numpy(vocabulary.ids)])
-    known: list[Statistics | None] = [None] * len(weights)
-    if options.calibration and chosen.uses_hessian:
-        if store is None:
-            raise UserError(f"this policy needs calibration {options.calibration}; name the store that holds it")
-        known = statistics(store.root, options.calibration, unit)
-    if vocabulary is not None:
-        known = [None if k is None else _of_rows(k, torch.from_numpy(vocabulary.ids)) for k in known]
-    payload = chosen.encode(weights, known, unit.roles)
-    refuse_empty(unit.weights, len(payload), f"unit {unit.name}")
-    return payload
+    """Encode a unit, without a look into the store."""
+    return UnitEncoder(source, unit, store, options).encode(level)
 
 
 def _of_rows(known: Statistics, ids: Tensor) -> Statistics:
     return Statistics(known.hessian, None if known.importance is None else known.importance[ids])
 
 
-def decode_unit(payload: bytes, unit: Unit, level: str, dtype: torch.dtype) -> list[Tensor]:
-    """The matrices of a unit from the bytes of a variant, in the order of `unit.tensors`."""
-    return codec_of_unit(unit, level).decode(payload, unit.shapes, dtype)
+def decode_unit(
+    payload: bytes,
+    unit: Unit,
+    level: str,
+    dtype: torch.dtype,
+    device: str | torch.device = "cpu",
+    wanted: torch.dtype | None = None,
+) -> list[Tensor]:
+    """The matrices of a unit from the bytes of a variant, in the order of `unit.tensors`.
+
+    `dtype` is the checkpoint's; on a GPU the weights become weights there, rounded to the dtype that is wanted.
+    """
+    chosen = codec_of_unit(unit, level)
+    return chosen.weights(chosen.read(payload, unit.shapes), unit.shapes, dtype, torch.device(device), wanted)
 
 
 def codec_of_unit(unit: Unit, level: str) -> Codec:

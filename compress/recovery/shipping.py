@@ -22,7 +22,7 @@ from compress.model.source import Source
 from compress.model.structure import Structure, Unit
 from compress.policy.policy import Policy
 from compress.policy.store import Store
-from compress.policy.variant import EncodeOptions, build, variant_key
+from compress.policy.variant import EncodeOptions, variant_payload
 
 
 def names_now(structure: Structure, dropped: tuple[str, ...]) -> dict[str, str]:
@@ -75,8 +75,7 @@ def scalable(source: Source, policy: Policy) -> list[str]:
 
 def payload_of(source: Source, policy: Policy, unit: Unit, store: Store) -> bytes:
     wanted = EncodeOptions(policy.vocabulary, policy.calibration)
-    build(source, unit.name, policy.levels[unit.name], store, options=wanted)
-    return store.get(variant_key(source, unit, policy.levels[unit.name], wanted, store)) or b""
+    return variant_payload(source, unit, policy.levels[unit.name], store, wanted)
 
 
 def nf4_originals(source: Source, policy: Policy) -> dict[str, Tensor]:

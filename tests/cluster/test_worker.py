@@ -14,8 +14,10 @@ import embedded
 from cluster import jobs
 from cluster.jobs import DROP, LEVEL, TRIM, Context
 from cluster.worker import Worker
+from compress.calibration.relative_error import RelativeError
 from compress.errors import UserError
 from compress.policy.recipes import original_policy
+from compress.policy.variant import EncodeOptions, UnitEncoder, encode_unit
 from evaluate.spec import EvalSpec
 
 
@@ -164,11 +166,13 @@ def test_calibration_lowers_the_noise_at_the_same_bytes(worker: Worker) -> None:
     assert digest == last(worker, jobs.calibrate(said(worker)))["calibration"]
     unit, level = "lm.4.mlp", "grid@2"
     worker.build([[unit, level]], "")
-    from compress import EncodeOptions, build
-    from compress.calibration.relative_error import relative_error
-
-    plain = build(worker.source, unit, level, worker.store)
-    fed_back = build(worker.source, unit, level, worker.store, options=EncodeOptions(calibration=digest))
-    assert fed_back.nbytes <= plain.nbytes * 1.03
-    noise = [relative_error(worker.source, worker.store, v, digest) for v in (plain, fed_back)]
-    assert noise[1] < 0.8 * noise[0]
+    encoder = UnitEncoder(
+        worker.source, worker.source.structure.unit(unit), worker.store, EncodeOptions("full", digest)
+    )
+    plain = encode_unit(worker.source, encoder.unit, level, worker.store)
+    fed_back = encoder.payload(level)
+    assert len(fed_back) <= len(plain) * 1.03
+    error = RelativeError(encoder)
+    after = error.of(level)
+    worker.store.put(encoder.build(level).key, plain)
+    assert after < 0.8 * error.of(level)

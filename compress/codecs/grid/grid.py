@@ -23,11 +23,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compress.codecs.base import Codec, Shape, flat_shape
+from compress.codecs.base import CPU, Codec, Shape, flat_shape
 from compress.codecs.grid.centroids import Shifts, joined, plain_shifts, trellis_shifts
 from compress.codecs.grid.layout import encode_streams
 from compress.codecs.grid.parts import MatrixGroup, flat_sample, sample, split_parts
-from compress.codecs.grid.payload import CALIBRATED, HEAD, TRELLIS, bf16_bytes, read_payload
+from compress.codecs.grid.payload import CALIBRATED, HEAD, TRELLIS, GridPayload, bf16_bytes, read_payload
 from compress.codecs.grid.rate import approach, first_guess, search
 from compress.codecs.grid.steps import steps_of
 from compress.codecs.length_prefix import put_varint
@@ -101,16 +101,28 @@ class Grid(Codec):
             guess = search(attempt(parts), budget, count, guess)[1]
         return search(attempt(parts, self.trellised), budget, count, guess)[0]
 
-    def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:  # noqa: ARG002
-        read = read_payload(payload, shapes)
+    def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:
+        return self.weights(self.read(payload, shapes), shapes, dtype)
+
+    def read(self, payload: bytes, shapes: Sequence[Shape]) -> GridPayload:
+        return read_payload(payload, shapes)
+
+    def weights(
+        self,
+        read: GridPayload,
+        shapes: Sequence[Shape],
+        dtype: torch.dtype,  # noqa: ARG002
+        device: torch.device = CPU,
+        wanted: torch.dtype | None = None,
+    ) -> list[Tensor]:
+        wanted = wanted or torch.float32
         out: list[Tensor] = [torch.empty(0)] * len(shapes)
         for group, block in enumerate(read.blocks):
             members = [i for i in range(len(shapes)) if read.groups[i] == group]
             integers = read.sorted_integers[group]
-            read.sorted_integers[group] = np.empty(0, np.int16)  # a unit may take gigabytes: let go of what is used
             if not read.by_column:
                 scale = read.scales[members[0]] * read.step
-                weights = [decode_flat(integers.reshape(-1), read.shifts.plain, scale)]
+                weights = [decode_flat(integers.reshape(-1), read.shifts.plain, scale, device, wanted)]
             else:
                 heights = [flat_shape(shapes[i])[0] for i in members]
                 rows = np.arange(block.outputs) if block.row_order is None else block.row_order
@@ -126,6 +138,8 @@ class Grid(Codec):
                     np.float32(read.step) * steps_of(block.codes[block.column_order]),
                     steps_of(row_codes[rows]),
                     scales[rows],
+                    device,
+                    wanted,
                 )
                 weights = [part.clone() for part in whole.split(heights)] if len(members) > 1 else [whole]
             for i, weight in zip(members, weights, strict=True):

@@ -39,6 +39,11 @@ class GridPayload:
     by_column: bool  # inputs × outputs, each input with a step of its own; else one long row
     plain: list[int] | None  # how many columns of each group, those with the widest steps, have no trellis; None: all
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the integers."""
+        return sum(values.nbytes for values in self.sorted_integers)
+
     def integers(self, group: int) -> NDArray[np.signedinteger[Any]]:
         """The integers of a group, inputs × outputs."""
         return self.blocks[group].unsorted(self.sorted_integers[group])

@@ -14,7 +14,7 @@ from compress.errors import UserError
 from compress.model.source import Source
 from compress.policy.ledger import Ledger
 from compress.policy.store import Store
-from compress.policy.variant import build, variant_key
+from compress.policy.variant import build, encode_unit, is_original, variant_key, variant_payload
 
 KEY = "0123456789" * 4
 
@@ -63,6 +63,30 @@ def test_sizes_need_no_decoding(folder: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Store, "get", lambda *_: pytest.fail("a payload was read"))
     assert store.size(variant.key) == variant.nbytes
     assert Ledger(source, store, ["grid@2"]).size("head", "grid@2") == variant.nbytes
+
+
+def test_the_original_needs_no_copy_in_the_store(folder: Path, tmp_path: Path) -> None:
+    source, store = Source.open(folder), Store(tmp_path)
+    unit = source.structure.unit("head")
+    same, other = sorted(("raw:fp32", "raw:bf16"), key=lambda level: not is_original(source, unit, level))
+    variants = [build(source, "head", level, store) for level in (same, other)]
+    ledger = Ledger(source, store, [same, other])
+    for variant in variants:
+        payload = variant_payload(source, unit, variant.level, store)
+        assert ledger.size("head", variant.level) == variant.nbytes == len(payload)
+    assert store.size(variants[0].key) is None
+    assert store.size(variants[1].key) == variants[1].nbytes
+    assert build(source, "head", same, store) == variants[0]
+
+
+def test_a_copy_of_the_original_that_an_earlier_version_stored_is_used(folder: Path, tmp_path: Path) -> None:
+    source, store = Source.open(folder), Store(tmp_path)
+    unit = source.structure.unit("head")
+    level = next(level for level in ("raw:fp32", "raw:bf16") if is_original(source, unit, level))
+    payload = encode_unit(source, unit, level, None)
+    store.put(variant_key(source, unit, level), payload)
+    assert Ledger(source, store, [level]).size("head", level) == len(payload)
+    assert variant_payload(source, unit, level, store) == payload
 
 
 def test_a_variant_that_was_not_built_is_asked_for(folder: Path, tmp_path: Path) -> None:
