@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--trials", type=int, default=TRIALS, help=f"candidates asked of the sampler (default {TRIALS})")
     p.add_argument("--workers", type=int, default=0, help="workers at once (default: as many as there is room for)")
     p.add_argument("--gpus-per-worker", type=float, default=None, help="default 1 where there are GPUs, else 0")
+    p.add_argument("--threads", type=int, default=0, help="of each worker (default: all CPUs but one, shared out)")
     p.add_argument("--sampler", default=BAYESIAN, type=canonical, help=f"{', '.join(NAMES)} (default {BAYESIAN})")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument(
@@ -194,6 +195,8 @@ def to_config(options: argparse.Namespace) -> Config:
             raise UserError(f"--{flag.replace('_', '-')} {getattr(options, flag)}: at least {least}")
     if options.resume and not options.name:
         raise UserError("--resume needs the --name of the run to go on with")
+    if options.threads < 0:
+        raise UserError(f"--threads {options.threads}: at least 1, or 0 to share out the CPUs")
     if options.gpus_per_worker is not None and options.gpus_per_worker < 0:
         raise UserError(f"--gpus-per-worker {options.gpus_per_worker}: at least 0")
     levels = parse_levels(options.levels, options.trellis) if options.levels else default_levels(options)
@@ -240,6 +243,7 @@ def to_config(options: argparse.Namespace) -> Config:
         max_new_tokens=options.max_new_tokens or (64 if embedded else 256),
         workers=options.workers,
         gpus_per_worker=-1.0 if options.gpus_per_worker is None else options.gpus_per_worker,
+        threads=options.threads,
         address=options.address,
         runs=options.runs,
         name=check_name(options.name or f"{options.lang}-{'-'.join(bins) or options.max_bytes}-{stamp}"),

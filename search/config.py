@@ -63,7 +63,7 @@ class Config:
     max_new_tokens: int = 256
     workers: int = 0  # 0: as many as the cluster has room for
     gpus_per_worker: float = 0.0
-    threads: int = 1
+    threads: int = 0  # of each worker; 0: the CPUs are shared out
     device: str = "cpu"
     address: str | None = None
     runs: str = "runs"

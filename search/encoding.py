@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import compress
 from cluster import jobs
@@ -15,6 +14,8 @@ from compress.errors import UserError
 from compress.model.vocabulary import FULL
 
 UnitLevel = tuple[str, str]
+Item = TypeVar("Item")
+JOBS_A_WORKER = 4
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,37 @@ def encoding_jobs(
     vocabularies: Sequence[str],
     workers: int,
 ) -> list[Job]:
-    """Jobs of like size: a unit's levels stay together, big and small units are mixed."""
-    by_unit: dict[str, list[UnitLevel]] = {}
+    """Jobs of like size, the largest first. The levels of a unit stay together, so that its weights and the factors of
+    its Hessians are made ready once; where they are too much for one job, as an embedding's, they are split."""
+    by_unit: dict[str, list[str]] = {}
     for unit, level in pairs:
-        by_unit.setdefault(unit, []).append((unit, level))
-    work = list(by_unit.values())
-    random.Random(0).shuffle(work)
-    size = max(1, -(-len(work) // (4 * workers)))
-    pieces = [[pair for unit in work[start : start + size] for pair in unit] for start in range(0, len(work), size)]
-    rows = [mine for unit, mine in by_unit.items() if structure.unit(unit).kind in ("embedding", "head")]
+        by_unit.setdefault(unit, []).append(level)
+    weights = {name: structure.unit(name).weights for name in by_unit}
+    most = sum(weights[name] * len(levels) for name, levels in by_unit.items()) / (JOBS_A_WORKER * workers)
+    pieces = [
+        (weights[name] * len(some), [(name, level) for level in some])
+        for name, levels in by_unit.items()
+        for some in split(levels, max(1, int(most / weights[name])))
+    ]
+    packed = pack(pieces, most)
+    rows = [(unit, level) for unit, level in pairs if structure.unit(unit).kind in ("embedding", "head")]
     smaller = [name for name in vocabularies if name != FULL]
-    trimmed = [jobs.build(mine, calibration, name) for name in smaller for mine in rows]
-    return trimmed + [jobs.build(piece, calibration) for piece in pieces]
+    trimmed = [jobs.build([pair], calibration, name) for name in smaller for pair in rows]
+    return trimmed + [jobs.build(piece, calibration) for piece in packed]
+
+
+def split(items: Sequence[Item], most: int) -> list[Sequence[Item]]:
+    """Pieces of like length, none longer than `most`."""
+    count = -(-len(items) // most)
+    return [items[len(items) * i // count : len(items) * (i + 1) // count] for i in range(count)]
+
+
+def pack(pieces: Sequence[tuple[int, list[Item]]], most: float) -> list[list[Item]]:
+    """Pieces, each with its size, joined while they are no larger than `most` together; the largest first."""
+    packed: list[tuple[int, list[Item]]] = []
+    for size, items in sorted(pieces, key=lambda piece: -piece[0]):
+        if packed and packed[-1][0] + size <= most:
+            packed[-1] = (packed[-1][0] + size, packed[-1][1] + items)
+        else:
+            packed.append((size, items))
+    return [items for _, items in packed]

@@ -42,7 +42,7 @@ def store_of(config: Config) -> str:
 @contextlib.contextmanager
 def resources(config: Config, name: str, comet: str, say: Callable[[str], None]) -> Iterator[Resources]:
     """Joins or starts Ray, shares out its room and starts scorers under `name`; all of it ends with the block."""
-    joined = session.connect(config.address, config.threads)
+    joined = session.connect(config.address, max(config.threads, 1))
     try:
         token = " (its token: ray get-auth-token)" if os.environ.get(session.AUTH_MODE) == "token" else ""
         say(f"Ray: {joined.nodes} nodes, {joined.cpus} CPUs, {joined.gpus:g} GPUs; dashboard {joined.dashboard}{token}")
@@ -50,7 +50,7 @@ def resources(config: Config, name: str, comet: str, say: Callable[[str], None])
         room = share_out(joined.cpus, joined.gpus, config.workers, config.gpus_per_worker, config.threads, on_gpu)
         # The scorers live on this machine, and so does the file of what they scored.
         cache = str((Path(config.runs) / STORE / SCORES).resolve())
-        handles, names = start_scorers(name, comet, room.scorers, room.scorer_gpus, config.threads, cache)
+        handles, names = start_scorers(name, comet, room.scorers, room.scorer_gpus, max(config.threads, 1), cache)
         yield Resources(room, names, lambda: identify(handles[0]))
     finally:
         session.disconnect()
@@ -66,5 +66,5 @@ def context_of(config: Config, model: str, segments: int, reserved: Resources) -
         part=config.parts(segments)[0],
         scorers=reserved.scorers,
         device=reserved.device,
-        threads=config.threads,
+        threads=reserved.room.threads,
     )

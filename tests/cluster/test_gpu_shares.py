@@ -13,8 +13,8 @@ from compress.errors import UserError
 @pytest.mark.parametrize(
     ("cpus", "gpus", "workers", "gpus_per_worker", "threads", "expected"),
     [
-        (2, 0, 0, -1, 1, Room(2, 0.0, 1, 0.0)),
-        (16, 0, 0, -1, 4, Room(4, 0.0, 1, 0.0)),
+        (2, 0, 0, -1, 1, Room(2, 0.0, 1, 0.0, 1)),
+        (16, 0, 0, -1, 4, Room(4, 0.0, 1, 0.0, 4)),
         (64, 8, 0, -1, 1, Room(8, 0.9, 1, SCORER_GPUS)),
         (64, 1, 0, -1, 1, Room(1, 0.9, 1, SCORER_GPUS)),
         (64, 1, 0, 1, 1, Room(1, 0.9, 1, SCORER_GPUS)),
@@ -23,6 +23,10 @@ from compress.errors import UserError
         (64, 8, 3, 2, 1, Room(3, 2.0, 1, SCORER_GPUS)),
         (64, 8, 3, 0, 1, Room(3, 0.0, 1, 0.0)),
         (64, 8, 5, -1, 1, Room(5, 0.9, 1, SCORER_GPUS)),
+        (64, 8, 0, -1, 0, Room(8, 0.9, 1, SCORER_GPUS, 7)),
+        (16, 1, 0, -1, 0, Room(1, 0.9, 1, SCORER_GPUS, 15)),
+        (2, 0, 0, -1, 0, Room(2, 0.0, 1, 0.0, 1)),
+        (2, 0, 1, -1, 0, Room(1, 0.0, 1, 0.0, 1)),
     ],
 )
 def test_who_gets_what(
