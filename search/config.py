@@ -14,6 +14,7 @@ from search.pruning import choose_part
 from search.sampling.registry import BAYESIAN, canonical
 
 TRIALS = 120
+STORE = ".store"  # in the folder of runs: variants are shared by all of them
 FREE_TO_CHANGE = (
     "trials",
     "workers",
@@ -87,6 +88,13 @@ class Config:
     @property
     def folder(self) -> Path:
         return Path(self.runs) / self.name
+
+    @property
+    def variants(self) -> str:
+        """Where variants lie: beside the runs, or wherever --store says (a folder or an fsspec URL)."""
+        if "://" in self.store:
+            return self.store
+        return str((Path(self.store) if self.store else Path(self.runs) / STORE).resolve())
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import shutil
+import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
 import compress
 import embedded
+from compress.codecs.raw import FORMATS
 from compress.errors import UserError
 from compress.kernels import dispatch
 from compress.models import resolve_model
 from evaluate.metrics.comet import Comet
+from search.encoding_cost import free_bytes, store_bytes
+from search.space.space import DEFAULT_LEVELS
 
 LEAST_VERSIONS = {
     "ray": "2.60",
@@ -32,7 +34,7 @@ LEAST_VERSIONS = {
     "pcodec": "0.3",
     "pyarrow": "21",
 }
-LEAST_FREE_GB = 2.0
+LEAST_FREE = 2 * 10**9  # bytes beside the variants: rows, reports, Ray's logs
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ def check_kernels() -> Finding:
         slow = dispatch.kernels() == dispatch.TORCH and not dispatch.forced()
     except UserError as error:
         return Finding("kernels", str(error), f"unset {dispatch.VARIABLE}")
+    if torch.cuda.is_available():
+        state = dispatch.describe(torch.device("cuda"))
+        remedy = "encode on the GPU: pip install cupy-cuda12x, or cupy-cuda13x where torch is for CUDA 13"
+        remedy = "" if state.startswith(dispatch.CUDA) else remedy
+        return Finding("kernels", f"{state} on the GPU, {dispatch.describe()} on the processor", remedy)
     return Finding("kernels", dispatch.describe(), "encoding will be slow: pip install numba" if slow else "")
 
 
@@ -119,15 +126,14 @@ def check_comet(comet: str) -> Finding:
     )
 
 
-def check_disk(runs: str) -> Finding:
-    folder = Path(runs).resolve()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free / 1e9
-    short = free < LEAST_FREE_GB
-    return Finding(
-        "disk", f"{free:.1f} GB free for {runs}", "delete something, or give --runs another folder" if short else ""
-    )
+def check_disk(runs: str, model: str) -> Finding:
+    """Room for the variants of the model at the default levels, and a little more."""
+    free, needed = free_bytes(runs), LEAST_FREE
+    with contextlib.suppress(UserError):  # what is wrong with the model is another check's finding
+        source = compress.Source.open(resolve_model(model))
+        needed += store_bytes(source.structure, DEFAULT_LEVELS, FORMATS[source.dtype], True)
+    remedy = "delete something, or give --runs or --store another folder" if free < needed else ""
+    return Finding("disk", f"{free / 1e9:.1f} GB free for {runs}, about {needed / 1e9:.1f} GB needed", remedy)
 
 
 def show(finding: Finding) -> bool:
@@ -146,7 +152,7 @@ def examine(options: argparse.Namespace) -> int:
     checks: list[Callable[[], Finding]] = [
         check_gpus,
         check_kernels,
-        lambda: check_disk(options.runs),
+        lambda: check_disk(options.runs, options.model),
         lambda: check_model(options.model),
         lambda: check_comet(comet),
         lambda: check_ray(options.address),

@@ -32,7 +32,7 @@ from search.inputs import Inputs, frozen_units, levels_of, prepare
 from search.iterative_pruning import IterativePruning, dropped_last, lm_layers
 from search.progress import Progress
 from search.recorder import EvaluatedPolicy, Recorder, parameters_left
-from search.resources import context_of, resources, store_of
+from search.resources import context_of, resources
 from search.run_dir import RunDir
 from search.sampling import sensitivity
 from search.sampling.bayesian import BayesianSampler
@@ -149,7 +149,7 @@ def execute(inputs: Inputs, run_dir: RunDir, progress: Progress) -> bool:
         if reserved.device == "cuda":  # how exactly a score can be had again depends on it
             run_dir.write("config.json", replace(config, device="cuda").to_json())
         recorder.signature = lambda: config.eval_spec("dev").signature(reserved.comet(), inputs.data)
-        store = Store(store_of(config))
+        store = Store(config.variants)
         vocabularies.store_counted(config, source, store)
         room = reserved.room
         pool = WorkerPool.start(

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+
 import compress
 from compress.codecs.levels import describe_bits
+from compress.codecs.raw import FORMATS
 from compress.errors import UserError
 from compress.model.aux_files import read_aux_files
 from compress.model.meta_model import build_meta_model, config_from_dict
@@ -21,7 +24,9 @@ from compress.models import resolve_model
 from compress.policy.recipes import recipe_names
 from compress.sizes import Bin, scale_for
 from search.config import Config
+from search.encoding_cost import encoding_seconds, free_bytes, store_bytes, this_machine
 from search.iterative_pruning import IterativePruning, lm_layers
+from search.progress import clock
 from search.space import bounds, vocabularies
 from search.space.space import DEFAULT_LEVELS
 
@@ -39,6 +44,7 @@ class Outline:
     frozen: frozenset[str]
     bins: tuple[Bin, ...]
     original_bytes: int
+    dtype: str  # of the checkpoint, as levels name it
     parts: bounds.NonUnitBytes
     tokens: tuple[int, ...]  # how many each vocabulary keeps
     vocabulary: str  # a line on them
@@ -56,8 +62,9 @@ class SourceWithoutWeights:
             self.structure = compress.read_structure(build_meta_model(config_from_dict(config)))
         except (ValueError, KeyError) as error:
             raise UserError(f"{path} is no config of a model that can be compressed ({error})") from None
-        dtype = str(config.get("torch_dtype") or config.get("dtype") or "bfloat16")
-        self.bytes_per_parameter = 4 if dtype == "float32" else 2
+        name = str(config.get("torch_dtype") or config.get("dtype") or "bfloat16")
+        self.dtype = {"float32": torch.float32, "float16": torch.float16}.get(name, torch.bfloat16)
+        self.bytes_per_parameter = self.dtype.itemsize
         self.original_bytes = self.structure.parameters * self.bytes_per_parameter
         self.folder, self.aux_files, self.vocabularies = folder, read_aux_files(folder), dict[str, Any]()
 
@@ -78,7 +85,9 @@ def outline(config: Config) -> Outline:
         parts = bounds.parts_of(source, names)
     bins = config.bins_in_bytes(source.original_bytes)
     levels = config.levels or DEFAULT_LEVELS
-    return Outline(structure, levels, frozen, bins, source.original_bytes, parts, tokens, description)
+    return Outline(
+        structure, levels, frozen, bins, source.original_bytes, FORMATS[source.dtype], parts, tokens, description
+    )
 
 
 def weights_of(plan: Outline) -> tuple[int, int]:
@@ -156,10 +165,18 @@ def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]
     near = config.sense_segments * pace * KL_SHARE
     total = sensed * near + (recipes + singles + pruning + full) * score + config.trials * near
     workers = max(config.workers, 1)
+    device, speed, at_once = this_machine(config)
+    encoding = encoding_seconds(plan.structure, plan.levels, speed, plan.frozen) / at_once
+    store = store_bytes(plan.structure, plan.levels, plan.dtype, config.calibration)
+    free = "" if "://" in config.variants else f", where {free_bytes(config.variants) / 1e9:.1f} GB are free"
+    where = "GPUs" if device == "cuda" else "CPUs"
     return [
         f"to do     {len(plan.structure.units) * len(plan.levels)} encodings, {sensed} sensitivities (known ones are"
         f" not measured again), {recipes} recipes at most, {singles} single drops, {pruning} evaluations of"
         f" iterative pruning, {config.trials} candidates of which about {full} are scored in full",
-        f"time      about {total / 3600 / workers:.1f} h on {workers} workers without encoding, at {pace:g} s an"
+        f"encoding  about {clock(encoding)} on {at_once} {where} at this machine's speed"
+        f" ({speed.trellis / 1e6:.1f} million weights a second with a trellis, measured); once for all runs",
+        f"store     about {store / 1e9:.1f} GB in {config.variants}{free}",
+        f"time      about {clock(total / workers)} on {workers} workers after encoding, at {pace:g} s an"
         f" utterance (an assumption: `benchmarks.evaluate` measures yours) and {segments} segments",
     ]

@@ -13,9 +13,8 @@ from cluster.gpu_shares import Room, share_out
 from cluster.jobs import Context
 from cluster.scorer import identify, start_scorers
 from evaluate.metrics.comet import Identity
-from search.config import Config
+from search.config import STORE, Config
 
-STORE = ".store"  # in the folder of runs: variants are shared by all of them
 SCORES = "scores.sqlite"
 
 
@@ -30,13 +29,6 @@ class Resources:
     @property
     def device(self) -> str:
         return "cuda" if self.room.worker_gpus else "cpu"
-
-
-def store_of(config: Config) -> str:
-    """Where variants lie: beside the runs, or wherever --store says (a folder or an fsspec URL)."""
-    if "://" in config.store:
-        return config.store
-    return str((Path(config.store) if config.store else Path(config.runs) / STORE).resolve())
 
 
 @contextlib.contextmanager
@@ -60,7 +52,7 @@ def context_of(config: Config, model: str, segments: int, reserved: Resources) -
     """What every worker needs to know. `model` is the folder of the checkpoint, `segments` how many the data has."""
     return Context(
         model=model,
-        store=store_of(config),
+        store=config.variants,
         spec=config.eval_spec("dev"),
         sense_segments=config.sense_segments,
         part=config.parts(segments)[0],

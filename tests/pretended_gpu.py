@@ -23,9 +23,9 @@ _NO_TENSORS = {"item", "tolist", "__float__", "__int__", "__bool__", "__len__", 
 
 
 class OnGpu(Tensor):
-    """A tensor that says it is on the GPU. `values` holds its numbers."""
+    """A tensor that says it is on the GPU. `numbers` holds what is in it."""
 
-    values: Tensor
+    numbers: Tensor
 
     @staticmethod
     def __new__(cls: Any, values: Tensor) -> OnGpu:
@@ -33,16 +33,12 @@ class OnGpu(Tensor):
             made: OnGpu = Tensor._make_wrapper_subclass(
                 cls, values.size(), strides=values.stride(), dtype=values.dtype, device=GPU
             )
-        made.values = values
+        made.numbers = values
         return made
 
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(function, args, kwargs or {})
-
-    @classmethod
-    def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        raise AssertionError(f"{function} passed by")
 
 
 class _Machine(TorchFunctionMode):
@@ -80,7 +76,7 @@ def _run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         result = function(*args, **kwargs)
     if not there or name in _NO_TENSORS:
         return result
-    same = {id(x.values): x for x in on_gpu}  # in-place operations give back the tensor that they were given
+    same = {id(x.numbers): x for x in on_gpu}  # in-place operations give back the tensor that they were given
     flat = result if isinstance(result, (tuple, list)) else [result]
     placed = [same[id(x)] if id(x) in same else OnGpu(x) if isinstance(x, Tensor) else x for x in flat]
     return placed if isinstance(result, (tuple, list)) else placed[0]
@@ -93,7 +89,7 @@ def _is_device(x: Any) -> bool:
 def _plain(x: Any) -> Any:
     if _is_device(x):
         return torch.device("cpu")
-    return x.values if isinstance(x, OnGpu) else x
+    return x.numbers if isinstance(x, OnGpu) else x
 
 
 @contextmanager

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -24,6 +21,7 @@ from compress.model.aux_files import read_aux_files
 from compress.model.meta_model import build_meta_model, read_config
 from compress.model.structure import Structure, read_structure
 from compress.models import weight_bytes, weight_files
+from compress.user_cache import cached, keep
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 _CACHED_FROM = 64 << 20  # bytes of a weight file
@@ -155,25 +153,17 @@ def _read_header(shard: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 def _cached_digests(file: Path, compute: Callable[[], dict[str, str]]) -> dict[str, str]:
     """Digests by tensor of one weight file, computed where the cache lacks them: hashing 16 GB takes half a minute.
 
-    A large file is identified by its path, size and time of last change; small ones are hashed each time. The cache
-    lies in the user's cache folder (`XDG_CACHE_HOME`); losing it costs time, never correctness.
+    A large file is identified by its path, size and time of last change; small ones are hashed each time.
     """
     state = file.stat()
     if state.st_size < _CACHED_FROM:
         return compute()
     identity = f"{file.resolve()}\n{state.st_size}\n{state.st_mtime_ns}"
-    name = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compress-digests"
-    with contextlib.suppress(OSError, ValueError):
-        digests = json.loads((root / f"{name}.json").read_text(encoding="utf-8"))
-        if isinstance(digests, dict) and all(isinstance(value, str) for value in digests.values()):
-            return digests
+    known = cached("digests", identity)
+    if isinstance(known, dict) and all(isinstance(value, str) for value in known.values()):
+        return known
     digests = compute()
-    with contextlib.suppress(OSError):
-        root.mkdir(parents=True, exist_ok=True)
-        partial = root / f"{name}.{os.getpid()}.partial"
-        partial.write_text(json.dumps(digests), encoding="utf-8")
-        partial.replace(root / f"{name}.json")
+    keep("digests", identity, digests)
     return digests
 
 

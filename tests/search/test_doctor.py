@@ -32,9 +32,12 @@ def test_comet_that_is_not_there() -> None:
 
 
 def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not check_disk(str(tmp_path / "not" / "yet")).remedy
-    monkeypatch.setattr(doctor, "LEAST_FREE_GB", 1e9)
-    assert "delete something" in check_disk(str(tmp_path)).remedy
+    assert not check_disk(str(tmp_path / "not" / "yet"), "embedded").remedy
+    assert not check_disk(str(tmp_path), "/not/there").remedy
+    monkeypatch.setattr(doctor, "free_bytes", lambda folder: 10**9 if folder == str(tmp_path) else 0)
+    finding = check_disk(str(tmp_path), "embedded")
+    assert "1.0 GB free" in finding.state
+    assert "delete something" in finding.remedy
 
 
 @pytest.mark.parametrize(("remedy", "last", "code"), [("", "no problems", 0), ("buy a GPU", "problems: 1", 2)])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -34,15 +36,13 @@ def calibrated(store: Store, unit: Unit) -> None:
 
 
 @pytest.fixture(scope="module", params=["kernels", "no kernels"])
-def on_gpu(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> pytest.FixtureRequest:
+def on_gpu(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A GPU for which there are kernels, or none: then weights come to the processor for it."""
     if COMPILER is None and "CI" not in os.environ:
         pytest.skip("no C++ compiler")
-    patch = pytest.MonkeyPatch()
-    request.addfinalizer(patch.undo)
     kernels = emulated(tmp_path_factory.mktemp("warp")) if request.param == "kernels" else None
-    patch.setattr(dispatch, "gpu_kernels", lambda index: (kernels, ""))  # noqa: ARG005
-    return request
+    with mock.patch.object(dispatch, "gpu_kernels", return_value=(kernels, "")):
+        yield
 
 
 @pytest.mark.usefixtures("on_gpu")
