@@ -1,11 +1,13 @@
-"""How fast this machine encodes: measured in a few seconds, and kept. For plans; nothing else depends on it."""
+"""How fast this machine encodes: measured in some seconds, and kept. For plans; nothing else depends on it."""
 
 from __future__ import annotations
 
 import platform
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 
@@ -16,9 +18,7 @@ from compress.codecs.statistics import Statistics
 from compress.kernels import dispatch
 from compress.user_cache import cached, keep
 
-_VERSION = 1
-OUTPUTS, INPUTS = 2560, 2048  # enough for the step to be found on a share of the outputs
-ON_GPU = 2  # times as many of both on a GPU
+OUTPUTS = INPUTS = 4096  # as in a large model: what is fed back costs more the more inputs there are
 
 
 @dataclass(frozen=True)
@@ -46,35 +46,39 @@ def measured(device: str = "cpu") -> EncodingSpeed:
     name = platform.processor() or platform.machine()
     if device == "cuda":
         name = torch.cuda.get_device_name()
-    identity = f"{_VERSION} {platform.node()} {name} {dispatch.describe(torch.device(device))} {torch.__version__}"
+    identity = (
+        f"{OUTPUTS} {INPUTS} {platform.node()} {name} {dispatch.describe(torch.device(device))} {torch.__version__}"
+    )
     known = cached("speed", identity)
     try:
         return EncodingSpeed(**known)  # type: ignore[arg-type]
     except TypeError:
         pass
+    print(f"measuring how fast this machine encodes, on {device} (once)", file=sys.stderr, flush=True)
     speed = _measure(torch.device(device))
     keep("speed", identity, asdict(speed))
     return speed
 
 
 def _measure(device: torch.device) -> EncodingSpeed:
-    scale = 1 if device.type == "cpu" else ON_GPU
-    outputs, inputs = OUTPUTS * scale, INPUTS * scale
     before = torch.get_num_threads()
     torch.set_num_threads(before if device.type != "cpu" else 1)
     try:
         generator = torch.Generator().manual_seed(0)
-        x = torch.randn(inputs // 4, inputs, generator=generator).to(device)
-        weights = torch.randn(outputs, inputs, generator=generator).to(device)
-        hessian = x.T @ x + torch.eye(inputs, device=device)
-        known = Statistics(hessian, torch.rand(outputs, generator=generator).to(device))
-        factor = _seconds(lambda: (feedback.factor(hessian), feedback.stepwise(hessian)), device) / 2
+        x = torch.randn(INPUTS // 4, INPUTS, generator=generator).to(device)
+        weights = torch.randn(OUTPUTS, INPUTS, generator=generator).to(device)
+        known = Statistics(x.T @ x, torch.rand(OUTPUTS, generator=generator).to(device))
 
-        def pace(level: str) -> float:
-            return weights.numel() / _seconds(lambda: codec(level).encode([weights], [known], ["weight"]), device)
+        def pace(level: str, rows: int = OUTPUTS) -> float:
+            some = Statistics(known.hessian, known.importance[:rows]) if known.importance is not None else known
+            encode = partial(codec(level).encode, [weights[:rows]], [some], ["weight"])
+            return rows * INPUTS / _seconds(encode, device)
 
-        pace("grid@2:trellis")  # the first time compiles, and warms caches
-        return EncodingSpeed(pace("grid@2:trellis"), pace("grid@2"), pace("int8"), factor / float(inputs) ** 3)
+        factor = _seconds(partial(feedback.stepwise, known.hessian), device)
+        pace("grid@2:trellis", 8)  # the first time compiles
+        trellis = pace("grid@2:trellis")
+        feedback.factor(known.hessian)
+        return EncodingSpeed(trellis, pace("grid@2"), pace("int8"), factor / float(INPUTS) ** 3)
     finally:
         torch.set_num_threads(before)
 
