@@ -17,6 +17,7 @@ from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, TRIM, Con
 from compress.artifact.assemble import load_processor
 from compress.calibration.relative_error import RelativeError
 from compress.errors import UserError
+from compress.kernels.dispatch import describe
 from compress.model.vocabulary import FULL, trimmed_vocabulary
 from compress.policy.recipes import original_policy
 from compress.policy.variant import UnitEncoder
@@ -104,7 +105,8 @@ class Worker:
                 built.append([unit, level, error])
         if vocabulary != FULL:
             built, unsupported = [], []
-        return {"built": built, "unsupported": unsupported, "hits": dict(self.variants)}
+        kernels = describe(torch.device(self.context.device))
+        return {"built": built, "unsupported": unsupported, "hits": dict(self.variants), "kernels": kernels}
 
     def _encoder(self, unit: str, calibration: str, vocabulary: str, device: str) -> UnitEncoder:
         options = compress.EncodeOptions(vocabulary, calibration)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import compress
@@ -20,15 +20,17 @@ JOBS_A_WORKER = 4
 
 @dataclass(frozen=True)
 class Variants:
-    """What was encoded: the noise of each (unit, level), and why others do not fit."""
+    """What was encoded: the noise of each (unit, level), why others do not fit, and what the workers encoded with."""
 
-    errors: dict[UnitLevel, float]
-    unsupported: dict[UnitLevel, str]
+    errors: dict[UnitLevel, float] = field(default_factory=dict)
+    unsupported: dict[UnitLevel, str] = field(default_factory=dict)
+    kernels: set[str] = field(default_factory=set)
 
     def add(self, outcome: dict[str, Any]) -> None:
         """What a job of encoding reports."""
         self.errors.update({(unit, level): error for unit, level, error in outcome.get("built", [])})
         self.unsupported.update({(unit, level): reason for unit, level, reason in outcome.get("unsupported", [])})
+        self.kernels.update([outcome["kernels"]] if "kernels" in outcome else [])
         if "error" in outcome:
             raise UserError(f"encoding failed: {outcome['error']}")
 

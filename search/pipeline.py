@@ -20,7 +20,6 @@ from cluster.pool import WorkerPool
 from compress import Policy, Store
 from compress.codecs import codec
 from compress.errors import UserError
-from compress.kernels.dispatch import describe
 from compress.policy.recipes import original_policy
 from results.candidate import FAILED, SCORED, Candidate
 from results.formats import to_text
@@ -135,7 +134,7 @@ def announce(inputs: Inputs, run_dir: RunDir, progress: Progress) -> None:
     progress.say(
         f"run {run_dir.path}: {config.model} ({inputs.source.original_bytes:,} bytes), {config.lang}, {ranges}"
     )
-    progress.say(f"vocabulary: {inputs.vocabulary}; kernels: {describe()}")
+    progress.say(f"vocabulary: {inputs.vocabulary}")
     if config.comet == "embedded":
         progress.say(f"COMET: {embedded.LABEL}")
 
@@ -172,7 +171,7 @@ def steps(run: Run) -> tuple[bool, str]:
     pairs = needed(
         run.source.structure, levels_of(run.config), [*run.inputs.recipes.values(), original_policy(run.source)]
     )
-    variants = Variants({}, {})
+    variants = Variants()
     original, reference = score_original(run, variants, [p for p in pairs if not codec(p[1]).uses_hessian])
     calibration = calibrate(run, reference)
     encode(run, variants, [p for p in pairs if codec(p[1]).uses_hessian], calibration)
@@ -219,6 +218,7 @@ def score_original(run: Run, variants: Variants, plain: Sequence[UnitLevel]) -> 
             raise UserError(f"the original model cannot be scored: {outcome['error']}")
         else:
             scored = outcome
+    run.progress.say(f"encoded with the kernels {', '.join(sorted(variants.kernels))}")
     if known is None:
         policy = original_policy(run.source)
         ledger = compress.Ledger(run.source, run.store, set(policy.levels.values()))

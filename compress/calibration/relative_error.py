@@ -55,5 +55,8 @@ def energy(matrix: Tensor, known: Statistics | None, rows: slice = slice(None)) 
     """Σ g·(M H Mᵀ) over outputs; `rows` says which of all outputs they are."""
     if known is None:
         return float(matrix.square().sum())
-    outputs = ((matrix @ known.hessian) * matrix).sum(dim=1)
+    if known.diagonal is not None:
+        outputs = matrix.square() @ known.diagonal
+    else:
+        outputs = ((matrix @ known.hessian) * matrix).sum(dim=1)
     return float((outputs if known.importance is None else outputs * known.importance[rows]).sum())

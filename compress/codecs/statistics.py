@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -15,3 +16,9 @@ class Statistics:
 
     hessian: Tensor
     importance: Tensor | None = None
+
+    @cached_property
+    def diagonal(self) -> Tensor | None:
+        """Of a Hessian that has nothing else, such as that of an embedding, whose inputs are one-hot."""
+        diagonal = self.hessian.diagonal()
+        return diagonal if int(self.hessian.count_nonzero()) == int(diagonal.count_nonzero()) else None

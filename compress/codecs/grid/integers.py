@@ -78,7 +78,8 @@ def with_integers(payload: bytes, shapes: Sequence[Shape], integers: Sequence[Te
             array[:, part] = q.reshape(shapes[i][0], -1).T if read.by_column else q.reshape(1, -1)
         arrays.append(array)
     small = all(np.abs(array).max(initial=0) < 1 << 15 for array in arrays)
-    way, streams = encode_streams(read.blocks, [array.astype(np.int16 if small else np.int32) for array in arrays])
+    in_order = [b.sorted(a.astype(np.int16 if small else np.int32)) for b, a in zip(read.blocks, arrays, strict=True)]
+    way, streams = encode_streams(read.blocks, in_order)
     _, *head = HEAD.unpack_from(payload)
     flag = CALIBRATED if read.by_column else 0
     return HEAD.pack(way | flag, *head) + payload[HEAD.size : _side_end(payload, read, len(shapes))] + streams

@@ -91,10 +91,12 @@ class ColumnBlock:
         ]
 
 
-def encode_streams(blocks: Sequence[ColumnBlock], integers: Sequence[Integers]) -> tuple[int, bytes]:
-    """All streams the shortest way, and which way that is: number of classes, width of integers."""
+def encode_streams(blocks: Sequence[ColumnBlock], in_order: Sequence[Integers]) -> tuple[int, bytes]:
+    """All streams the shortest way, and which way that is: number of classes, width of integers.
+
+    The integers of each block are inputs × outputs, both sorted by their codes.
+    """
     runs = _runs(blocks)
-    in_order = [block.sorted(values) for block, values in zip(blocks, integers, strict=True)]
     ways = range(len(CLASSES)) if sum(run.size for run in runs) <= _TRY_ALL else [len(CLASSES) - 1, 0]
     best: tuple[int, bytes] | None = None
     for way in ways:
@@ -105,7 +107,7 @@ def encode_streams(blocks: Sequence[ColumnBlock], integers: Sequence[Integers]) 
         if best is None or len(data) < len(best[1]):
             best = way, data
     assert best is not None
-    return best[0] | (WIDE if integers[0].dtype == np.int32 else 0), best[1]
+    return best[0] | (WIDE if in_order[0].dtype == np.int32 else 0), best[1]
 
 
 def decode_streams(blocks: Sequence[ColumnBlock], way: int, data: bytes) -> list[Integers]:

@@ -82,15 +82,35 @@ class MatrixGroup:
         return [torch.from_numpy(steps_of(codes)).to(self.device)[:, None] for codes in self._rows()]
 
     def slabs(self) -> Iterator[tuple[int, Tensor]]:
-        """Stretches of outputs as inputs × outputs at scale and row step 1, each with the place where it begins."""
-        at = 0
-        for matrix, scale, steps in zip(self.matrices, self.scales, self.row_steps(), strict=True):
-            height = max(1, _SLAB // matrix.shape[1])
-            for begin in range(0, matrix.shape[0], height):
-                rows = matrix[begin : begin + height].to(torch.float32)
-                rows = rows / scale if scale else torch.zeros_like(rows)
-                yield at + begin, (rows if steps is None else rows / steps[begin : begin + height]).T
-            at += matrix.shape[0]
+        """Stretches of outputs, in the order of their codes, as inputs × outputs at scale and row step 1; each with the
+        place where it begins."""
+        heights = [matrix.shape[0] for matrix in self.matrices]
+        # A scale of 0 stands for a matrix of zeros.
+        scales = np.repeat([scale or np.inf for scale in self.scales], heights).astype(np.float32)
+        steps = None if self.block.rows is None else steps_of(self.block.rows)
+        order = self.block.row_order
+        height = max(1, _SLAB // self.block.codes.size)
+        for begin in range(0, self.block.outputs, height):
+            mine = np.arange(begin, min(begin + height, self.block.outputs))
+            mine = mine if order is None else order[mine]
+            rows = self._outputs(mine).to(torch.float32)
+            rows = rows / torch.from_numpy(scales[mine]).to(self.device)[:, None]
+            if steps is not None:
+                rows = rows / torch.from_numpy(steps[mine]).to(self.device)[:, None]
+            yield begin, rows.T
+
+    def _outputs(self, which: NDArray[np.int64]) -> Tensor:
+        """Some outputs of the matrices, numbered through."""
+        if len(self.matrices) == 1 and len(which) == self.block.outputs and self.block.row_order is None:
+            return self.matrices[0]
+        out = self.matrices[0].new_empty(len(which), self.block.codes.size)
+        first = 0
+        for matrix in self.matrices:
+            places = np.flatnonzero((which >= first) & (which < first + matrix.shape[0]))
+            chosen = torch.from_numpy(which[places] - first).to(self.device)
+            out[torch.from_numpy(places).to(self.device)] = matrix[chosen]
+            first += matrix.shape[0]
+        return out
 
     def plain_columns(self, step: float) -> int:
         """How many columns, those with the widest steps, a trellis leaves to plain rounding.
@@ -102,22 +122,25 @@ class MatrixGroup:
     def integers(
         self, step: float, shifts: Shifts, dtype: type[np.signedinteger[Any]], plain: int | None = None
     ) -> NDArray[np.signedinteger[Any]]:
-        """The unit on the grid, inputs × outputs. OverflowError when the integers are too wide for the dtype.
+        """The unit on the grid, inputs × outputs, both in the order of their codes. OverflowError when the integers are
+        too wide for the dtype.
 
         All but `plain` columns, those with the widest steps, with a trellis; None: no trellis.
         """
         out = np.empty((self.block.codes.size, self.block.outputs), dtype)
         steps = torch.from_numpy(steps_of(self.block.codes) * np.float32(step)).to(self.device)
-        trellis = None if plain is None else shifts.trellis
+        trellis, places = None if plain is None else shifts.trellis, None
+        if self.factor is not None:
+            order, upper = self.factor.order.to(self.device), self.factor.upper.to(self.device)
+            # Where the columns of the codes' order are in the factor's; with a trellis the two are the same.
+            places = np.argsort(order.cpu().numpy())[self.block.column_order]
+            places = None if np.array_equal(places, np.arange(places.size)) else places
         for begin, columns in self.slabs():
-            end = begin + columns.shape[1]
             if self.factor is None:  # then all columns have one step
-                out[:, begin:end] = quantise(columns, None, steps, plain, shifts.plain, trellis, dtype)
+                q = quantise(columns, None, steps, plain, shifts.plain, trellis, dtype)
             else:
-                order = self.factor.order.to(self.device)
-                upper = self.factor.upper.to(self.device)
                 q = quantise(columns.contiguous()[order], upper, steps[order], plain, shifts.plain, trellis, dtype)
-                out[order.cpu().numpy(), begin:end] = q
+            out[:, begin : begin + columns.shape[1]] = q if places is None else q[places]
         return out
 
 
