@@ -11,6 +11,7 @@ from pathlib import Path
 import embedded
 from compress.cli import Parser
 from compress.cli import run as run_command
+from results.outside import confirmed
 from results.runs import RunView
 from results.selection import RULES, select
 from results.shipping.build import check_unused, default_device, export
@@ -39,10 +40,10 @@ def main(arguments: list[str]) -> None:
     which.add_argument("--select", metavar="RULE", help="as in python -m results.select")
     parser.add_argument("--bin", help="with --select: among the candidates of this bin")
     parser.add_argument("--out", required=True, type=Path, metavar="ART", help="folder of the artifact; must not exist")
-    parser.add_argument("--model", help="folder of the original model, if it is not where the run had it")
-    parser.add_argument("--store", help="folder of the variants (default: .store beside the run, as search.run has it)")
-    parser.add_argument("--comet", help="the COMET checkpoint of the run, if it is not where the run had it")
-    parser.add_argument("--data", help="the run's data, if it is not where the run had it")
+    parser.add_argument("--model", help="the original model, where it is not embedded: what a run names is not obeyed")
+    parser.add_argument("--store", help="folder or URL of the variants (default: .store beside the run)")
+    parser.add_argument("--comet", help="the COMET checkpoint of the run, where it is not a default one")
+    parser.add_argument("--data", help="the run's data, where it is not embedded")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
     parser.add_argument("--batch-size", type=int, help="default: that of the run")
     parser.add_argument("--tolerance", type=float, help="COMET that may differ (default: what floating point explains)")
@@ -57,8 +58,8 @@ def main(arguments: list[str]) -> None:
         name = selection.candidate.candidate
         print(f"{selection.rule}: {name}: {selection.why}")
     row = run.with_texts([name])[name]
-    config = run.config | ({"data": options.data} if options.data else {})
-    comet = options.comet or str(run.config.get("comet", ""))
+    config = run.config | {"data": confirmed(run.config, "data", options.data)}
+    comet = confirmed(run.config, "comet", options.comet)
     comet = str(embedded.COMET) if comet == "embedded" else comet
     settings = VerifySettings.of(config, options.out, comet, options.device or default_device(), options.batch_size)
     export(run, row, options.out, settings, options.model, options.store, options.tolerance)

@@ -21,16 +21,17 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--candidate", action="append", default=[], metavar="ID", help="include its translations too; may be repeated"
     )
+    parser.add_argument("--data", help="the run's data, for the references, where it is not embedded")
     parser.add_argument("--out", type=Path, help="write the report alone, to this file")
     options = parser.parse_args(arguments)
     run = RunView.open(options.run)
     if not run.front:
         raise UserError(f"run {options.run}: no candidate was scored yet, there is no front to show")
     if not options.candidate and options.out is None:
-        print(write_report(options.run))
+        print(write_report(options.run, options.data))
         return
     path = options.out or options.run / "report.html"
-    write_page(run, path, options.candidate)
+    write_page(run, path, options.candidate, options.data)
     print(path)
 
 

@@ -390,7 +390,7 @@ def show(inputs: Inputs, recorder: Recorder, finished: bool, counts: str) -> Non
     if not front:
         print(f"Stopped before anything was scored. To go on: {again}")
         return
-    write_report(run_dir.path)
+    write_report(run_dir.path, config.data)
     inside = [c for c in front if any(each.holds(c.bytes) for each in inputs.bins)]
     sizes = f"{len(inside)} of {len(front)} on the whole front, {len(recorder.candidates)} candidates"
     print(f"\nThe front in {', '.join(each.name for each in inputs.bins)} ({sizes}):")

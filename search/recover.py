@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import compress
@@ -22,6 +22,7 @@ from evaluate.data.conditions import CONDITIONS
 from results.candidate import Candidate
 from results.formats import to_text
 from results.html.page import write_report
+from results.outside import confirmed, confirmed_store
 from results.runs import RunView
 from results.selection import apply_rule
 from search.config import Config
@@ -32,6 +33,8 @@ from search.recovery.runner import RecoveryOptions, recover_run
 from search.recovery.synthetic_speech import speak
 from search.resources import context_of, resources
 from search.run_dir import RunDir
+
+OUTSIDE = ("model", "data", "comet", "store")  # what a run's folder names outside of itself
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -62,6 +65,8 @@ def parser() -> Parser:
     p.add_argument("--teacher", default="", help="folder of a teacher (default: the original model)")
     p.add_argument("--train-batch", type=int, help="segments trained at once (default 4 as published; embedded: 16)")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a training setting, e.g. epochs=1")
+    for what in OUTSIDE:
+        p.add_argument(f"--{what}", help="that of the run, where it is not a default: what a run names is not obeyed")
     p.add_argument("--workers", type=int, default=0, help="recoveries at once (default: as many as there is room for)")
     p.add_argument("--gpus-per-worker", type=float, help="default 1 where there are GPUs, else 0")
     p.add_argument("--address", help="address of a running Ray cluster, or auto (default: start Ray on this machine)")
@@ -106,6 +111,7 @@ def after_search(config: Config, count: int) -> None:
     if names:
         more = ["--address", config.address] if config.address else []
         more += ["--workers", str(config.workers)] if config.workers else []
+        more += [f"--{what}={value}" for what in OUTSIDE if (value := getattr(config, what))]
         main([str(config.folder), "--candidates", ",".join(names), *more])
 
 
@@ -127,6 +133,14 @@ def main(arguments: list[str]) -> None:
     path = Path(options.run).resolve()
     candidates = selected(RunView.open(path), options.select, options.candidates, options.top, options.bin)
     config = Config.read(path / "config.json")
+    named = asdict(config)
+    config = replace(
+        config,
+        model=confirmed(named, "model", options.model),
+        data=confirmed(named, "data", options.data),
+        comet=confirmed(named, "comet", options.comet),
+        store=confirmed_store(path, named, options.store) or "",
+    )
     train, split = training_data(options, config, path.parent)
     recovery = RecoveryOptions(
         train=train,
@@ -174,7 +188,7 @@ def recover(
         )
     print(f"\nThe front of {run_dir.path} ({len(rows)} rows more):")
     print(to_text(recorder.front()))
-    write_report(run_dir.path)
+    write_report(run_dir.path, config.data)
     print(f"\nReport      {run_dir.path / 'report.html'}")
 
 

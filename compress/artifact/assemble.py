@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,10 @@ import torch
 from torch import nn
 
 from compress.errors import UserError, first_line, parse_json
+from compress.model.untrusted import without_loading_keys
+
+# What processors and tokenizers are made by.
+_CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
 
 
 def prepare_model(model: nn.Module, device: str | torch.device, files: Mapping[str, bytes]) -> None:
@@ -26,9 +31,9 @@ def prepare_model(model: nn.Module, device: str | torch.device, files: Mapping[s
     if missing:
         raise UserError(f"no weights for {missing[0]} ({len(missing)} tensors missing in total)")
     if "generation_config.json" in files:
-        _json_object(files, "generation_config.json")
+        settings = without_loading_keys(_json_object(files, "generation_config.json"))
         with tempfile.TemporaryDirectory() as folder:  # generate accepts only what from_pretrained makes
-            (Path(folder) / "generation_config.json").write_bytes(files["generation_config.json"])
+            (Path(folder) / "generation_config.json").write_text(json.dumps(settings))
             try:
                 model.generation_config = GenerationConfig.from_pretrained(folder)
             except Exception as error:  # transformers raises many kinds
@@ -48,6 +53,9 @@ def load_processor(files: Mapping[str, bytes]) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         for name, data in files.items():
             (Path(folder) / name).write_bytes(data)
+        for name in names & set(_CONFIGS):
+            settings = without_loading_keys(_json_object(files, name))
+            (Path(folder) / name).write_text(json.dumps(settings))
         try:
             if names & {"preprocessor_config.json", "processor_config.json"}:
                 return AutoProcessor.from_pretrained(folder, trust_remote_code=False)

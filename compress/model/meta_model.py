@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from compress.errors import UserError, first_line
+from compress.model.untrusted import without_loading_keys
 
 _MOST_LAYERS = 1024
 _MOST_SIZE = 1 << 31
@@ -33,23 +34,23 @@ def config_from_dict(raw: object) -> Any:
 
     if not isinstance(raw, dict) or not isinstance(raw.get("model_type"), str):
         raise UserError("config.json names no model_type; give the config of a transformers model")
-    if "quantization_config" in raw:
-        raise UserError("this model is quantized already; give the original checkpoint")
     _check_sizes(raw)
     kind = raw["model_type"]
     if kind not in CONFIG_MAPPING:
         raise UserError(f"model type {kind!r} is unknown to this version of transformers")
     try:
-        return CONFIG_MAPPING[kind].from_dict({k: v for k, v in raw.items() if k != "auto_map"})
+        return CONFIG_MAPPING[kind].from_dict(without_loading_keys(raw))
     except Exception as error:  # transformers raises whatever its many config classes raise
         raise UserError(f"config.json is not the config of a {kind} model: {first_line(error)}") from None
 
 
 def _check_sizes(value: object, depth: int = 0) -> None:
-    """Refuse counts that no model has, before a model is built from them."""
+    """Refuse counts that no model has, before a model is built from them, and models that are quantized."""
     if depth > 8:
         raise UserError("config.json is nested deeper than any config")
     if isinstance(value, dict):
+        if "quantization_config" in value:
+            raise UserError("this model is quantized already; give the original checkpoint")
         for key, inner in value.items():
             counts = isinstance(key, str) and any(word in key for word in ("layers", "experts", "blocks"))
             if type(inner) is int and (abs(inner) > _MOST_SIZE or (counts and inner > _MOST_LAYERS)):
@@ -73,6 +74,7 @@ def build_meta_model(config: Any) -> nn.Module:
     names = names if isinstance(names, list) else []
     named = [getattr(transformers, name, None) for name in names if isinstance(name, str)]
     classes = [c for c in named if isinstance(c, type) and issubclass(c, transformers.PreTrainedModel)]
+    classes = [c for c in classes if isinstance(config, getattr(c, "config_class", None) or object)]
     make = classes[0] if classes else _from_model_type
     try:
         with init_empty_weights(include_buffers=True):

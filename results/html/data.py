@@ -14,8 +14,10 @@ from compress.errors import UserError
 from compress.sizes import Bin
 from evaluate.data.open import open_data
 from results.candidate import SCORED, Candidate
+from results.compatibility import parts_of
 from results.formats import finite_or_none
 from results.html.downsample import by_interest, downsample, shown_comet
+from results.outside import confirmed
 from results.pareto import Front, hypervolume
 from results.runs import ORIGINAL, RunView
 
@@ -112,18 +114,22 @@ def translations(chosen: Mapping[int, Candidate]) -> dict[str, list[list[int | f
     return rows
 
 
-def sources_and_references(run: RunView, count: int) -> tuple[list[str], list[str]]:
-    """Of the run's data; empty if this machine does not have it, or it does not have `count` segments."""
+def sources_and_references(run: RunView, original: Candidate | None, data: str | None) -> tuple[list[str], list[str]]:
+    """Of `data`, or of the embedded one if the run is on that; empty if the original was not scored on just these."""
+    signature = parts_of(original.signature) if original else {}
     try:
-        data = open_data(str(run.config.get("data", "")), "dev", str(run.config["lang"]))
-        data = data.first(run.config.get("segments"))
+        opened = open_data(confirmed(run.config, "data", data), "dev", str(run.config["lang"]))
+        opened = opened.first(run.config.get("segments"))
     except (UserError, OSError, TypeError):
         return [], []
-    return (data.sources, data.references) if len(data.segments) == count else ([], [])
+    return (opened.sources, opened.references) if signature.get("datadigest") == opened.digest else ([], [])
 
 
-def report_data(run: RunView, more: Sequence[str] = ()) -> dict[str, Any]:
-    """Everything the page needs. `more`: names of candidates whose translations are included beside the front's."""
+def report_data(run: RunView, more: Sequence[str] = (), data: str | None = None) -> dict[str, Any]:
+    """Everything the page needs. `more`: names of candidates whose translations are included beside the front's.
+
+    `data` is that of the run, as `open_data` takes it, for sources and references: what a run names is not obeyed.
+    """
     shown = [run.candidates[i] for i in downsample(run.candidates)]
     names = {c.candidate for c in shown}
     shown += [c for name in more if (c := run.find(name)).candidate not in names]
@@ -140,7 +146,7 @@ def report_data(run: RunView, more: Sequence[str] = ()) -> dict[str, Any]:
     translated = list(by_importance)[: max(MOST_TRANSLATED, len(more))]
     rows = run.with_texts([*(shown[i].candidate for i in translated), ORIGINAL])
     original = rows.get(ORIGINAL)
-    sources, references = sources_and_references(run, len(original.hypotheses) if original else 0)
+    sources, references = sources_and_references(run, original, data)
     # The best inside the bins of the run, else the best of all.
     chosen = more[0] if more else next((c.candidate for c in reversed(run.front_in_bins or run.front)), None)
     measured = {level for _, _, level, _ in run.sensitivities if level}

@@ -30,20 +30,20 @@ COLUMNS = ("candidate", "recipe", "bin", "bytes", "bits/weight", "COMET", "low",
 SAFE_LINK = re.compile(r"policies/[\w.-]+\.json")
 
 
-def write_report(folder: Path) -> Path:
-    """Writes all three files into a run's folder. Returns the path of report.html."""
+def write_report(folder: Path, data: str | None = None) -> Path:
+    """Writes all three files into a run's folder. Returns the path of report.html. `data` as `report_data` takes it."""
     run = RunView.open(folder)
     figure = draw(run.candidates, run.shown_bins, run.title, {each.name for each in run.bins})
     for kind, content in encode(figure).items():
         write_atomically(folder / f"pareto.{kind}", content)
     path = folder / "report.html"
-    write_page(run, path)
+    write_page(run, path, data=data)
     return path
 
 
-def write_page(run: RunView, path: Path, names: Sequence[str] = ()) -> None:
+def write_page(run: RunView, path: Path, names: Sequence[str] = (), data: str | None = None) -> None:
     """Writes report.html to `path`, with the translations of the candidates named beside those of the front."""
-    write_atomically(path, page(run, report_data(run, names)))
+    write_atomically(path, page(run, report_data(run, names, data)))
 
 
 def asset(name: str) -> str:

@@ -15,6 +15,7 @@ from compress.cli import progress_line
 from compress.errors import UserError
 from compress.models import resolve_model
 from results.candidate import SCORED, Candidate
+from results.outside import confirmed, confirmed_store
 from results.runs import RECOVERED, RunView
 from results.shipping import provenance
 from results.shipping.agreement import check_agreement, check_checkpoint, compare_with_row, tolerances
@@ -64,9 +65,9 @@ def build(run: RunView, row: Candidate, out: Path, model: str | None = None, sto
     """Packs the candidate and returns its bytes. Raises UserError, and leaves nothing, if they are not the row's."""
     if row.status != SCORED:
         raise UserError(f"candidate {row.candidate} is {row.status_word}: only a scored one can be exported")
-    original = resolve_model(model or str(run.config.get("model", "")), download=False)
+    folder = confirmed_store(run.path, run.config, store)
+    original = resolve_model(confirmed(run.config, "model", model), download=False)
     source = source_of(run, row, compress.Source.open(original))
-    folder = store or default_store(run)
     variants = compress.Store(folder) if folder else None
     nbytes = compress.pack(source, run.policy(row), variants, out, progress_line("units written"))
     if nbytes != row.bytes:
@@ -87,14 +88,6 @@ def source_of(run: RunView, row: Candidate, base: compress.Source) -> compress.S
         f"candidate {row.candidate} is of model {policy.model[:12]}, this one is {base.digest[:12]}, and there is no"
         f" recovery of it in {run.path / RECOVERED}: give the model of the run with --model"
     )
-
-
-def default_store(run: RunView) -> str | None:
-    """The store of the run's configuration, or the one beside the run; None if there is neither."""
-    if run.config.get("store"):
-        return str(run.config["store"])
-    beside = run.path.resolve().parent / ".store"
-    return str(beside) if beside.is_dir() else None
 
 
 def default_device() -> str:

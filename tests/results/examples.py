@@ -40,8 +40,8 @@ UNITS = ("audio.conv", *(f"{layer}.{kind}" for layer in LAYERS for kind in ("att
 LEVELS = ("grid@1", "grid@2", "raw:bf16")
 DIGEST = "0123456789abcdef"
 WEIGHTS = 1000
-SIGNATURE = (
-    "metric:comet|checkpoint:model.ckpt|digest:aaaa|comet:2.2.7|data:embedded:dev:en-zh|segments:2|datadigest:bbbb"
+SIGNATURE = (  # the data digest is that of the first two embedded segments
+    "metric:comet|checkpoint:model.ckpt|digest:aaaa|comet:2.2.7|data:embedded:dev:en-zh|segments:2|datadigest:544c1f2628fd"
     "|clean:yes|max_new_tokens:64|transformers:4.57.6|torch:2.13.0"
 )
 
