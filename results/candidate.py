@@ -48,6 +48,7 @@ class Candidate:
     order: int = 0  # in which it was finished
     seconds: float = 0.0  # from the start of the run
     predicted: float = 0.0  # COMET the sampler expected, 0 where it expected nothing
+    audited: bool = False  # would have been pruned, and was scored as a check
     comet_segments: tuple[float, ...] = field(default=(), repr=False)
     hypotheses: tuple[str, ...] = field(default=(), repr=False)
 

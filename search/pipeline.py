@@ -379,7 +379,7 @@ def search(
         rungs = " → ".join(config.rungs)
         run.progress.say(f"searching: {manager.remaining} candidates, sampler {config.sampler}, rungs {rungs}")
     run.status.begin("", 0)
-    return run_search(searcher, run.progress.stream), manager.rung_stats.summary()
+    return run_search(searcher, run.progress.stream), manager.summary()
 
 
 def show(inputs: Inputs, recorder: Recorder, finished: bool, counts: str) -> None:

@@ -8,13 +8,14 @@ be pruned are scored anyway: an audit of how often pruning is a mistake.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from cluster.jobs import KL
+from results.candidate import FAILED, PRUNED, SCORED, Candidate
 from search.sampling.quality_model import FLOOR, observed_damage
 
 CHANCE = 0.25  # of beating the front at its size, below which a candidate is pruned at its KL
@@ -87,7 +88,7 @@ def _normal_cdf(z: float) -> float:
 
 @dataclass
 class RungStats:
-    """How many candidates came how far. In a run's rungs.json `suggested` is called `asked`."""
+    """How many candidates came how far."""
 
     suggested: int = 0
     at_kl: int = 0  # pruned there
@@ -96,19 +97,23 @@ class RungStats:
     audited: int = 0  # would have been pruned, were scored anyway
     mistaken: int = 0  # of those, how many are on the front
 
+    @classmethod
+    def of(cls, searched: Iterable[Candidate], front: Collection[str] = ()) -> RungStats:
+        """From the rows of a search. A policy that comes again was pruned, and suggested then."""
+        stats, policies = cls(), set()
+        for row in searched:
+            stats.suggested += row.policy not in policies
+            policies.add(row.policy)
+            stats.at_kl += row.status == PRUNED and row.rung == KL
+            stats.at_part += row.status == PRUNED and row.rung != KL
+            stats.full += row.status == SCORED or (row.status == FAILED and math.isfinite(row.kl))
+            stats.audited += row.audited
+            stats.mistaken += row.audited and row.candidate in front
+        return stats
+
     def may_score(self) -> bool:
         """Whether the share of candidates scored in full has room for one more."""
         return self.full < HEAD_START + SHARE * self.suggested
-
-    def to_json(self) -> str:
-        counts = asdict(self)
-        return json.dumps({"asked": counts.pop("suggested"), **counts}, indent=2) + "\n"
-
-    @staticmethod
-    def from_json(text: str) -> RungStats:
-        """ValueError or TypeError where the text is not from `to_json`."""
-        counts = dict(json.loads(text))
-        return RungStats(counts.pop("asked", 0), **counts)
 
     def summary(self) -> str:
         """One line; empty where nothing was pruned or audited."""

@@ -38,6 +38,7 @@ class EvaluatedPolicy:
     parameters: int  # that remain
     predicted: float  # COMET the sampler expects, 0 where it expects nothing
     attempts: int = 1
+    audited: bool = False  # would have been pruned
     parent: str = ""
 
 
@@ -139,6 +140,7 @@ class Recorder:
             order=len(self.candidates) + 1,
             seconds=time.time() - self.started,
             predicted=evaluated.predicted,
+            audited=evaluated.audited,
             comet_segments=tuple(scores),
             hypotheses=tuple(outcome.get("hypotheses", ())),
         )

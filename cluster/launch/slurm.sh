@@ -12,8 +12,9 @@
 #SBATCH --time=24:00:00
 #SBATCH --requeue
 #SBATCH --no-kill
-#SBATCH --signal=INT@60
-# (--no-kill: a machine that dies takes only its own candidates with it. --signal: a minute before the time limit.)
+#SBATCH --signal=B:INT@60
+# (--no-kill: a machine that dies takes only its own candidates with it. --signal: to this script, which hands it to the
+# driver, a minute before the time limit.)
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$PWD}"
 BIN="${VENV:-$PWD/.venv}/bin"
@@ -50,7 +51,9 @@ for ((i = 0; i < $#; i++)); do
 done
 RESUME=()
 if [ -e "$RUNS/$NAME/config.json" ]; then RESUME=(--resume); fi
+set -m  # else what runs in the background ignores interrupts
 "$BIN/python" -m search.run "$@" --name "$NAME" --address "$HEAD:$PORT" "${RESUME[@]}" &
 SEARCH=$!
+set +m
 trap 'kill -INT "$SEARCH"' INT TERM
 wait "$SEARCH" || { wait "$SEARCH"; exit $?; }

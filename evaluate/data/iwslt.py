@@ -37,7 +37,7 @@ def read_segments(file: Path) -> list[tuple[str, float, float]]:
         raise UserError(f"segments file {file} is missing") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not UTF-8 (byte {error.start}): convert it first") from None
-    except (yaml.YAMLError, OSError) as error:
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise UserError(f"segments file {file} is not YAML: {first_line(error)}") from None
     if not isinstance(entries, list) or not entries:
         raise UserError(f"segments file {file} holds no list of segments")
@@ -46,8 +46,10 @@ def read_segments(file: Path) -> list[tuple[str, float, float]]:
 
 def _entry(entry: Any, number: int, file: Path) -> tuple[str, float, float]:
     try:
-        wav, offset, duration = str(entry["wav"]), float(entry["offset"]), float(entry["duration"])
-    except (KeyError, TypeError, ValueError):
+        wav, offset, duration = entry["wav"], float(entry["offset"]), float(entry["duration"])
+        if type(wav) is not str:  # a nest of aliases would take hours to be written out
+            raise TypeError
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise UserError(f"segments file {file}: entry {number} has no wav, offset and duration") from None
     if not (math.isfinite(offset) and math.isfinite(duration) and offset >= 0 and duration > 0):
         raise UserError(f"segments file {file}: entry {number} has offset {offset} and duration {duration}")

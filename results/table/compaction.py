@@ -57,13 +57,13 @@ def merge_parts(parts: Sequence[Path], path: Path, known: Mapping[Path, Any] | N
     import pyarrow.parquet as pq
 
     try:
-        with replacing(path) as beside, pq.ParquetWriter(beside, schema(), compression="zstd") as writer:
+        with replacing(path) as beside, _writer(beside) as writer:
             waiting: list[Any] = []
             for number, part in enumerate(parts, start=1):
                 if known and part in known:
                     waiting.append(known[part])
                 else:
-                    with pq.ParquetFile(part) as file:
+                    with pq.ParquetFile(part, page_checksum_verification=True) as file:
                         batches = (pa.Table.from_batches([batch]) for batch in file.iter_batches(GROUP))
                         waiting += [complete(table, part) for table in batches]
                 if number == len(parts) or sum(table.num_rows for table in waiting) >= GROUP:
@@ -71,6 +71,12 @@ def merge_parts(parts: Sequence[Path], path: Path, known: Mapping[Path, Any] | N
                     waiting = []
     except pa.ArrowException as error:
         raise UserError(f"parts of the table {path.parent} cannot be merged: {first_line(error)}") from None
+
+
+def _writer(path: Path) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(path, schema(), compression="zstd", write_page_checksum=True)
 
 
 def tidy(folder: Path) -> None:

@@ -61,6 +61,7 @@ def schema() -> pyarrow.Schema:
         "str": pa.string(),
         "int": pa.int64(),
         "float": pa.float64(),
+        "bool": pa.bool_(),
         "tuple[float, ...]": pa.list_(pa.float32()),
         "tuple[str, ...]": pa.list_(pa.string()),
     }

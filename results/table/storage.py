@@ -54,7 +54,7 @@ class Table:
         number = self._parts[-1].last + 1 if self._parts else 1
         part = TablePart(number, number, self.folder / name_of(number, number))
         with replacing(part.path) as beside:
-            pq.write_table(table, beside, compression="zstd")
+            pq.write_table(table, beside, compression="zstd", write_page_checksum=True)
         before, self._parts = self._parts, None  # listed again if merging fails
         self._parts = [*compact(self.folder, before, self._recent), part]
         self._recent[part.path] = table
@@ -96,7 +96,7 @@ def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             _check_version(path, version_of(file.schema_arrow.metadata))
             held = [name for name in columns if name in file.schema_arrow.names]
             if names is None:
@@ -106,13 +106,13 @@ def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None
                 pieces = (pa.Table.from_batches([batch]) for batch in file.iter_batches(GROUP, columns=held))
                 matches = [piece.filter(pc.is_in(piece.column("candidate"), value_set=wanted)) for piece in pieces]
                 table = pa.concat_tables(matches) if matches else file.read(held)
-    except FileNotFoundError:
+        columns_of_rows = complete(table, path).to_pydict()
+    except (FileNotFoundError, UserError):
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
         raise UserError(f"table part {path} is damaged ({first_line(error)}): remove it and use --resume") from None
-    table = complete(table, path)
     values = []
-    for name, column in zip(COLUMNS, table.to_pydict().values(), strict=True):
+    for name, column in zip(COLUMNS, columns_of_rows.values(), strict=True):
         if name in TEXTS:
             column = [tuple(value or ()) for value in column]
         elif name in FLOATS:

@@ -15,7 +15,6 @@ import numpy as np
 from cluster import jobs
 from cluster.jobs import Job
 from compress import Policy
-from compress.errors import UserError
 from results.candidate import FAILED, SCORED, Candidate
 from search.config import Config
 from search.pruning import AUDIT, PART_CHANCE, RungStats, paired_chance
@@ -27,8 +26,6 @@ from search.sampling.registry import BAYESIAN
 from search.space.constraint import SizeConstraint
 from search.space.space import Choice
 from search.tuning.journal import Journal, JournalEntry
-
-RUNGS = "rungs.json"
 
 
 @dataclass
@@ -66,9 +63,9 @@ class TrialManager:
         self.count_parameters, self.reference, self.segments = count_parameters, reference, segments
         self.space = constraint.space
         self.bins = recorder.bins
-        self.rung_stats = self._earlier_rung_stats()
         self.pending: dict[str, PendingTrial] = {}
         searched = recorder.searched()
+        self.rung_stats = RungStats.of(searched)
         self.remaining = config.trials - len(searched)  # candidates still to be asked of the sampler
         self._number = max((int(c.candidate[1:]) for c in searched), default=0)
         self._random = np.random.default_rng([config.seed, len(recorder.candidates)])
@@ -151,19 +148,18 @@ class TrialManager:
             parameters=self.count_parameters(trial.policy),
             predicted=trial.predicted,
             attempts=trial.attempts,
+            audited=trial.audited,
         )
         candidate = self.recorder.record(evaluated, outcome)
         self._learn(trial.choice, candidate)
-        if candidate.status == SCORED and trial.audited:
-            self.rung_stats.mistaken += any(m.candidate == trial.name for m in self.recorder.whole.members)
         self.journal.add(self.journal_entry(candidate, trial.parameters))
-        if not self.pending or self.rung_stats.suggested % 20 == 0:
-            self.save()
+        if not self.pending:
+            self.journal.flush()
         return candidate
 
-    def save(self) -> None:
-        self.journal.flush()
-        self.recorder.run_dir.write(RUNGS, self.rung_stats.to_json())
+    def summary(self) -> str:
+        """How many were pruned, and what the check of that says, from the run's table."""
+        return RungStats.of(self.recorder.searched(), {c.candidate for c in self.recorder.whole.members}).summary()
 
     def earlier(self) -> list[JournalEntry]:
         """The candidates of the search so far."""
@@ -220,12 +216,3 @@ class TrialManager:
         part, _ = self.config.parts(self.segments)
         scores = outcome.get("comet_segments") or []
         return paired_chance(scores, [rival.comet_segments[index] for index in part], self.segments)
-
-    def _earlier_rung_stats(self) -> RungStats:
-        path = self.recorder.run_dir.path / RUNGS
-        if not path.exists():
-            return RungStats()
-        try:
-            return RungStats.from_json(path.read_text(encoding="utf-8"))
-        except (ValueError, TypeError):
-            raise UserError(f"{path} is damaged: remove it (only the audit's counts are lost)") from None

@@ -47,7 +47,7 @@ def run_search(searcher: ParetoSearch, stream: TextIO) -> bool:
         interrupted = True
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        searcher.manager.save()
+        searcher.manager.journal.flush()
     if searcher.error is not None:
         raise searcher.error
     # Tune takes Ctrl-C for itself, and leaves trials under way.

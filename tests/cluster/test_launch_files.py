@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +151,58 @@ def test_the_slurm_script_starts_its_nodes_and_ends_them(tmp_path: Path) -> None
     assert not (tmp_path / "work" / f".token-{job}").exists(), "the token goes with the job"
     left = [p.pid for p in psutil.process_iter(["cmdline"]) if f"ray-{job}/" in " ".join(p.info["cmdline"] or ())]
     assert not left, "nothing of it runs on"
+
+
+FAKE_PYTHON = """#!/usr/bin/env bash
+case "$*" in
+  *search.run*) exec {python} -c "
+import pathlib, time
+try:
+    pathlib.Path('started').touch()
+    time.sleep(120)
+except KeyboardInterrupt:
+    pathlib.Path('interrupted').touch()
+    raise SystemExit(130)
+" ;;
+esac
+"""
+
+
+def test_the_driver_gets_the_signal_before_the_time_limit(tmp_path: Path) -> None:
+    """Slurm sends it to the batch shell, for which the `B:` is needed; the shell hands it on."""
+    assert "#SBATCH --signal=B:INT@60\n" in (LAUNCH / "slurm.sh").read_text(encoding="utf-8")
+    tools = tmp_path / "venv" / "bin"
+    tools.mkdir(parents=True)
+    scripts = {"python": FAKE_PYTHON.format(python=sys.executable), "srun": "#!/usr/bin/env bash\nexec sleep 120\n"}
+    for name, text in (scripts | {"scontrol": "#!/usr/bin/env bash\necho 127.0.0.1\n"}).items():
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "VENV": str(tmp_path / "venv"),
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NODELIST": "here",
+        "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_SUBMIT_DIR": str(tmp_path),
+    }
+    script = subprocess.Popen(["bash", str(LAUNCH / "slurm.sh")], env=environment, start_new_session=True)
+    try:
+        wait_for(lambda: (tmp_path / "started").exists())
+        script.send_signal(signal.SIGINT)
+        assert script.wait(60) == 130
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(script.pid, signal.SIGKILL)
+    assert (tmp_path / "interrupted").exists()
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if happened():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not happen within a minute")
 
 
 def test_the_slurm_script_is_bash_and_keeps_to_its_token() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from results.candidate import FAILED, PRUNED, SCORED, Candidate
 from search.pruning import Forecast, RungStats, choose_part, paired_chance
+from tests.results.examples import candidate
 
 
 def fitted(count: int = 40, original: float = 0.9) -> Forecast:
@@ -79,14 +82,24 @@ def test_the_share_that_is_scored_is_held() -> None:
     assert RungStats().summary() == ""
 
 
-def test_counts_are_saved_under_the_names_of_earlier_runs() -> None:
-    text = '{"asked": 9, "at_kl": 5, "at_part": 1, "full": 3, "audited": 2, "mistaken": 1}'
-    rung_stats = RungStats.from_json(text)
-    assert rung_stats == RungStats(suggested=9, at_kl=5, at_part=1, full=3, audited=2, mistaken=1)
-    assert json.loads(rung_stats.to_json()) == json.loads(text)
+def row(name: str, policy: str, status: str, rung: str, kl: float = 0.1, audited: bool = False) -> Candidate:
+    return replace(candidate(name), policy=policy, status=status, rung=rung, kl=kl, audited=audited)
+
+
+def test_counts_come_from_the_rows() -> None:
+    rows = [
+        row("c1", "a", PRUNED, "kl"),
+        row("c2", "b", SCORED, "all"),
+        row("c3", "c", PRUNED, "part"),
+        row("c4", "a", SCORED, "all"),  # the pruned one again, as the best that was never scored
+        row("c5", "d", SCORED, "all", audited=True),
+        row("c6", "e", SCORED, "all", audited=True),
+        row("c7", "f", FAILED, "all", kl=math.nan),
+        row("c8", "g", FAILED, "all"),
+    ]
+    stats = RungStats.of(rows, {"c2", "c5"})
+    assert stats == RungStats(suggested=7, at_kl=1, at_part=1, full=5, audited=2, mistaken=1)
     expected = (
-        "pruned 6 of 9 (67%): 5 at KL, 1 at part; as a check, 2 of them were scored all the same: 1 was Pareto-optimal"
+        "pruned 2 of 7 (29%): 1 at KL, 1 at part; as a check, 2 of them were scored all the same: 1 was Pareto-optimal"
     )
-    assert rung_stats.summary() == expected
-    with pytest.raises((ValueError, TypeError)):
-        RungStats.from_json('{"asked": 9, "unknown": 1}')
+    assert stats.summary() == expected

@@ -32,3 +32,32 @@ def test_what_is_no_sound_is_refused_by_name(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16_000)
     with pytest.raises(UserError, match="is empty"):
         read_audio(tmp_path / "empty.wav")
+
+
+def wav_at(rate: int, path: Path) -> Path:
+    """A second of 16 kHz whose header says another rate."""
+    soundfile.write(path, np.zeros(16_000), 16_000)
+    data = bytearray(path.read_bytes())
+    data[24:28] = rate.to_bytes(4, "little")
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("rate", [0, 1, 2**31])
+def test_a_rate_that_no_recording_has_is_refused_before_memory_is_asked_for(tmp_path: Path, rate: int) -> None:
+    with pytest.raises(UserError, match=r"claims .* samples a second|cannot read audio"):
+        read_audio(wav_at(rate, tmp_path / "a.wav"))
+
+
+def test_a_flac_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.zeros(16_000), 16_000)
+    data = bytearray(path.read_bytes())
+    # The last 36 bits before the MD5 of the STREAMINFO block are the number of samples.
+    claimed = (int.from_bytes(data[18:26], "big") >> 36 << 36) | (2**36 - 1)
+    data[18:26] = claimed.to_bytes(8, "big")
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="samples to be read at once"):
+        read_audio(path)
+    with pytest.raises(UserError):
+        read_audio(path, duration=10_000_000.0)

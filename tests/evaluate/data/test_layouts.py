@@ -97,6 +97,11 @@ def test_wrong_trees(tmp_path: Path) -> None:
         open_data(f"acl6060:{tmp_path / 'b'},xml", "dev", "en-de")
 
 
+# Aliases that would be 9³⁰ words if they were written out.
+NEST = "- {k0: &a0 [x], " + "".join(f"k{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}], " for n in range(1, 30))
+NEST += "offset: 1, duration: 1, wav: *a29}"
+
+
 def iwslt(folder: Path, talk: str = "talk1", entries: str | None = None) -> str:
     """A wav whose loudness tells the second, and segments cut from it in another order."""
     rate = 8000
@@ -144,6 +149,9 @@ def test_talks_of_acl_60_60_are_known_wherever_they_come_from(tmp_path: Path) ->
         ("- {offset: -1, duration: 1, wav: a.wav}", "entry 1 has offset -1"),
         ("- {offset: 1, duration: .nan, wav: a.wav}", "duration nan"),
         ("- {offset: 1, duration: 1, wav: ../a.wav}", "outside the folder of wavs"),
+        ("- {offset: 1, duration: 1, wav: [a.wav]}", "entry 1 has no wav, offset and duration"),
+        (NEST, "entry 1 has no wav, offset and duration"),
+        ("[" * 5000, "is not YAML"),
         ("- {offset: 1, duration: 1, wav: a.wav}", "segments.yaml has 1, .*src.txt has 2"),
         ("- {offset: 1, duration: 1, wav: a.wav}\n" * 2, r"a\.wav is missing"),
     ],

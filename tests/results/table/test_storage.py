@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,20 @@ def test_held_out_rows_of_version_2_are_read_with_their_own_status(tmp_path: Pat
     table.append([candidate("c3+cheap", status=HELD_OUT, rung="part", parent="c3")])
     assert [c.status for c in table.read()] == [PRUNED, HELD_OUT, FAILED, HELD_OUT]
     assert part.read_bytes() == before, "a part that lacks no column is not rewritten"
+
+
+def test_no_flipped_bit_changes_a_value_in_silence(tmp_path: Path) -> None:
+    rows = [candidate(f"c{n:05d}", comet=n / 7) for n in range(5)]
+    Table(tmp_path).append(rows)
+    [part] = tmp_path.glob("part-*.parquet")
+    whole, before = part.read_bytes(), [repr(c) for c in Table(tmp_path).read()]
+    generator = random.Random(0)
+    noticed = 0
+    for _ in range(400):
+        at = generator.randrange(len(whole))
+        part.write_bytes(whole[:at] + bytes((whole[at] ^ 1 << generator.randrange(8),)) + whole[at + 1 :])
+        try:
+            assert [repr(c) for c in Table(tmp_path).read()] == before, f"byte {at} of {len(whole)}"
+        except UserError:
+            noticed += 1
+    assert noticed > 200
