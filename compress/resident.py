@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from torch import Tensor
 from compress.artifact.adapters import merge_adapter
 from compress.artifact.artifact import load
 from compress.artifact.assemble import load_processor, prepare_model
-from compress.codecs import codec
+from compress.codecs import Codec, codec
+from compress.kernels.dispatch import ahead
 from compress.model.layers import LayerDropper
 from compress.model.meta_model import build_meta_model, config_from_dict, set_tensor
 from compress.model.source import Source
@@ -28,6 +30,16 @@ from compress.policy.variant import EncodeOptions, is_original, unit_vocabulary,
 from compress.policy.variant_cache import VariantCache
 
 _ORIGINAL, _UNDEFINED = "original", "undefined"
+
+
+@dataclass(frozen=True)
+class _Swap:
+    """A unit that changes: as the checkpoint has it, as the vocabulary leaves it, and the variant that it becomes."""
+
+    unit: Unit
+    resized: Unit
+    codec: Codec
+    key: str
 
 
 class Resident:
@@ -60,22 +72,25 @@ class Resident:
         """Make the model that of a policy. Returns the units that were swapped."""
         policy.check(self.source.structure, self.source.digest)
         options = EncodeOptions(policy.vocabulary, policy.calibration)
-        swapped = []
         # Parameters have their names in the whole model: put every layer in place before touching any.
         self._layers.set_dropped(())
         self._use_vocabulary(policy.vocabulary)
+        swaps: list[_Swap] = []
         for unit in policy.remaining_units(self.source.structure):
             level = policy.levels[unit.name]
             original = is_original(self.source, unit, level, options)
             key = _ORIGINAL if original else variant_key(self.source, unit, level, options, self.store)
             if self._applied[unit.name] != key:
-                if original:
-                    self._restore(unit)
-                else:
-                    self._swap(unit, level, key, options)
-                swapped.append(unit.name)
+                vocabulary = unit_vocabulary(self.source, unit, options.vocabulary, self.store)
+                swaps.append(_Swap(unit, unit if vocabulary is None else vocabulary.resize(unit), codec(level), key))
+        reads = ahead(self._read, [swap for swap in swaps if swap.key != _ORIGINAL])
+        for swap in swaps:
+            if swap.key == _ORIGINAL:
+                self._restore(swap.unit)
+            else:
+                self._swap(swap, next(reads), options)
         self._finish(policy.dropped)
-        return tuple(swapped)
+        return tuple(swap.unit.name for swap in swaps)
 
     def restore(self) -> tuple[str, ...]:
         """Make the model the original again. Returns the units that were read again."""
@@ -105,20 +120,26 @@ class Resident:
     def _restore(self, unit: Unit) -> None:
         self._set(unit, (self.source.tensor(name) for name in unit.tensors), _ORIGINAL)
 
-    def _swap(self, unit: Unit, level: str, key: str, options: EncodeOptions) -> None:
-        vocabulary = unit_vocabulary(self.source, unit, options.vocabulary, self.store)
-        shapes = (unit if vocabulary is None else vocabulary.resize(unit)).shapes
-        chosen = codec(level)
-        read = self._cache.get(key)
+    def _read(self, swap: _Swap) -> Any | None:
+        """A variant as `Codec.weights` takes it; None where the store lacks it."""
+        read = self._cache.get(swap.key)
         if read is None:
-            read = chosen.read(variant_payload(self.source, unit, level, self.store, options), shapes)
-            self._cache.put(key, read)
-        adapted = unit.name in self.source.adapters  # an adapter is added to the weights as float32
+            payload = self.store.get(swap.key)
+            read = None if payload is None else swap.codec.read(payload, swap.resized.shapes)
+            if read is not None:
+                self._cache.put(swap.key, read)
+        return read
+
+    def _swap(self, swap: _Swap, read: Any | None, options: EncodeOptions) -> None:
+        if read is None:
+            payload = variant_payload(self.source, swap.unit, swap.codec.level, self.store, options)
+            read = swap.codec.read(payload, swap.resized.shapes)
+        adapted = swap.unit.name in self.source.adapters  # an adapter is added to the weights as float32
         wanted = None if adapted else self.dtype
-        values = chosen.weights(read, shapes, self.source.dtype, self.device, wanted)
+        values = swap.codec.weights(read, swap.resized.shapes, self.source.dtype, self.device, wanted)
         if adapted:
-            values = merge_adapter(self.source.adapters, unit, [value.cpu() for value in values])
-        self._set(unit, values, key)
+            values = merge_adapter(self.source.adapters, swap.unit, [value.cpu() for value in values])
+        self._set(swap.unit, values, swap.key)
 
     def _set(self, unit: Unit, values: Iterable[Tensor], key: str) -> None:
         """Write a unit's weights into the memory that is there, where they have the shape of those before."""

@@ -14,11 +14,12 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ VARIABLE = "COMPRESS_KERNELS"
 NUMBA, TORCH, CUDA = "numba", "torch", "cuda"
 CPU = torch.device("cpu")
 _FAR = 1e30
+AHEAD = 4  # results of `ahead` in memory
 _SLICE = 128  # outputs that a thread takes at least, and in multiples of
 _WORST = 1.5  # steps: what rounding gets wrong at the most, centroid included
 
@@ -152,6 +154,21 @@ def _kernels_of(device: torch.device) -> _CpuKernels | GpuKernels | None:
     if device.type == "cpu":
         return _CpuKernels(numba_kernels()[0]) if kernels() == NUMBA else None
     return gpu_kernels(device.index or 0)[0] if device.type == "cuda" and forced() in ("", CUDA) else None
+
+
+def ahead(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """The results in order, of which up to AHEAD are made in threads before they are asked for."""
+    count = min(threads(), AHEAD, len(items))
+    if count <= 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(count) as pool:
+        left = iter(items)
+        waiting = deque(pool.submit(function, item) for item in islice(left, count))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(function, item) for item in islice(left, 1))
+            yield result
 
 
 def quantise(
