@@ -39,9 +39,12 @@ def config_from_dict(raw: object) -> Any:
     if kind not in CONFIG_MAPPING:
         raise UserError(f"model type {kind!r} is unknown to this version of transformers")
     try:
-        return CONFIG_MAPPING[kind].from_dict(without_loading_keys(raw))
+        config = CONFIG_MAPPING[kind].from_dict(without_loading_keys(raw))
     except Exception as error:  # transformers raises whatever its many config classes raise
         raise UserError(f"config.json is not the config of a {kind} model: {first_line(error)}") from None
+    if getattr(config, "use_pretrained_backbone", False):  # the default of some classes
+        raise UserError(f"a {kind} model is built around another one that is fetched: it cannot be compressed")
+    return config
 
 
 def _check_sizes(value: object, depth: int = 0) -> None:
@@ -49,7 +52,7 @@ def _check_sizes(value: object, depth: int = 0) -> None:
     if depth > 8:
         raise UserError("config.json is nested deeper than any config")
     if isinstance(value, dict):
-        if "quantization_config" in value:
+        if {"quantization_config", "compression_config"} & value.keys():
             raise UserError("this model is quantized already; give the original checkpoint")
         for key, inner in value.items():
             counts = isinstance(key, str) and any(word in key for word in ("layers", "experts", "blocks"))

@@ -13,15 +13,14 @@ from compress.errors import UserError
 # Without leading underscores, which transformers uses for some of them.
 LOADING_KEYS = frozenset(
     {
-        "attn_implementation",  # "owner/name" is a kernel of the hub
-        "attn_implementation_internal",
         "audio_tokenizer",  # a model that the processor loads
         "auto_map",  # classes in files beside the model
         "backbone",  # a checkpoint of the hub or of timm
         "backbone_kwargs",
+        "code_revision",
         "custom_generate",
         "custom_pipelines",
-        "experts_implementation",
+        "kernel_config",
         "name_or_path",
         "trust_remote_code",
         "use_kernels",
@@ -29,7 +28,13 @@ LOADING_KEYS = frozenset(
         "use_timm_backbone",
     }
 )
+IMPLEMENTATION = "_implementation"  # of attention or experts: "owner/name" is a kernel of the hub
 MOST_DEPTH = 16
+
+
+def is_loading_key(key: object) -> bool:
+    """Whether a key of this name may make transformers load code or another model."""
+    return isinstance(key, str) and (key.lstrip("_") in LOADING_KEYS or IMPLEMENTATION in key)
 
 
 def without_loading_keys(value: Any, depth: int = 0) -> Any:
@@ -37,11 +42,7 @@ def without_loading_keys(value: Any, depth: int = 0) -> Any:
     if depth > MOST_DEPTH:
         raise UserError("a JSON file of this model is nested deeper than any config")
     if isinstance(value, dict):
-        return {
-            key: without_loading_keys(inner, depth + 1)
-            for key, inner in value.items()
-            if not (isinstance(key, str) and key.lstrip("_") in LOADING_KEYS)
-        }
+        return {key: without_loading_keys(inner, depth + 1) for key, inner in value.items() if not is_loading_key(key)}
     if isinstance(value, list):
         return [without_loading_keys(inner, depth + 1) for inner in value]
     return value

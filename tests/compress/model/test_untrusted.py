@@ -18,7 +18,7 @@ from compress.artifact.assemble import load_processor
 from compress.errors import UserError
 from compress.model.aux_files import read_aux_files
 from compress.model.meta_model import build_meta_model, config_from_dict
-from compress.model.untrusted import LOADING_KEYS, without_loading_keys
+from compress.model.untrusted import LOADING_KEYS, is_loading_key, without_loading_keys
 
 HOSTILE = {
     "_attn_implementation": "evil/kernel",
@@ -30,7 +30,8 @@ HOSTILE = {
     "audio_tokenizer": {"audio_tokenizer_class": "DacModel", "audio_tokenizer_name_or_path": "evil/codec"},
     "custom_pipelines": {"evil": {"impl": "evil.Pipeline"}},
 }
-names = st.sampled_from([*LOADING_KEYS, *("_" + key for key in LOADING_KEYS), "text_config", "layers"])
+KEYS = [*LOADING_KEYS, "attn_implementation", "experts_implementation", "attn_implementation_internal"]
+names = st.sampled_from([*KEYS, *("_" + key for key in KEYS), "text_config", "layers"])
 values = st.recursive(
     st.none() | st.integers() | st.text(max_size=5), lambda v: st.lists(v) | st.dictionaries(names, v)
 )
@@ -45,7 +46,7 @@ def keys_of(value: Any) -> set[str]:
 @given(values)
 def test_none_of_the_keys_is_left_at_any_depth(value: Any) -> None:
     left = keys_of(without_loading_keys(value))
-    assert not {key.lstrip("_") for key in left} & LOADING_KEYS
+    assert not {key.lstrip("_") for key in left} & set(KEYS)
     assert left <= keys_of(value)
 
 
@@ -57,7 +58,9 @@ def test_what_transformers_reads_from_configs_to_load_code_is_among_them() -> No
     expected = {"use_timm_backbone", "use_pretrained_backbone", "backbone", "backbone_kwargs", "audio_tokenizer"}
     assert expected <= set(re.findall(r"[a-z_]+", read))
     assert "auto_map" in read
-    assert expected | {"auto_map", "attn_implementation", "use_kernels"} <= LOADING_KEYS
+    assert all(
+        map(is_loading_key, expected | {"auto_map", "attn_implementation", "_attn_implementation", "use_kernels"})
+    )
 
 
 @pytest.fixture
@@ -123,3 +126,9 @@ def test_a_class_of_another_kind_of_model_is_not_used(folder: Path) -> None:
     raw["architectures"] = ["DetrForObjectDetection"]
     with pytest.raises(UserError, match="names no architecture"):
         build_meta_model(config_from_dict(raw))
+
+
+def test_a_class_that_fetches_another_model_by_default_is_refused(no_hub: list[str]) -> None:
+    with pytest.raises(UserError, match="around another one"):
+        config_from_dict({"model_type": "detr", "architectures": ["DetrForObjectDetection"]})
+    assert no_hub == []
