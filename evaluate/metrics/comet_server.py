@@ -188,12 +188,13 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     for name in ("pytorch_lightning", "lightning", "pytorch_lightning.utilities.rank_zero", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if options.threads:
-        import torch
-
-        torch.set_num_threads(options.threads)
     try:
-        serve(options.checkpoint, options.batch_size, options.gpus, answers, not options.predict)
+        checkpoint = str(find_checkpoint(options.checkpoint))  # refused before torch is imported, which takes seconds
+        if options.threads:
+            import torch
+
+            torch.set_num_threads(options.threads)
+        serve(checkpoint, options.batch_size, options.gpus, answers, not options.predict)
     except ValueError as error:
         print(json.dumps({"refused": str(error)}), file=answers, flush=True)
         sys.exit(2)

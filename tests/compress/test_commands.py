@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
-import runpy
 import shutil
 import subprocess
 import sys
@@ -17,55 +15,48 @@ import compress
 from compress.model.source import Source
 from compress.policy.policy import Policy
 from compress.policy.recipes import recipe
+from tests.commands import refused, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(module: str, *arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """As `python -m compress.MODULE …`, in this process."""
-    before = sys.argv
-    sys.argv = [module, *map(str, arguments)]
-    try:
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_module(f"compress.{module}", run_name="__main__")
-    finally:
-        sys.argv = before
-    captured = capsys.readouterr()
-    code = ended.value.code
-    return code if isinstance(code, int) else 0, captured.out, captured.err
-
-
-def refused(result: tuple[int, str, str]) -> str:
-    code, _, err = result
-    assert code == 2, err
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert "Traceback" not in err
-    return err
+@pytest.fixture(scope="module")
+def packed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = Source.open(folder)
+    policy = Policy(source.digest, dict.fromkeys(source.structure.units, "grid@3"))
+    compress.pack(source, policy, None, out := tmp_path_factory.mktemp("packed") / "art")
+    return out
 
 
 @pytest.fixture
-def art(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    code, out, err = run("pack", "--model", folder, "--level", "grid@3", "--out", tmp_path / "art", capsys=capsys)
+def art(packed: Path, tmp_path: Path) -> Path:
+    """A copy that may be damaged."""
+    return Path(shutil.copytree(packed, tmp_path / "art"))
+
+
+def test_pack_inspect_verify_unpack(
+    folder: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    art = tmp_path / "art"
+    code, out, err = run("compress.pack", "--model", folder, "--level", "grid@3", "--out", art, capsys=capsys)
     assert code == 0, err
     assert "bytes" in out
-    return tmp_path / "art"
-
-
-def test_pack_inspect_verify_unpack(art: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert {file.name: file.read_bytes() for file in art.iterdir()} == {
+        file.name: file.read_bytes() for file in packed.iterdir()
+    }
     nbytes = sum(file.stat().st_size for file in art.iterdir())
-    code, out, _ = run("inspect", art, "--json", capsys=capsys)
+    code, out, _ = run("compress.inspect", art, "--json", capsys=capsys)
     report = json.loads(out)
     assert code == 0
     assert report["total_bytes"] == nbytes
     assert {line["level"] for line in report["units"]} == {"grid@3"}
-    code, out, _ = run("inspect", art, capsys=capsys)
+    code, out, _ = run("compress.inspect", art, capsys=capsys)
     assert f"{nbytes:,} bytes" in out
     assert "Bin1" in out, "in proportion to the original"
-    code, out, _ = run("verify", art, capsys=capsys)
+    code, out, _ = run("compress.verify", art, capsys=capsys)
     assert code == 0
     assert "whole" in out
-    code, out, _ = run("unpack", art, "--out", tmp_path / "plain", capsys=capsys)
+    code, out, _ = run("compress.unpack", art, "--out", tmp_path / "plain", capsys=capsys)
     assert code == 0
     assert (tmp_path / "plain" / "model.safetensors").is_file()
 
@@ -76,7 +67,7 @@ def test_a_policy_file_and_a_recipe_pack_alike(
     source = Source.open(folder)
     (tmp_path / "p.json").write_text(recipe("mlp-q2", source.structure, source.digest).to_json())
     for how, what, out in (("--policy", tmp_path / "p.json", "a"), ("--recipe", "mlp-q2", "b")):
-        assert run("pack", "--model", folder, how, what, "--out", tmp_path / out, capsys=capsys)[0] == 0
+        assert run("compress.pack", "--model", folder, how, what, "--out", tmp_path / out, capsys=capsys)[0] == 0
     same = [(tmp_path / out / "weights.bin").read_bytes() for out in "ab"]
     assert same[0] == same[1]
 
@@ -91,10 +82,12 @@ def test_vocabulary_from_the_command_line(
     for name, more in {"scripts:en": [], "top:300": ["--texts", texts]}.items():
         for some in ([], ["--store", store]):
             out = tmp_path / f"{name[:3]}{len(some)}"
-            code, said, _ = run("pack", *model, "--vocabulary", name, *more, *some, "--out", out, capsys=capsys)
+            code, said, _ = run(
+                "compress.pack", *model, "--vocabulary", name, *more, *some, "--out", out, capsys=capsys
+            )
             assert code == 0, said
             sizes[name, bool(some)] = sum(file.stat().st_size for file in out.iterdir())
-            assert run("verify", out, capsys=capsys)[0] == 0
+            assert run("compress.verify", out, capsys=capsys)[0] == 0
             assert compress.load(out)[0].get_input_embeddings().weight.shape[0] <= 300 or name != "top:300"
     assert sizes["top:300", False] == sizes["top:300", True]
     assert max(sizes.values()) <= sum(file.stat().st_size for file in art.iterdir())
@@ -107,13 +100,13 @@ def test_vocabulary_from_the_command_line(
         (["--vocabulary", "top:9", "--texts", texts], "too few"),
         (["--vocabulary", "klingon"], "unknown vocabulary"),
     ):
-        assert wanted in refused(run("pack", *model, *arguments, "--out", out, capsys=capsys))
+        assert wanted in refused(run("compress.pack", *model, *arguments, "--out", out, capsys=capsys))
     assert not out.exists()
 
 
 def test_mistakes(folder: Path, art: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def pack(*arguments: object) -> str:
-        return refused(run("pack", *arguments, capsys=capsys))
+        return refused(run("compress.pack", *arguments, capsys=capsys))
 
     out = tmp_path / "new"
     assert "is not there" in pack("--model", tmp_path / "nowhere", "--level", "nf4", "--out", out)
@@ -127,8 +120,8 @@ def test_mistakes(folder: Path, art: Path, tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "other.json").write_text(Policy("ab" * 16, {"head": "nf4"}).to_json())
     assert "is for model" in pack("--model", folder, "--policy", tmp_path / "other.json", "--out", out)
     for module in ("inspect", "verify"):
-        assert "no artifact" in refused(run(module, tmp_path / "nowhere", capsys=capsys))
-    assert "exists already" in refused(run("unpack", art, "--out", tmp_path, capsys=capsys))
+        assert "no artifact" in refused(run(f"compress.{module}", tmp_path / "nowhere", capsys=capsys))
+    assert "exists already" in refused(run("compress.unpack", art, "--out", tmp_path, capsys=capsys))
     assert not out.exists()
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".partial")]
 
@@ -150,7 +143,7 @@ def test_damaged_artifacts(name: str, how: str, art: Path, tmp_path: Path, capsy
             (art / name).symlink_to(tmp_path / "elsewhere")
         elif how == "folder":
             (art / name).mkdir()
-    refused(run("verify", art, capsys=capsys))
+    refused(run("compress.verify", art, capsys=capsys))
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "no-config", "quantised", "no-weights", "shape"])
@@ -171,35 +164,20 @@ def test_damaged_checkpoints(damage: str, folder: Path, tmp_path: Path, capsys: 
     else:
         config["text_config"]["intermediate_size"] = 136
         (bad / "config.json").write_text(json.dumps(config))
-    refused(run("pack", "--model", bad, "--level", "nf4", "--out", tmp_path / "art", capsys=capsys))
+    refused(run("compress.pack", "--model", bad, "--level", "nf4", "--out", tmp_path / "art", capsys=capsys))
     assert not (tmp_path / "art").exists()
 
 
-def test_a_full_disk_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing_behind(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A limit on the size of files stands in for the disk."""
-    command = [
-        sys.executable,
-        "-m",
-        "compress.pack",
-        "--model",
-        folder,
-        "--level",
-        "raw:bf16",
-        "--out",
-        tmp_path / "art",
-    ]
-    done = subprocess.run(
-        list(map(str, command)),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
-    )
-    assert done.returncode == 2
-    assert "nothing was left behind" in done.stderr
-    assert "Traceback" not in done.stderr
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        call = ["--model", folder, "--level", "raw:bf16", "--out", tmp_path / "art"]
+        error = refused(run("compress.pack", *call, capsys=capsys))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "nothing was left behind" in error
     assert list(tmp_path.iterdir()) == []
 
 

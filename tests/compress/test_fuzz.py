@@ -1,4 +1,4 @@
-"""Five hundred damaged tensors and artifacts: read or refused, never anything else. More: tests.compress.fuzz."""
+"""Damaged tensors and artifacts: read or refused, never anything else. More: tests.compress.fuzz."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from compress.model.source import Source
 from tests.compress.fuzz import fuzz
 
 
-def test_damage_is_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
-    outcomes = fuzz(500, 11, Source.open(folder), tmp_path)
-    assert outcomes.total() == 500
-    assert outcomes["tensor refused"] > 100
-    assert sum(outcomes[f"{kind} refused"] for kind in ("plain", "lying", "payload", "files")) > 100
+@pytest.mark.parametrize("rounds", [60, pytest.param(500, marks=pytest.mark.slow)])
+def test_damage_is_refused_in_one_line(rounds: int, folder: Path, tmp_path: Path) -> None:
+    outcomes = fuzz(rounds, 11, Source.open(folder), tmp_path)
+    assert outcomes.total() == rounds
+    assert outcomes["tensor refused"] > rounds / 5
+    assert sum(outcomes[f"{kind} refused"] for kind in ("plain", "lying", "payload", "files")) > rounds / 5
 
 
 @pytest.mark.parametrize("content", ["\ud800", ["ä"], ["a"], [], 1, None])

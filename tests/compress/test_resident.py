@@ -78,5 +78,5 @@ def test_raw_at_the_dtype_of_the_checkpoint_is_the_original(source: compress.Sou
     assert resident.apply(same) == ()
     assert not any(tmp_path.rglob("*")), "and nothing was written"
     name = next(iter(source.structure.units))
-    assert resident.apply(replace(same, levels=same.levels | {name: "grid@3"})) == (name,)
+    assert resident.apply(replace(same, levels={**same.levels, name: "grid@3"})) == (name,)
     assert resident.apply(same) == (name,)

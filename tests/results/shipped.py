@@ -32,7 +32,8 @@ def scored_run(folder: Path) -> tuple[Path, Candidate, dict[str, Any]]:
     """A run's folder, its candidate c00001, and what the artifact of that scored."""
     artifact, policy = packed(folder)
     nbytes = sum(path.stat().st_size for path in artifact.iterdir())
-    run = make_run(folder / "run", [candidate()], [policy], segments=SEGMENTS, batch_size=SEGMENTS, name="shipped")
+    known: dict[str, Any] = {"store": str(folder / ".store"), "segments": SEGMENTS, "batch_size": SEGMENTS}
+    run = make_run(folder / "run", [candidate()], [policy], name="shipped", **known)
     config: dict[str, Any] = {
         "data": "embedded",
         "lang": "en-zh",

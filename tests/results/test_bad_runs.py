@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +11,8 @@ import pytest
 from compress.errors import UserError
 from results.runs import RunView
 from results.table.storage import Table
+from tests.commands import refused, run
 from tests.results.examples import add_model, candidate, make_run
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 def no_table(folder: Path) -> None:
@@ -137,14 +134,12 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_every_command_tells_it_in_one_line_and_ends_with_2(tmp_path: Path, command: str) -> None:
+def test_every_command_tells_it_in_one_line_and_ends_with_2(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "empty").mkdir()
     filled = [a.format(run=tmp_path / "empty", out=tmp_path / "out") for a in COMMANDS[command]]
-    line = [sys.executable, "-m", f"results.{command}", *filled]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1, done.stderr
+    refused(run(f"results.{command}", *filled, capsys=capsys))
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
     assert not list((tmp_path / "empty").iterdir())
 

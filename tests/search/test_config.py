@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from search.command_line import parse_levels, parser, to_config
 from search.config import FREE_TO_CHANGE, Config, check_name
 from search.run_dir import RunDir
 from search.space.space import DEFAULT_LEVELS
+from tests.forked import start
 
 
 def config(tmp_path: Path, **others: object) -> Config:
@@ -80,21 +80,24 @@ def test_a_name_that_exists_needs_resume_and_resume_needs_a_run(tmp_path: Path) 
     RunDir(config(tmp_path), resume=True).release()
 
 
+def hold(tmp_path: Path) -> None:
+    held = RunDir(config(tmp_path), resume=False)
+    (tmp_path / "held").touch()
+    time.sleep(60)
+    held.release()
+
+
 def test_a_run_in_use_by_a_living_process_is_refused(tmp_path: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from tests.search.test_config import config;"
-        "from search.run_dir import RunDir; f = RunDir(config(Path(sys.argv[1])), False);"
-        "print('held', flush=True); time.sleep(60)"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    holder = start(hold, tmp_path)
     try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
+        while not (tmp_path / "held").exists():
+            assert holder.is_alive()
+            time.sleep(0.01)
         with pytest.raises(UserError, match=f"in use by process {holder.pid}"):
             RunDir(config(tmp_path), resume=True)
     finally:
         holder.kill()
-        holder.wait()
+        holder.join()
     RunDir(config(tmp_path), resume=True).release()  # the dead do not hold it
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from compress.model.source import Source
 from compress.policy.ledger import Ledger
 from compress.policy.store import Store
 from compress.policy.variant import build, encode_unit, is_original, variant_key, variant_payload
+from tests.forked import start
 
 KEY = "0123456789" * 4
 
@@ -104,17 +103,19 @@ def test_equal_tensors_share_a_variant_and_others_do_not(folder: Path) -> None:
     assert variant_key(source, source.structure.unit("lm.1.mlp"), "nf4") != variant_key(source, unit, "nf4")
 
 
+def build_three(folder: Path, store: Path, told: Path) -> None:
+    source = Source.open(folder)
+    built = [build(source, unit, "grid@2", Store(store)) for unit in ("head", "lm.0.mlp", "lm.1.mlp")]
+    told.write_text(str([variant.nbytes for variant in built]))
+
+
 def test_many_processes_build_at_once(folder: Path, tmp_path: Path) -> None:
-    program = (
-        "import sys, compress; source = compress.Source.open(sys.argv[1]); store = compress.Store(sys.argv[2])\n"
-        "print([compress.build(source, u, 'grid@2', store).nbytes for u in ('head', 'lm.0.mlp', 'lm.1.mlp')])"
-    )
-    command = [sys.executable, "-c", program, str(folder), str(tmp_path / "store")]
-    root = Path(__file__).resolve().parents[3]
-    children = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root, text=True) for _ in range(2)]
-    said = {child.communicate(timeout=120)[0] for child in children}
-    assert [child.returncode for child in children] == [0, 0]
-    assert len(said) == 1
+    told = [tmp_path / "one", tmp_path / "other"]
+    children = [start(build_three, folder, tmp_path / "store", path) for path in told]
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0, 0]
+    assert len({path.read_text() for path in told}) == 1
     assert len(files(tmp_path / "store")) == 3
     assert not [path for path in files(tmp_path / "store") if path.name.endswith(".partial")]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,9 @@ from compress.recovery.loop import Training, halved
 from compress.recovery.losses import IGNORE
 from compress.recovery.settings import TrainingSettings
 from tests.compress.recovery.lessons import batch, batches, tiny_lm
+from tests.forked import start
 
 QUICK = TrainingSettings(epochs=2, learning_rate=3e-3, checkpoint_every=4)
-ROOT = Path(__file__).parents[3]
 
 
 def everything(model: Any) -> dict[str, nn.Parameter]:
@@ -92,35 +90,34 @@ def test_a_resumed_run_ends_with_the_same_numbers(stop: int, tmp_path: Path) -> 
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def train_and_tell(folder: Path, killed_at: int) -> None:
+    """Trains in a process of its own, which dies at a step, or tells the sum of the parameters."""
+
+    def die(entry: dict[str, Any]) -> None:
+        if entry["step"] == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.set_num_threads(1)
+    model = tiny_lm()
+    Training(model, everything(model), batches(), QUICK, batches(1), folder / "run", say=die).run()
+    (folder / "sum").write_text(total(model))
+
+
+def total(model: Any) -> str:
+    return float(sum(float(p.double().sum()) for p in model.parameters())).hex()
+
+
 def test_a_process_killed_with_minus_nine_resumes_to_the_same_result(tmp_path: Path) -> None:
-    script = f"""
-import sys, os, signal
-from pathlib import Path
-from dataclasses import replace
-import torch
-from compress.recovery.loop import Training
-from tests.compress.recovery.lessons import batches, tiny_lm
-from tests.compress.recovery.test_loop import QUICK, everything
-torch.set_num_threads(1)
-model = tiny_lm()
-kill = int(sys.argv[1])
-def say(entry):
-    if entry["step"] == kill:
-        os.kill(os.getpid(), signal.SIGKILL)
-Training(model, everything(model), batches(), QUICK, batches(1), Path({str(tmp_path / "run")!r}), say=say).run()
-torch.manual_seed(0)
-print(sum(float(p.double().sum()) for p in model.parameters()).hex())
-"""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", script]
-    killed = subprocess.run([*command, "6"], env=environment, cwd=ROOT, capture_output=True, timeout=300)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    killed = start(train_and_tell, tmp_path, 6)
+    killed.join(300)
+    assert killed.exitcode == -signal.SIGKILL
     assert [folder.name for folder in (tmp_path / "run").iterdir()] == ["checkpoint-00000004"]
-    resumed = subprocess.run([*command, "-1"], env=environment, cwd=ROOT, capture_output=True, timeout=300)
+    assert not (tmp_path / "sum").exists()
+    start(train_and_tell, tmp_path, -1).join(300)
     torch.set_num_threads(1)
     model = tiny_lm()
     Training(model, everything(model), batches(), QUICK, batches(1)).run()
-    assert resumed.stdout.decode().strip() == float(sum(float(p.double().sum()) for p in model.parameters())).hex()
+    assert (tmp_path / "sum").read_text() == total(model)
 
 
 def test_checkpoints_are_safetensors_and_json(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def test_nothing_is_scored_twice(comet: Comet) -> None:
     assert comet.hits == before + 3
 
 
+@pytest.mark.slow  # loads it again; test_comet_process does this with a process that stands in for it
 def test_a_process_that_dies_is_started_again(comet: Comet) -> None:
     old = comet.pid
     assert old is not None
@@ -91,16 +92,20 @@ def test_a_path_that_is_no_checkpoint_is_refused(name: str) -> None:
 
 
 def test_a_folder_without_a_checkpoint_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
+    from evaluate.metrics.comet_server import serve
+
     with pytest.raises(UserError, match="holds no checkpoints"):
         Comet(str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "model.ckpt").write_bytes(b"nothing")
     (tmp_path / "hparams.yaml").write_text("x: 1\n")
-    with pytest.raises(UserError, match="COMET"):
-        Comet(str(tmp_path))
+    with pytest.raises(ValueError, match="is no COMET checkpoint"):
+        serve(str(tmp_path), 1, 0, answers=None)
 
 
 def test_a_hub_name_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    from evaluate.metrics.comet_server import find_checkpoint
+
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UserError, match="download it where there is a network"):
-        Comet("Unbabel/wmt22-comet-da")
+    with pytest.raises(ValueError, match="download it where there is a network"):
+        find_checkpoint("Unbabel/wmt22-comet-da")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import sacrebleu
 from compress.cli import run
 from evaluate.data.open import open_data
 from evaluate.data.types import DataSet
+from evaluate.metrics.comet import Comet
 from evaluate.metrics.scores import score, versus
 from evaluate.score import main as score_command
 
@@ -29,6 +32,18 @@ def files(tmp_path: Path, data: DataSet) -> tuple[Path, Path]:
     good.write_text("".join(f"{line}\n" for line in data.references), encoding="utf-8")
     bad.write_text("".join(f"翻译：{line[::-1]}\n" for line in data.references), encoding="utf-8")
     return good, bad
+
+
+@pytest.fixture
+def comet_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Equal commands share one COMET process."""
+    start, close = cache(Comet), Comet.close
+    started: list[Comet] = []
+    monkeypatch.setattr("evaluate.score.Comet", start)
+    monkeypatch.setattr(Comet, "close", lambda comet: started.append(comet))
+    yield
+    for comet in started:
+        close(comet)
 
 
 def test_figures_are_those_of_sacrebleu(data: DataSet) -> None:
@@ -54,12 +69,13 @@ def test_versus_tells_systems_apart_and_not_from_themselves(data: DataSet) -> No
     assert all(each.difference == 0 and each.p > 0.5 for each in same)
 
 
+@pytest.mark.usefixtures("comet_once")
 def test_the_command_scores_and_compares(
     files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, bad = files
-    cache = ["--cache", str(tmp_path / "scores"), "--threads", "1"]
-    call = ["--hyp", str(good), "--versus", str(bad), *CALL, *cache]
+    kept = ["--cache", str(tmp_path / "scores"), "--threads", "1"]
+    call = ["--hyp", str(good), "--versus", str(bad), *CALL, *kept]
     assert run(score_command, [*call, "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
     scores = [{each["metric"]: each["value"] for each in system["scores"]} for system in results["systems"]]

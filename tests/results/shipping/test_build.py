@@ -1,4 +1,7 @@
-"""Exporting: the artifact is what the row says, in bytes and in another process, or there is none."""
+"""Exporting: the artifact is what the row says, in bytes and in another process, or there is none.
+
+The other process gives what the same work gives in this one, which stands in for it where that is not what is tested.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 
 import compress
+import embedded
 from compress.artifact.recovered import RecoveredSource, RecoveryDelta
 from compress.errors import UserError
 from results import export
@@ -28,6 +32,7 @@ from results.shipping.agreement import (
 )
 from results.shipping.build import build
 from results.shipping.provenance import about, trained_on
+from results.shipping.verify import VerifySettings, verify_in_process
 from results.table.storage import Table
 from tests.results.examples import candidate
 from tests.results.shipped import SEGMENTS, scored_run
@@ -40,6 +45,19 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
     return scored_run(tmp_path_factory.mktemp("shipped"))
 
 
+@pytest.fixture
+def no_process(shipped: Shipped, monkeypatch: pytest.MonkeyPatch) -> list[VerifySettings]:
+    """What the other process would be asked; it answers what it did."""
+    asked: list[VerifySettings] = []
+
+    def answer(settings: VerifySettings) -> dict[str, Any]:
+        asked.append(settings)
+        return shipped[2]
+
+    monkeypatch.setattr(build_module, "verify_in_process", answer)
+    return asked
+
+
 def with_row(shipped: Shipped, folder: Path, **changed: object) -> Path:
     """The run with its row changed."""
     run, row, _ = shipped
@@ -50,7 +68,21 @@ def with_row(shipped: Shipped, folder: Path, **changed: object) -> Path:
     return folder
 
 
-def test_a_row_becomes_an_artifact(shipped: Shipped, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.slow  # loads torch, the model and COMET afresh
+def test_another_process_gives_what_this_one_does(shipped: Shipped) -> None:
+    run, row, expected = shipped
+    settings = VerifySettings.of(
+        {**RunView.open(run).config, "threads": 1}, run.parent / "first", str(embedded.COMET), "cpu", None
+    )
+    found = verify_in_process(settings)
+    assert found["hypotheses"] == list(row.hypotheses) == expected["hypotheses"]
+    assert found["comet_segments"] == pytest.approx(row.comet_segments, abs=1e-6)
+    assert found["comet"] == expected["comet"]
+
+
+def test_a_row_becomes_an_artifact(
+    shipped: Shipped, tmp_path: Path, capsys: pytest.CaptureFixture[str], no_process: list[VerifySettings]
+) -> None:
     run, row = with_row(shipped, tmp_path / "run"), shipped[1]
     out = tmp_path / "c1.art"
     export.main([str(run), "--select", "best", "--out", str(out), "--device", "cpu"])
@@ -60,6 +92,9 @@ def test_a_row_becomes_an_artifact(shipped: Shipped, tmp_path: Path, capsys: pyt
     assert f"python -m results.submit {out}" in output
     assert sum(path.stat().st_size for path in out.iterdir()) == row.bytes == compress.inspect(out).total_bytes
     made = json.loads((tmp_path / "c1.art.export.json").read_text())
+    (asked,) = no_process
+    assert (asked.artifact, asked.device, asked.comet) == (str(out.resolve()), "cpu", str(embedded.COMET))
+    assert (asked.spec.data, asked.spec.lang, asked.spec.segments) == ("embedded", "en-zh", SEGMENTS)
     assert made["policy"] == compress.inspect(out).policy
     assert made["scores"]["afresh"]["comet"] == pytest.approx(row.comet, abs=1e-6)
     (tuned,) = made["tuned"]
@@ -69,6 +104,7 @@ def test_a_row_becomes_an_artifact(shipped: Shipped, tmp_path: Path, capsys: pyt
         export.main([str(run), "--candidate", "c00001", "--out", str(out)])
 
 
+@pytest.mark.usefixtures("no_process")
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -79,10 +115,8 @@ def test_a_row_becomes_an_artifact(shipped: Shipped, tmp_path: Path, capsys: pyt
     ],
 )
 def test_an_artifact_that_is_not_what_its_row_says_does_not_stay(
-    shipped: Shipped, tmp_path: Path, changed: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
+    shipped: Shipped, tmp_path: Path, changed: dict[str, object], message: str
 ) -> None:
-    # The real result of the other process, which need not start again for each wrong row.
-    monkeypatch.setattr(build_module, "verify_in_process", lambda _: shipped[2])
     run = with_row(shipped, tmp_path / "run", **changed)
     with pytest.raises(UserError, match=message):
         export.main([str(run), "--candidate", "c00001", "--out", str(tmp_path / "c1.art"), "--device", "cpu"])
@@ -91,9 +125,7 @@ def test_an_artifact_that_is_not_what_its_row_says_does_not_stay(
 
 def test_a_run_of_another_model(shipped: Shipped, tmp_path: Path) -> None:
     run = with_row(shipped, tmp_path / "run")
-    (path,) = (
-        (run / "policies").iterdir() if len(list((run / "policies").iterdir())) == 1 else (run / shipped[1].policy,)
-    )
+    path = run / shipped[1].policy
     path.write_text(replace(compress.Policy.from_json(path.read_text()), model="f" * 32).to_json())
     with pytest.raises(UserError, match="give the model of the run with --model"):
         export.main([str(run), "--candidate", "c00001", "--out", str(tmp_path / "c1.art")])
@@ -141,8 +173,6 @@ def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: S
     """And what it was trained on is part of its provenance."""
     import torch
 
-    import embedded
-
     run, row, _ = shipped
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -157,7 +187,7 @@ def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: S
     source = RecoveredSource(base, recovery)
     path = f"policies/{source.policy.digest}.json"
     (folder / path).write_text(source.policy.to_json())
-    nbytes = compress.pack(source, source.policy, None, tmp_path / "before")
+    nbytes = compress.pack(source, source.policy, compress.Store(str(run.parent / ".store")), tmp_path / "before")
     recovered = replace(row, candidate="c00001+distill", parent="c00001", policy=path, bytes=nbytes, order=2)
     Table(folder / "candidates.parquet").append([recovered, replace(recovered, candidate="../c00001+distill", order=3)])
     opened = RunView.open(folder)

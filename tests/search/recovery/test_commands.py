@@ -14,7 +14,7 @@ import compress
 from compress.cli import run
 from compress.errors import UserError
 from search import published, recover, teach
-from search.recovery.systems import SYSTEMS, refuse_kind
+from search.recovery.systems import SYSTEMS, SystemBuild, refuse_kind
 from tests.compress.tiny import save_tiny
 from tests.search.recovery.speech import manifest
 
@@ -90,7 +90,10 @@ def test_bad_input_is_one_line(model: Path, tmp_path: Path, capsys: pytest.Captu
     assert "--train is missing" in refusal(published.main, ["diet", "--data", spec, *out], capsys)
 
 
-def test_places_that_cannot_be_written_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_places_that_cannot_be_written_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SystemBuild, "scorer", lambda _: (None, lambda: None))
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     train = manifest(tmp_path / "speech")  # without espeak-ng none could be spoken
     out = ["--lang", "en-de", "--train", train, "--out", str(tmp_path / "file" / "in")]
