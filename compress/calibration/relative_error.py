@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 
 import torch
@@ -11,14 +10,15 @@ from torch import Tensor
 from compress.codecs.statistics import Statistics
 from compress.policy.variant import UnitEncoder
 
-_SLAB = 1 << 24  # weights in float32 at once
+SAMPLE = 1 << 22  # weights of a matrix whose noise stands for that of all, and weights in float32 at once
 
 
 class RelativeError:
     """Σ g·(ΔW H ΔWᵀ) / Σ g·(W H Wᵀ) over the outputs of a unit, at one level after another.
 
     H is the calibration's second moment of the inputs and g the importance of an output. Without a calibration both
-    are 1: then it is the relative error of the weights. Computed where the encoder's weights are.
+    are 1: then it is the relative error of the weights. Computed where the encoder's weights are. The noise of a large
+    matrix is taken of some outputs, drawn once: the products would take as long as encoding, and outputs are much alike.
     """
 
     def __init__(self, encoder: UnitEncoder) -> None:
@@ -27,36 +27,43 @@ class RelativeError:
     def of(self, level: str) -> float:
         encoder, noise = self._encoder, 0.0
         decoded = encoder.decode(encoder.payload(level), level, torch.float32)
-        for index, (original, known) in enumerate(zip(encoder.weights, encoder.known, strict=True)):
+        for index, (original, rows, known, share) in enumerate(self._samples):
             weight, decoded[index] = decoded[index], torch.empty(0)
             # A pruned FFN has fewer rows or columns: there all of the weight counts as error.
-            pruned = weight.shape != original.shape
-            for rows in _slabs(original):
-                values = original.flatten(1)[rows].float()
-                error = values if pruned else weight.flatten(1)[rows].float() - values
-                noise += energy(error, known, rows)
+            pruned = weight.shape != encoder.weights[index].shape
+            noise += energy(original if pruned else weight.flatten(1)[rows].float() - original, known) / share
         return max(noise, 0.0) / max(self._energy, 1e-30)
 
     @cached_property
+    def _samples(self) -> list[tuple[Tensor, Tensor, Statistics | None, float]]:
+        """Of each matrix: outputs in float32, which they are, the statistics of these, and their share of all."""
+        samples = []
+        for weight, known in zip(self._encoder.weights, self._encoder.known, strict=True):
+            count = max(1, len(weight) * SAMPLE // max(weight.numel(), SAMPLE))
+            drawn = torch.randperm(len(weight), generator=torch.Generator().manual_seed(0))[:count]
+            rows = drawn.sort().values.to(weight.device)
+            of_rows = None if known is None else known.of(rows)
+            samples.append((weight.flatten(1)[rows].float(), rows, of_rows, count / len(weight)))
+        return samples
+
+    @cached_property
     def _energy(self) -> float:
-        """Of the original's outputs."""
-        matrices = zip(self._encoder.weights, self._encoder.known, strict=True)
-        return sum(energy(m.flatten(1)[rows].float(), known, rows) for m, known in matrices for rows in _slabs(m))
+        """Of the original's outputs, all of them: a few may hold most of it."""
+        total = 0.0
+        for weight, known in zip(self._encoder.weights, self._encoder.known, strict=True):
+            height = max(1, SAMPLE * len(weight) // weight.numel())
+            for begin in range(0, len(weight), height):
+                rows = slice(begin, begin + height)
+                total += energy(weight[rows].flatten(1).float(), None if known is None else known.of(rows))
+        return total
 
 
-def _slabs(matrix: Tensor) -> Iterator[slice]:
-    """Stretches of outputs that bound the memory."""
-    height = max(1, _SLAB * len(matrix) // matrix.numel())
-    for begin in range(0, len(matrix), height):
-        yield slice(begin, begin + height)
-
-
-def energy(matrix: Tensor, known: Statistics | None, rows: slice = slice(None)) -> float:
-    """Σ g·(M H Mᵀ) over outputs; `rows` says which of all outputs they are."""
+def energy(matrix: Tensor, known: Statistics | None) -> float:
+    """Σ g·(M H Mᵀ) over outputs."""
     if known is None:
         return float(matrix.square().sum())
     if known.diagonal is not None:
         outputs = matrix.square() @ known.diagonal
     else:
         outputs = ((matrix @ known.hessian) * matrix).sum(dim=1)
-    return float((outputs if known.importance is None else outputs * known.importance[rows]).sum())
+    return float((outputs if known.importance is None else outputs * known.importance).sum())

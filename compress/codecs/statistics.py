@@ -22,3 +22,7 @@ class Statistics:
         """Of a Hessian that has nothing else, such as that of an embedding, whose inputs are one-hot."""
         diagonal = self.hessian.diagonal()
         return diagonal if int(self.hessian.count_nonzero()) == int(diagonal.count_nonzero()) else None
+
+    def of(self, outputs: Tensor | slice) -> Statistics:
+        """Those of some outputs."""
+        return self if self.importance is None else Statistics(self.hessian, self.importance[outputs])

@@ -166,7 +166,7 @@ class UnitEncoder:
         if self.store is None:
             raise UserError(f"this policy needs calibration {self.options.calibration}; name the store that holds it")
         known = statistics(self.store.root, self.options.calibration, self.unit, self.device)
-        return known if self.vocabulary is None else [None if k is None else _of_rows(k, self._ids) for k in known]
+        return known if self.vocabulary is None else [None if k is None else k.of(self._ids) for k in known]
 
     @cached_property
     def _ids(self) -> Tensor:
@@ -202,10 +202,6 @@ def encode_unit(
 ) -> bytes:
     """Encode a unit, without a look into the store."""
     return UnitEncoder(source, unit, store, options).encode(level)
-
-
-def _of_rows(known: Statistics, ids: Tensor) -> Statistics:
-    return Statistics(known.hessian, None if known.importance is None else known.importance[ids])
 
 
 def decode_unit(
