@@ -102,7 +102,7 @@ def merge_runs(runs: Sequence[RunView], folder: Path, name: str) -> tuple[int, i
     config = runs[0].config | {"bins": bins, "name": name, "merged": [str(run.path) for run in runs]}
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for path in (run.path / extra for run in reversed(runs) for extra in ("model.json", "sensitivities.json")):
-        if path.is_file():
+        if path.is_file() and not path.is_symlink():
             shutil.copyfile(path, folder / path.name)  # that of the first run which has it stays
     table = Table(folder / TABLE)
     count = total = 0
@@ -117,7 +117,7 @@ def merge_runs(runs: Sequence[RunView], folder: Path, name: str) -> tuple[int, i
             row = replace(named, policy=_copy_policy(run, c, folder), order=count)
             recovery = run.recovery(c)
             if recovery is not None:
-                shutil.copytree(recovery, folder / RECOVERED / row.candidate)
+                shutil.copytree(recovery, folder / RECOVERED / row.candidate, ignore=_links)
             rows.append(row)
         for start in range(0, len(rows), ROWS):
             table.append(rows[start : start + ROWS])
@@ -144,3 +144,8 @@ def _copy_policy(run: RunView, candidate: Candidate, folder: Path) -> str:
     relative = f"policies/{policy.digest}.json"
     (folder / relative).write_text(policy.to_json(), encoding="utf-8")
     return relative
+
+
+def _links(folder: str, names: list[str]) -> list[str]:
+    """Links of a run from a stranger may lead to any file of this machine: they are not copied."""
+    return [name for name in names if (Path(folder) / name).is_symlink()]

@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--store", help="folder or URL of the variants (default: .store beside the run)")
     parser.add_argument("--comet", help="the COMET checkpoint of the run, where it is not a default one")
     parser.add_argument("--data", help="the run's data, where it is not embedded")
+    parser.add_argument("--train", help="what a recovered candidate was trained on, where it is not the run's data")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
     parser.add_argument("--batch-size", type=int, help="default: that of the run")
     parser.add_argument("--tolerance", type=float, help="COMET that may differ (default: what floating point explains)")
@@ -62,7 +63,7 @@ def main(arguments: list[str]) -> None:
     comet = confirmed(run.config, "comet", options.comet)
     comet = str(embedded.COMET) if comet == "embedded" else comet
     settings = VerifySettings.of(config, options.out, comet, options.device or default_device(), options.batch_size)
-    export(run, row, options.out, settings, options.model, options.store, options.tolerance)
+    export(run, row, options.out, settings, options.model, options.store, options.tolerance, options.train)
     data = f"--data {settings.spec.data} --lang {settings.spec.lang}"
     print(HOW_TO_USE.format(art=options.out, quoted=repr(str(options.out)), data=data))
 

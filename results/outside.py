@@ -18,6 +18,7 @@ DEFAULTS = {
     "data": ("embedded",),
     "comet": ("embedded", "Unbabel/wmt22-comet-da"),
 }
+WORDS = {"train": "training data"}
 
 
 def confirmed(config: Mapping[str, Any], what: str, given: str | None) -> str:
@@ -41,9 +42,21 @@ def confirmed_store(run: Path, config: Mapping[str, Any], given: str | None) -> 
     return str(beside) if beside.is_dir() else None
 
 
+def confirmed_training(run: Path, named: str, data: str, given: str | None) -> str:
+    """What a recovered candidate was trained on: what was given, else what its run names if that is the data of the
+    search, a default, or the speech that lies beside the run."""
+    if given:
+        return given
+    kind, _, place = named.partition(":")
+    beside = kind == "manifest" and Path(place.split(",")[0]).resolve().is_relative_to(run.resolve().parent / ".speech")
+    if named in (data, *DEFAULTS["data"]) or beside:
+        return named
+    raise _not_obeyed("train", named)
+
+
 def _not_obeyed(what: str, named: str) -> UserError:
     flag = f"--{what}"
     return UserError(
-        f"the run names the {what} {named[:200]!r}; a run's folder is not obeyed in that: give {flag}"
+        f"the run names the {WORDS.get(what, what)} {named[:200]!r}; a run's folder is not obeyed in that: give {flag}"
         f" {shlex.quote(named[:200])} if it is yours, or another {flag}"
     )

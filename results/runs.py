@@ -110,14 +110,13 @@ class RunView:
     def original_bytes(self) -> int:
         """Bytes of the original weight files, which the bins depend on.
 
-        Without model.json: of the model's folder, or, if that is gone, of the original packed as it is.
+        Without model.json: of the embedded model's folder, or of the original packed as it is.
         """
         if self.model.original_bytes:
             return self.model.original_bytes
-        try:
-            return weight_bytes(resolve_model(str(self.config.get("model", "")), download=False))
-        except UserError:
-            return self.original.bytes if self.original else max(c.bytes for c in self.candidates)
+        if self.config.get("model") == "embedded":
+            return weight_bytes(resolve_model("embedded"))
+        return self.original.bytes if self.original else max(c.bytes for c in self.candidates)
 
     @cached_property
     def all_bins(self) -> tuple[Bin, ...]:

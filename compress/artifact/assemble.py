@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from compress.errors import UserError, first_line, parse_json
+from compress.model.aux_files import ALWAYS, SLOW
 from compress.model.untrusted import without_loading_keys
 
 # What processors and tokenizers are made by.
@@ -51,8 +52,8 @@ def load_processor(files: Mapping[str, bytes]) -> Any:
     if "tokenizer.json" in names:
         _check_merges(_json_object(files, "tokenizer.json"))
     with tempfile.TemporaryDirectory() as folder:
-        for name, data in files.items():
-            (Path(folder) / name).write_bytes(data)
+        for name in names & {*ALWAYS, *SLOW}:  # whatever else there is, transformers must not find it
+            (Path(folder) / name).write_bytes(files[name])
         for name in names & set(_CONFIGS):
             settings = without_loading_keys(_json_object(files, name))
             (Path(folder) / name).write_text(json.dumps(settings))

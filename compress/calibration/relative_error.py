@@ -18,7 +18,7 @@ class RelativeError:
 
     H is the calibration's second moment of the inputs and g the importance of an output. Without a calibration both
     are 1: then it is the relative error of the weights. Computed where the encoder's weights are. The noise of a large
-    matrix is taken of some outputs, drawn once: the products would take as long as encoding, and outputs are much alike.
+    matrix is taken of some outputs, drawn once: the products would take as long as encoding, and outputs are alike.
     """
 
     def __init__(self, encoder: UnitEncoder) -> None:

@@ -6,6 +6,7 @@ Which attention is used, for one, is not for the file to say.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from compress.errors import UserError
@@ -14,6 +15,8 @@ from compress.errors import UserError
 LOADING_KEYS = frozenset(
     {
         "audio_tokenizer",  # a model that the processor loads
+        "audio_tokenizer_class",
+        "audio_tokenizer_name_or_path",
         "auto_map",  # classes in files beside the model
         "backbone",  # a checkpoint of the hub or of timm
         "backbone_kwargs",
@@ -28,13 +31,13 @@ LOADING_KEYS = frozenset(
         "use_timm_backbone",
     }
 )
-IMPLEMENTATION = "_implementation"  # of attention or experts: "owner/name" is a kernel of the hub
+IMPLEMENTATION = re.compile(r".*(attn|attention|experts)_implementation.*")  # "owner/name" is a kernel of the hub
 MOST_DEPTH = 16
 
 
 def is_loading_key(key: object) -> bool:
     """Whether a key of this name may make transformers load code or another model."""
-    return isinstance(key, str) and (key.lstrip("_") in LOADING_KEYS or IMPLEMENTATION in key)
+    return isinstance(key, str) and (key.lstrip("_") in LOADING_KEYS or IMPLEMENTATION.fullmatch(key) is not None)
 
 
 def without_loading_keys(value: Any, depth: int = 0) -> Any:

@@ -15,7 +15,7 @@ from compress.cli import progress_line
 from compress.errors import UserError
 from compress.models import resolve_model
 from results.candidate import SCORED, Candidate
-from results.outside import confirmed, confirmed_store
+from results.outside import confirmed, confirmed_store, confirmed_training
 from results.runs import RECOVERED, RunView
 from results.shipping import provenance
 from results.shipping.agreement import check_agreement, check_checkpoint, compare_with_row, tolerances
@@ -36,12 +36,19 @@ def export(
     model: str | None = None,
     store: str | None = None,
     tolerance: float | None = None,
+    train: str | None = None,
 ) -> None:
     """Builds and verifies the artifact of a row that has its translations, and prints a line on each.
 
     Leaves nothing if it is not as its row says.
-    `tolerance`: mean COMET that may differ; None for what floating point explains.
+    `tolerance`: mean COMET that may differ; None for what floating point explains. `train`: what a recovered row was
+    trained on, where that is not what the search was on.
     """
+    recovery = run.recovery(row)
+    trained = ""
+    if recovery is not None:
+        named = str(provenance.about(recovery).get("train", "?"))
+        trained = confirmed_training(run.path, named, settings.spec.data, train)
     nbytes = build(run, row, out, model, store)
     print(f"{out}: {nbytes:,} bytes, exactly those of candidate {row.candidate}", flush=True)
     try:
@@ -50,7 +57,7 @@ def export(
         agreement = compare_with_row(row, verified["hypotheses"], verified["comet_segments"])
         flipped, drift = tolerances(run.config, str(verified["dtype"]))
         check_agreement(agreement, flipped, drift if tolerance is None else tolerance)
-        provenance.write(out, provenance.record(run, row, settings, agreement, verified, out))
+        provenance.write(out, provenance.record(run, row, settings, agreement, verified, out, trained))
     except BaseException:
         shutil.rmtree(out, ignore_errors=True)
         raise

@@ -51,9 +51,16 @@ def fingerprint(purpose: str, spec: str, data: DataSet) -> dict[str, Any]:
 
 
 def record(
-    run: RunView, row: Candidate, settings: VerifySettings, agreement: Agreement, verified: Mapping[str, Any], out: Path
+    run: RunView,
+    row: Candidate,
+    settings: VerifySettings,
+    agreement: Agreement,
+    verified: Mapping[str, Any],
+    out: Path,
+    train: str = "",
 ) -> dict[str, Any]:
-    """The provenance of the artifact at `out`, exported from a row and verified."""
+    """The provenance of the artifact at `out`, exported from a row and verified. `train` is what a recovered row was
+    trained on."""
     spec = settings.spec
     data = spec.open_data()
     policy = compress.Artifact.open(out).policy
@@ -63,7 +70,7 @@ def record(
         tuned.append({**tuned[0], "purpose": "calibration"})
     recovery = run.recovery(row)
     if recovery is not None:
-        tuned.append(trained_on(recovery, spec.lang))
+        tuned.append(trained_on(train or spec.data, recovery, spec.lang))
         condition = str(about(recovery).get("condition") or condition)  # whichever the search before it was under
     return {
         "artifact_bytes": row.bytes,
@@ -84,11 +91,10 @@ def record(
     }
 
 
-def trained_on(recovery: Path, lang: str) -> dict[str, Any]:
+def trained_on(spec: str, recovery: Path, lang: str) -> dict[str, Any]:
     """The data set that a recovery was trained on. If it is not on this machine, it has no fingerprints, and
     `unchecked` says so."""
-    training = about(recovery)
-    spec, split = str(training.get("train", "?")), str(training.get("train_split") or "train")
+    split = str(about(recovery).get("train_split") or "train")
     try:
         return fingerprint("training", spec, open_data(spec, split, lang))
     except (UserError, OSError):

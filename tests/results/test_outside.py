@@ -14,10 +14,12 @@ import pytest
 from compress.errors import UserError
 from evaluate.data.open import open_data
 from results import export, report
+from results.compatibility import merge_runs
 from results.html.page import write_report
-from results.outside import confirmed, confirmed_store
+from results.outside import confirmed, confirmed_store, confirmed_training
+from results.runs import RunView
 from search import recover
-from tests.results.examples import candidate, make_run
+from tests.results.examples import candidate, make_run, policy
 
 SECRET = "a line that only its owner reads"
 
@@ -96,3 +98,32 @@ def test_a_report_shows_the_references_that_its_rows_were_scored_on(tmp_path: Pa
     folder = make_run(tmp_path / "run", rows, data=named)
     assert SECRET not in write_report(folder).read_text()
     assert SECRET in write_report(folder, named).read_text()
+
+
+def test_training_data_that_a_run_names_is_not_opened(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "one"
+    mine = f"manifest:{tmp_path / 'runs' / '.speech' / 'speech.csv'}"
+    for named in ("embedded", "acl6060:/data", mine):
+        assert confirmed_training(run, named, "acl6060:/data", None) == named
+    for named in (f"text:{tmp_path / 'secret'}", f"manifest:{tmp_path / 'runs' / '.speech' / '..' / 'x.csv'}"):
+        with pytest.raises(UserError, match=r"names the training data .* give --train "):
+            confirmed_training(run, named, "acl6060:/data", None)
+        assert confirmed_training(run, named, "acl6060:/data", "text:mine") == "text:mine"
+
+
+def test_a_merge_copies_no_file_that_a_link_leads_to(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text(SECRET)
+    rows = [candidate("original", recipe="original"), candidate("c00001+cheap", parent="c00001")]
+    run = make_run(tmp_path / "run", rows, [policy("grid@1"), policy("grid@2")])
+    (run / "sensitivities.json").symlink_to(secret)
+    place = run / "recovered" / "c00001+cheap"
+    place.mkdir(parents=True)
+    (place / "recovery.json").write_text("{}")
+    (place / "recovery.safetensors").symlink_to(secret)
+    out = tmp_path / "merged"
+    out.mkdir()
+    merge_runs([RunView.open(run)], out, "merged")
+    copied = [path for path in out.rglob("*") if path.is_file()]
+    assert [path.name for path in (out / "recovered").rglob("*") if path.is_file()] == ["recovery.json"]
+    assert not any(SECRET.encode() in path.read_bytes() for path in copied)

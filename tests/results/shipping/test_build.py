@@ -68,6 +68,10 @@ def with_row(shipped: Shipped, folder: Path, **changed: object) -> Path:
     return folder
 
 
+def variants_of(shipped: Shipped) -> list[str]:
+    return ["--store", str(shipped[0].parent / ".store")]
+
+
 @pytest.mark.slow  # loads torch, the model and COMET afresh
 def test_another_process_gives_what_this_one_does(shipped: Shipped) -> None:
     run, row, expected = shipped
@@ -85,7 +89,7 @@ def test_a_row_becomes_an_artifact(
 ) -> None:
     run, row = with_row(shipped, tmp_path / "run"), shipped[1]
     out = tmp_path / "c1.art"
-    export.main([str(run), "--select", "best", "--out", str(out), "--device", "cpu"])
+    export.main([str(run), *variants_of(shipped), "--select", "best", "--out", str(out), "--device", "cpu"])
     output = capsys.readouterr().out
     assert f"{row.bytes:,} bytes, exactly those of candidate c00001" in output
     assert f"0 of {SEGMENTS} translations differ" in output
@@ -101,7 +105,7 @@ def test_a_row_becomes_an_artifact(
     assert (tuned["purpose"], tuned["split"], tuned["origin"]) == ("search", "dev", "embedded")
     assert len(tuned["sounds"]) == SEGMENTS
     with pytest.raises(UserError, match="exists already"):
-        export.main([str(run), "--candidate", "c00001", "--out", str(out)])
+        export.main([str(run), *variants_of(shipped), "--candidate", "c00001", "--out", str(out)])
 
 
 @pytest.mark.usefixtures("no_process")
@@ -119,7 +123,18 @@ def test_an_artifact_that_is_not_what_its_row_says_does_not_stay(
 ) -> None:
     run = with_row(shipped, tmp_path / "run", **changed)
     with pytest.raises(UserError, match=message):
-        export.main([str(run), "--candidate", "c00001", "--out", str(tmp_path / "c1.art"), "--device", "cpu"])
+        export.main(
+            [
+                str(run),
+                *variants_of(shipped),
+                "--candidate",
+                "c00001",
+                "--out",
+                str(tmp_path / "c1.art"),
+                "--device",
+                "cpu",
+            ]
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
@@ -128,7 +143,7 @@ def test_a_run_of_another_model(shipped: Shipped, tmp_path: Path) -> None:
     path = run / shipped[1].policy
     path.write_text(replace(compress.Policy.from_json(path.read_text()), model="f" * 32).to_json())
     with pytest.raises(UserError, match="give the model of the run with --model"):
-        export.main([str(run), "--candidate", "c00001", "--out", str(tmp_path / "c1.art")])
+        export.main([str(run), *variants_of(shipped), "--candidate", "c00001", "--out", str(tmp_path / "c1.art")])
 
 
 def test_segments_are_compared_one_by_one() -> None:
@@ -191,13 +206,14 @@ def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: S
     recovered = replace(row, candidate="c00001+distill", parent="c00001", policy=path, bytes=nbytes, order=2)
     Table(folder / "candidates.parquet").append([recovered, replace(recovered, candidate="../c00001+distill", order=3)])
     opened = RunView.open(folder)
-    assert build(opened, recovered, tmp_path / "after") == nbytes
+    assert build(opened, recovered, tmp_path / "after", store=variants_of(shipped)[1]) == nbytes
     assert torch.equal(dict(compress.Artifact.open(tmp_path / "after").tensors())[name].float(), changed.float())
     place = opened.recovery(recovered)
     assert place is not None
-    assert trained_on(place, "en-zh")["purpose"] == "training"
-    assert len(trained_on(place, "en-zh")["sounds"]) > SEGMENTS
+    trained = trained_on("embedded", place, "en-zh")
+    assert trained["purpose"] == "training"
+    assert len(trained["sounds"]) > SEGMENTS
     assert about(place)["condition"] == "c"
     assert opened.recovery(opened.find("../c00001+distill")) is None, "never outside of its place"
     with pytest.raises(UserError, match="no recovery of it"):
-        build(opened, opened.find("../c00001+distill"), tmp_path / "other")
+        build(opened, opened.find("../c00001+distill"), tmp_path / "other", store=variants_of(shipped)[1])
