@@ -65,12 +65,13 @@ def _check_sizes(value: object, depth: int = 0) -> None:
 
 
 def build_meta_model(config: Any) -> nn.Module:
-    """The model of a config: parameters on the meta device, buffers (rotary frequencies) real.
+    """The model of a config: parameters on the meta device, buffers (rotary frequencies) real, as transformers loads.
 
     The model gets a copy of the config, because layer dropping changes the counts in it.
     """
     import transformers
     from accelerate import init_empty_weights
+    from transformers.modeling_utils import no_init_weights
 
     config = copy.deepcopy(config)
     names = getattr(config, "architectures", None)
@@ -80,11 +81,11 @@ def build_meta_model(config: Any) -> nn.Module:
     classes = [c for c in classes if isinstance(config, getattr(c, "config_class", None) or object)]
     make = classes[0] if classes else _from_model_type
     try:
-        with init_empty_weights(include_buffers=True):
+        with no_init_weights(), init_empty_weights(include_buffers=True):
             trial = make(config)
         if sum(buffer.nbytes for buffer in trial.buffers()) > _MOST_BUFFERS:
             raise UserError("this config asks for buffers larger than any model's")
-        with init_empty_weights(include_buffers=False):
+        with no_init_weights(), init_empty_weights(include_buffers=False):
             model = make(config)
     except UserError:
         raise

@@ -16,7 +16,7 @@ from tests.results.examples import candidate, make_run
 SEGMENTS = 4
 
 
-def packed(folder: Path) -> tuple[Path, compress.Policy]:
+def packed(folder: Path, store: compress.Store) -> tuple[Path, compress.Policy]:
     """An artifact in Bin2 of the embedded model, and its policy."""
     source = compress.Source.open(embedded.MODEL)
     levels = {
@@ -24,15 +24,15 @@ def packed(folder: Path) -> tuple[Path, compress.Policy]:
         for name, unit in source.structure.units.items()
     }
     policy = compress.Policy(model=source.digest, levels=levels, dropped=("lm.5",))
-    compress.pack(source, policy, compress.Store(str(folder / ".store")), folder / "first")
+    compress.pack(source, policy, store, folder / "first")
     return folder / "first", policy
 
 
-def scored_run(folder: Path) -> tuple[Path, Candidate, dict[str, Any]]:
+def scored_run(folder: Path, store: compress.Store) -> tuple[Path, Candidate, dict[str, Any]]:
     """A run's folder, its candidate c00001, and what the artifact of that scored."""
-    artifact, policy = packed(folder)
+    artifact, policy = packed(folder, store)
     nbytes = sum(path.stat().st_size for path in artifact.iterdir())
-    known: dict[str, Any] = {"store": str(folder / ".store"), "segments": SEGMENTS, "batch_size": SEGMENTS}
+    known: dict[str, Any] = {"store": store.root, "segments": SEGMENTS, "batch_size": SEGMENTS}
     run = make_run(folder / "run", [candidate()], [policy], name="shipped", **known)
     config: dict[str, Any] = {
         "data": "embedded",

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import compress
-import embedded
 from compress.tensors import to_model
 from evaluate.data.open import open_data
 from evaluate.decoding.batches import prepare
@@ -24,19 +23,13 @@ from evaluate.decoding.encoder_cache import (
 from evaluate.decoding.generate import translate
 from evaluate.metrics.divergence import divergence, reference_logits
 
-COUNT = 6
+COUNT, TOKENS = 4, 24
 
 
 @pytest.fixture(scope="module")
-def resident(tmp_path_factory: pytest.TempPathFactory) -> compress.Resident:
-    torch.set_num_threads(1)
-    store = compress.Store(tmp_path_factory.mktemp("store"))
-    return compress.Resident(compress.Source.open(embedded.MODEL), store)
-
-
-@pytest.fixture(scope="module")
-def batches(resident: Any) -> Any:
-    return prepare(open_data("embedded", "dev", "en-zh").first(COUNT), resident.processor, 4)
+def batches(embedded_resident: Any) -> Any:
+    embedded_resident.restore()
+    return prepare(open_data("embedded", "dev", "en-zh").first(COUNT), embedded_resident.processor, 3)
 
 
 def policy(resident: Any, **changed: str) -> compress.Policy:
@@ -51,7 +44,6 @@ def logits(model: Any, batch: Any, cache: EncoderCache | None) -> torch.Tensor:
 
 
 def test_logits_are_bit_equal_and_the_encoder_does_not_run_again(resident: Any, batches: Any) -> None:
-    resident.restore()
     encoder, runs = find_encoder(resident.model), []
     counter = encoder.conv1.register_forward_hook(lambda *_: runs.append(1))
     cache = EncoderCache(1 << 28)
@@ -67,8 +59,7 @@ def test_logits_are_bit_equal_and_the_encoder_does_not_run_again(resident: Any, 
 
 
 def test_policies_that_share_an_encoder_translate_and_diverge_as_without_a_cache(resident: Any, batches: Any) -> None:
-    resident.restore()
-    original = translate(resident.model, resident.processor, batches, 40)
+    original = translate(resident.model, resident.processor, batches, TOKENS)
     cache = EncoderCache(1 << 28)
     references = reference_logits(resident.model, resident.processor, batches, original, cache, encoder_key(None))
     first = policy(resident)
@@ -77,10 +68,10 @@ def test_policies_that_share_an_encoder_translate_and_diverge_as_without_a_cache
     misses = {}
     for name, each in (("first", first), ("other", other), ("changed", changed), ("again", first)):
         resident.apply(each)
-        plain = translate(resident.model, resident.processor, batches, 40)
+        plain = translate(resident.model, resident.processor, batches, TOKENS)
         kl = divergence(resident.model, references)
         before = cache.misses
-        cached = translate(resident.model, resident.processor, batches, 40, None, cache, encoder_key(each))
+        cached = translate(resident.model, resident.processor, batches, TOKENS, None, cache, encoder_key(each))
         assert cached == plain
         assert divergence(resident.model, references, cache, encoder_key(each)) == kl
         misses[name] = cache.misses - before
@@ -133,9 +124,8 @@ def test_a_cache_without_a_key_is_a_mistake(resident: Any, batches: Any) -> None
 
 
 def test_running_out_of_memory_changes_nothing(resident: Any, batches: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    resident.restore()
     cache = EncoderCache(1 << 28)
-    whole = translate(resident.model, resident.processor, batches, 40, None, cache, "here")
+    whole = translate(resident.model, resident.processor, batches, TOKENS, None, cache, "here")
     generate = resident.model.generate
 
     def short_of_memory(**inputs: Any) -> Any:
@@ -145,7 +135,7 @@ def test_running_out_of_memory_changes_nothing(resident: Any, batches: Any, monk
 
     monkeypatch.setattr(resident.model, "generate", short_of_memory)
     for _ in range(2):
-        assert translate(resident.model, resident.processor, batches, 40, None, cache, "here") == whole
+        assert translate(resident.model, resident.processor, batches, TOKENS, None, cache, "here") == whole
 
 
 def test_a_model_without_an_encoder_has_none() -> None:

@@ -8,15 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-import compress
-import embedded
 from compress.errors import UserError
 from evaluate.data.open import open_data
 from evaluate.data.types import DataSet, Segment
 from evaluate.decoding.batches import prepare
 from evaluate.decoding.generate import halves, translate
 
-COUNT = 10
+COUNT = 6
 
 
 @pytest.fixture(scope="module")
@@ -24,33 +22,33 @@ def data() -> DataSet:
     return open_data("embedded", "dev", "en-zh").first(COUNT)
 
 
-@pytest.fixture(scope="module")
-def resident(tmp_path_factory: pytest.TempPathFactory) -> compress.Resident:
-    torch.set_num_threads(1)
-    store = compress.Store(tmp_path_factory.mktemp("store"))
-    return compress.Resident(compress.Source.open(embedded.MODEL), store)
-
-
 def run(resident: Any, data: DataSet, size: int) -> list[str]:
     return translate(resident.model, resident.processor, prepare(data, resident.processor, size), 48)
 
 
-def test_output_does_not_depend_on_batch_size_and_keeps_the_order(resident: Any, data: DataSet) -> None:
-    texts = {size: run(resident, data, size) for size in (1, 3, COUNT)}
-    assert texts[1] == texts[3] == texts[COUNT]
-    assert len(set(texts[1])) == COUNT
+@pytest.fixture(scope="module")
+def whole(embedded_resident: Any, data: DataSet) -> list[str]:
+    """The translations in one batch."""
+    embedded_resident.restore()
+    return run(embedded_resident, data, COUNT)
 
 
-def test_it_translates(resident: Any, data: DataSet) -> None:
+def test_output_does_not_depend_on_batch_size_and_keeps_the_order(
+    resident: Any, data: DataSet, whole: list[str]
+) -> None:
+    assert run(resident, data, 1) == run(resident, data, 4) == whole
+    assert len(set(whole)) == COUNT
+
+
+def test_it_translates(data: DataSet, whole: list[str]) -> None:
     from evaluate.metrics.mt import chrf
 
-    assert chrf(run(resident, data, COUNT), data.references) > 80
+    assert chrf(whole, data.references) > 80
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(
-    resident: Any, data: DataSet, monkeypatch: pytest.MonkeyPatch
+    resident: Any, data: DataSet, whole: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run(resident, data, COUNT)
     generate = resident.model.generate
     sizes: list[int] = []
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import compress
-import embedded
 from compress.artifact.assemble import load_processor
 from compress.model.vocabulary import trimmed_vocabulary
 from evaluate.data.open import open_data
@@ -24,7 +23,7 @@ from evaluate.metrics.divergence import (
     reference_logits,
 )
 
-COUNT = 10
+COUNT = 6
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +31,7 @@ def data() -> DataSet:
     return open_data("embedded", "dev", "en-zh").first(COUNT)
 
 
-@pytest.fixture(scope="module")
-def resident(tmp_path_factory: pytest.TempPathFactory) -> compress.Resident:
-    torch.set_num_threads(1)
-    store = compress.Store(tmp_path_factory.mktemp("store"))
-    return compress.Resident(compress.Source.open(embedded.MODEL), store)
-
-
 def test_the_original_is_closest_to_itself_and_worse_levels_are_farther(resident: Any, data: DataSet) -> None:
-    resident.restore()
     batches = prepare(data, resident.processor, COUNT)
     texts = translate(resident.model, resident.processor, batches, 48)
     references = reference_logits(resident.model, resident.processor, batches, texts)
@@ -68,13 +59,12 @@ def test_divergence_of_a_broken_model_is_nan(resident: Any, data: DataSet) -> No
 
 
 @pytest.fixture(scope="module")
-def german(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, DataSet, Any, list[str]]:
-    """The original, some speech in batches, and what it says in German, where the embedded vocabulary can shrink."""
+def german(embedded_resident: Any) -> tuple[Any, list[str]]:
+    """Some speech, in batches, and what the original says in German, where the embedded vocabulary can shrink."""
     data = open_data("embedded", "dev", "en-de").first(COUNT)
-    store = compress.Store(tmp_path_factory.mktemp("german"))
-    resident = compress.Resident(compress.Source.open(embedded.MODEL), store)
-    batches = prepare(data, resident.processor, COUNT)
-    return resident, data, batches, translate(resident.model, resident.processor, batches, 48)
+    embedded_resident.restore()
+    batches = prepare(data, embedded_resident.processor, COUNT)
+    return batches, translate(embedded_resident.model, embedded_resident.processor, batches, 48)
 
 
 def token_map_of(resident: Any) -> TokenMap:
@@ -83,9 +73,8 @@ def token_map_of(resident: Any) -> TokenMap:
     return TokenMap(trimmed.ids.tolist(), load_processor(trimmed.files), resident.processor)
 
 
-def test_divergence_under_a_trimmed_vocabulary_is_the_share_of_the_lost_tokens(german: Any) -> None:
-    resident, _, batches, texts = german
-    resident.restore()
+def test_divergence_under_a_trimmed_vocabulary_is_the_share_of_the_lost_tokens(resident: Any, german: Any) -> None:
+    batches, texts = german
     plain = reference_logits(resident.model, resident.processor, batches, texts)
     token_map = token_map_of(resident)
     references = reference_logits(resident.model, resident.processor, batches, texts, token_map=token_map)
@@ -100,7 +89,6 @@ def test_divergence_under_a_trimmed_vocabulary_is_the_share_of_the_lost_tokens(g
     assert 0 <= value < 0.01
     resident.apply(compress.Policy(policy.model, dict.fromkeys(policy.levels, "grid@1"), (), policy.vocabulary))
     assert divergence(resident.model, references) > 0.1
-    resident.restore()
 
 
 def original_policy_of(resident: Any, vocabulary: str) -> compress.Policy:
@@ -108,9 +96,8 @@ def original_policy_of(resident: Any, vocabulary: str) -> compress.Policy:
     return compress.Policy(model=resident.source.digest, levels=levels, vocabulary=vocabulary)
 
 
-def test_a_vocabulary_that_loses_nothing_gives_the_plain_divergence(german: Any) -> None:
-    resident, _, batches, texts = german
-    resident.restore()
+def test_a_vocabulary_that_loses_nothing_gives_the_plain_divergence(resident: Any, german: Any) -> None:
+    batches, texts = german
     everything = range(resident.source.structure.vocabulary)
     token_map = TokenMap(everything, resident.processor, resident.processor)
     references = reference_logits(resident.model, resident.processor, batches, texts, token_map=token_map)
@@ -120,11 +107,10 @@ def test_a_vocabulary_that_loses_nothing_gives_the_plain_divergence(german: Any)
         assert torch.equal(mapped.positions, unmapped.positions)
     resident.apply(compress.Policy(resident.source.digest, dict.fromkeys(resident.source.structure.units, "grid@2")))
     assert divergence(resident.model, references) == pytest.approx(divergence(resident.model, plain), rel=1e-5)
-    resident.restore()
 
 
-def test_a_trimmed_token_is_spelled_in_pieces_and_the_positions_stay(german: Any) -> None:
-    resident, _, batches, _ = german
+def test_a_trimmed_token_is_spelled_in_pieces_and_the_positions_stay(resident: Any, german: Any) -> None:
+    batches, _ = german
     token_map = token_map_of(resident)
     chinese = ["模型翻译语音 and back" for _ in range(COUNT)]
     plain, before = append_translations(batches[0], resident.processor, chinese)

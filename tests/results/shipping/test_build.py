@@ -41,8 +41,8 @@ Shipped = tuple[Path, Candidate, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
-    return scored_run(tmp_path_factory.mktemp("shipped"))
+def shipped(tmp_path_factory: pytest.TempPathFactory, embedded_store: compress.Store) -> Shipped:
+    return scored_run(tmp_path_factory.mktemp("shipped"), embedded_store)
 
 
 @pytest.fixture
@@ -184,7 +184,9 @@ def test_scores_of_another_checkpoint_are_not_compared() -> None:
             check_checkpoint(row, other)
 
 
-def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: Shipped, tmp_path: Path) -> None:
+def test_a_recovered_candidate_is_exported_with_what_training_changed(
+    shipped: Shipped, tmp_path: Path, embedded_store: compress.Store
+) -> None:
     """And what it was trained on is part of its provenance."""
     import torch
 
@@ -202,7 +204,7 @@ def test_a_recovered_candidate_is_exported_with_what_training_changed(shipped: S
     source = RecoveredSource(base, recovery)
     path = f"policies/{source.policy.digest}.json"
     (folder / path).write_text(source.policy.to_json())
-    nbytes = compress.pack(source, source.policy, compress.Store(str(run.parent / ".store")), tmp_path / "before")
+    nbytes = compress.pack(source, source.policy, embedded_store, tmp_path / "before")
     recovered = replace(row, candidate="c00001+distill", parent="c00001", policy=path, bytes=nbytes, order=2)
     Table(folder / "candidates.parquet").append([recovered, replace(recovered, candidate="../c00001+distill", order=3)])
     opened = RunView.open(folder)

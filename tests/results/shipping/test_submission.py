@@ -24,10 +24,10 @@ LINES = [f"译文 {n}" for n in range(3)]
 
 
 @pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def artifact(tmp_path_factory: pytest.TempPathFactory, embedded_store: compress.Store) -> Path:
     """An artifact with its provenance, in Bin2 of the embedded model, tuned on some of dev."""
     folder = tmp_path_factory.mktemp("shipped")
-    art = packed(folder)[0]
+    art = packed(folder, embedded_store)[0]
     report = compress.inspect(art)
     data = open_data("embedded", "dev", "en-zh").first(SEGMENTS)
     made: dict[str, Any] = {"artifact_bytes": report.total_bytes, "policy": report.policy, "model": "embedded"}
