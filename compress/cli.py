@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from compress.errors import UserError
+from compress.errors import UserError, printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,14 +29,14 @@ def run(main: Callable[[list[str]], int | None], arguments: list[str] | None = N
         sys.stdout.flush()
         return code or 0
     except UserError as refusal:
-        print(f"error: {refusal}", file=sys.stderr)
+        print(f"error: {printable(str(refusal))}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # of the file system; any other is a defect and keeps its traceback
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        where = f"{error.filename}: " if error.filename is not None else ""
+        where = printable(f"{error.filename}: ") if error.filename is not None else ""
         print(f"error: {where}{error.strerror}; fix that or give another path, and run it again", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

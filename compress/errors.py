@@ -21,3 +21,8 @@ def parse_json(text: str | bytes, complaint: str) -> Any:
 def first_line(error: BaseException) -> str:
     """The first line of another library's exception, at most 200 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def printable(text: str) -> str:
+    """Text from elsewhere without what a terminal would obey: escapes, carriage returns and the like become codes."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)

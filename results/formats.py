@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,15 @@ def to_csv(candidates: Sequence[Candidate]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(csv_row(candidate) for candidate in candidates)
+    for candidate in candidates:
+        writer.writerow({name: _no_formula(text) for name, text in csv_row(candidate).items()})
     return stream.getvalue()
+
+
+def _no_formula(text: str) -> str:
+    """A spreadsheet would run a cell that begins so; behind an apostrophe it is text. Numbers may be negative."""
+    formula = text[:1] in ("=", "+", "-", "@") and len(text) > 1
+    return f"'{text}" if formula and not re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?|[-+]?(nan|inf)", text) else text
 
 
 def write_front(candidates: Iterable[Candidate], path: Path) -> list[Candidate]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import compress
-from compress.errors import UserError
+from compress.errors import UserError, printable
 from compress.models import resolve_model, weight_bytes
 from compress.sizes import Bin, bins_of, custom_bin, find_bin
 from results.candidate import Candidate
@@ -73,11 +73,11 @@ class RunView:
 
     @property
     def name(self) -> str:
-        return str(self.config.get("name") or self.path.resolve().name)
+        return printable(str(self.config.get("name") or self.path.resolve().name))
 
     @property
     def title(self) -> str:
-        return f"{self.name}: {self.config.get('model', '?')}, {self.config.get('lang', '?')}"
+        return printable(f"{self.name}: {self.config.get('model', '?')}, {self.config.get('lang', '?')}")
 
     @property
     def table(self) -> Table:

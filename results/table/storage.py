@@ -21,6 +21,7 @@ from results.table.parts import VERSION, TablePart, all_parts, complete, name_of
 
 TEXTS = ("comet_segments", "hypotheses")  # nearly all bytes of a row, and seldom needed
 COLUMNS = tuple(f.name for f in fields(Candidate))
+NAMES = ("candidate", "recipe", "bin", "vocabulary", "policy", "signature", "parent")  # shown in terminals
 FLOATS = {f.name for f in fields(Candidate) if f.type == "float"}
 MOST_READS = 20  # attempts to read while a merge keeps changing the folder
 T = TypeVar("T")
@@ -121,6 +122,10 @@ def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None
             raise UserError(f"table part {path} is damaged: column {name} has holes")
         values.append(column)
     rows = [_with_held_out(Candidate(*row)) for row in zip(*values, strict=True)]
+    if unclean := next((c for c in rows if not all(getattr(c, name).isprintable() for name in NAMES)), None):
+        raise UserError(
+            f"table part {path} is damaged: candidate {unclean.candidate!r} has control characters in a name"
+        )
     if unknown := next((c for c in rows if c.status not in STATUSES), None):
         raise UserError(
             f"table part {path} is damaged: candidate {unknown.candidate} has the status {unknown.status!r}"

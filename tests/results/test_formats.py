@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
+import pytest
+
+from compress.cli import run as run_command
+from compress.errors import UserError
 from results.formats import COLUMNS, to_csv, to_text, write_front
-from tests.results.examples import candidate
+from results.runs import RunView
+from tests.results.examples import candidate, make_run
 
 PROMISED = (
     "candidate,recipe,bin,bytes,gb,comet,comet_low,comet_high,chrf,bleu,segments,parameters,bits_per_weight,"
@@ -48,3 +54,24 @@ def test_text_has_a_line_a_candidate() -> None:
     lines = to_text([candidate("c1"), candidate("c2")]).splitlines()
     assert len(lines) == 3
     assert len({len(line) for line in lines}) == 1, "columns are aligned"
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+cmd|x", "-2+3", "@SUM(A1)"])
+def test_no_cell_of_the_csv_is_a_formula(name: str) -> None:
+    [row] = csv.DictReader(io.StringIO(to_csv([candidate(name, bin="-", comet_low=-0.5)])))
+    assert row["candidate"] == f"'{name}"
+    assert (row["bin"], row["comet_low"]) == ("-", "-0.500000")
+
+
+def test_names_that_a_terminal_would_obey_are_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [candidate("c00001\x1b[2J")])
+    with pytest.raises(UserError, match=r"candidate 'c00001\\x1b\[2J' has control characters"):
+        RunView.open(run)
+
+
+def test_messages_show_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(_: list[str]) -> int:
+        raise UserError("no \x1b[31m\rfile")
+
+    assert run_command(main, []) == 2
+    assert capsys.readouterr().err == "error: no \\x1b[31m\\x0dfile\n"
