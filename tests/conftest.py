@@ -1,12 +1,17 @@
-"""A store for what tests encode of the embedded model, which is the same whoever asks."""
+"""For all tests: no time limits, and a store for what they encode of the embedded model, the same whoever asks."""
 
 from __future__ import annotations
 
 import os
 
+import hypothesis
 import pytest
 
 import compress
+
+# A machine under load is no defect. In CI the examples are the same each time.
+hypothesis.settings.register_profile("untimed", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

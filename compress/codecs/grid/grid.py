@@ -28,7 +28,7 @@ from compress.codecs.grid.centroids import Shifts, joined, plain_shifts, trellis
 from compress.codecs.grid.layout import encode_streams
 from compress.codecs.grid.parts import MatrixGroup, flat_sample, sample, split_parts
 from compress.codecs.grid.payload import CALIBRATED, HEAD, TRELLIS, GridPayload, bf16_bytes, read_payload
-from compress.codecs.grid.rate import approach, first_guess, search
+from compress.codecs.grid.rate import ENOUGH, approach, first_guess, search
 from compress.codecs.grid.steps import steps_of
 from compress.codecs.length_prefix import put_varint
 from compress.codecs.lossless import integers_encode
@@ -39,6 +39,7 @@ from compress.kernels.dispatch import decode_columns, decode_flat
 
 LOWEST, HIGHEST = 0.25, 8.0
 _SUFFIX = ":trellis"
+JUMP = 1e-3  # of log2 of a step: more than is between the last two steps of a search
 _MUCH = 1 << 22  # weights from which the step is searched on a share of the outputs
 
 
@@ -84,9 +85,11 @@ class Grid(Codec):
         count = sum(part.numel for part in parts)
         budget = int(count * self.rate / 8) - self.overhead
 
-        def attempt(parts: Sequence[MatrixGroup], trellised: bool = False) -> Callable[[float], bytes]:
+        def attempt(
+            parts: Sequence[MatrixGroup], trellised: bool = False, plain: Sequence[int] | None = None
+        ) -> Callable[[float], bytes]:
             flags = (CALIBRATED if by_column else 0) | (TRELLIS if trellised else 0)
-            return lambda log_step: _payload(parts, 2.0**log_step, side, flags)
+            return lambda log_step: _payload(parts, 2.0**log_step, side, flags, plain)
 
         if all(scale == 0 for part in parts for scale in part.scales):
             return attempt(parts, self.trellised)(0.0)
@@ -99,7 +102,13 @@ class Grid(Codec):
                 guess = approach(attempt(few, trellised), fewer, few_count, guess)
         elif self.trellised:  # at one step a trellis costs what plain rounding does, which takes a tenth of the time
             guess = search(attempt(parts), budget, count, guess)[1]
-        return search(attempt(parts, self.trellised), budget, count, guess)[0]
+        payload, log_step = search(attempt(parts, self.trellised), budget, count, guess)
+        if self.trellised and len(payload) < ENOUGH * budget:
+            # Where the number of plain columns changes, bytes jump: keep the number on the other side of the jump.
+            plain = [part.plain_columns(2.0 ** (log_step - JUMP)) for part in parts]
+            other = search(attempt(parts, True, plain), budget, count, log_step)[0]
+            payload = max(payload, other, key=len)
+        return payload
 
     def decode(self, payload: bytes, shapes: Sequence[Shape], dtype: torch.dtype) -> list[Tensor]:
         return self.weights(self.read(payload, shapes), shapes, dtype)
@@ -151,17 +160,21 @@ class Grid(Codec):
         return np.concatenate([values.reshape(-1) for values in read_payload(payload, shapes).sorted_integers])
 
 
-def _payload(parts: Sequence[MatrixGroup], step: float, side: bytes, flags: int) -> bytes:
+def _payload(
+    parts: Sequence[MatrixGroup], step: float, side: bytes, flags: int, columns: Sequence[int] | None = None
+) -> bytes:
+    """The payload at a step. `columns` says how many columns of each part are plain, if the step should not."""
     step = float(np.float32(step))
-    trellised = bool(flags & TRELLIS)
-    plain = [part.plain_columns(step) if trellised else None for part in parts]
+    plain: list[int | None] = [None] * len(parts)
+    if flags & TRELLIS:
+        plain = list(columns) if columns is not None else [part.plain_columns(step) for part in parts]
     shifts = _shifts(parts, step, plain)
     try:
         integers = [p.integers(step, shifts, np.int16, n) for p, n in zip(parts, plain, strict=True)]
     except OverflowError:
         integers = [p.integers(step, shifts, np.int32, n) for p, n in zip(parts, plain, strict=True)]
     way, streams = encode_streams([part.block for part in parts], integers)
-    if trellised:
+    if flags & TRELLIS:
         side += bytes(shifts.codes[2:]) + b"".join(put_varint(n or 0) for n in plain)
     return HEAD.pack(way | flags, step, *shifts.codes[:2]) + side + streams
 
