@@ -46,8 +46,8 @@ class Session:
     nodes: int
 
 
-def check_answers(address: str) -> None:
-    """Refuses an address at which nothing listens: Ray itself would try again for minutes."""
+def check_form(address: str) -> None:
+    """Refuses what is neither HOST:PORT nor auto."""
     if address == "auto":
         return
     if address.startswith("ray://"):
@@ -58,6 +58,14 @@ def check_answers(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise UserError(f"--address {address}: write HOST:PORT or auto")
+
+
+def check_answers(address: str) -> None:
+    """Refuses an address at which nothing listens: Ray itself would try again for minutes."""
+    check_form(address)
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:

@@ -16,6 +16,9 @@ from compress.errors import UserError
 
 def wait(address: str, nodes: int, seconds: float) -> None:
     """Returns when `nodes` are up; refuses after `seconds`. Another token or version is refused at once."""
+    session.check_form(address)
+    if nodes < 1 or not seconds >= 0:
+        raise UserError(f"{nodes} nodes, --seconds {seconds:g}: at least one node and no less than 0 seconds")
     until = time.monotonic() + seconds
     while True:
         try:
@@ -37,7 +40,7 @@ def wait(address: str, nodes: int, seconds: float) -> None:
 def main(arguments: list[str]) -> None:
     parser = Parser(prog="python -m cluster.wait", description=__doc__)
     parser.add_argument("address", help="HOST:PORT or auto")
-    parser.add_argument("nodes", type=int)
+    parser.add_argument("nodes", type=int, help="how many must be up")
     parser.add_argument("--seconds", type=float, default=900, help="before giving up (default 900)")
     options = parser.parse_args(arguments)
     for name, value in session.QUIET.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -13,11 +14,16 @@ from typing import Any
 
 from compress.errors import UserError, printable
 
+NO_NUMBER = re.compile(r"argument (\S+): invalid (int|float) value: (.*)")
+NUMBERS = {"int": "a whole number", "float": "a number"}
+
 
 class Parser(argparse.ArgumentParser):
     """argparse with its errors in our one-line form."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
+        if match := NO_NUMBER.fullmatch(message):
+            message = f"{match[1]} {match[3]}: {NUMBERS[match[2]]} is needed"
         print(f"error: {message} (--help shows how)", file=sys.stderr)
         raise SystemExit(2)
 

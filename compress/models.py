@@ -9,6 +9,15 @@ import embedded
 from compress.errors import UserError
 
 
+def check_model_name(name: str) -> None:
+    """Refuses what is neither embedded, nor a folder that is there, nor in the form of a hub name."""
+    is_folder = bool(name) and Path(name).expanduser().is_dir()
+    if name != "embedded" and not is_folder and (name.startswith((".", "/", "~")) or name.count("/") != 1):
+        raise UserError(
+            f"model '{name}' is not there: give a folder, an artifact, a hub name (owner/name), or embedded"
+        )
+
+
 def resolve_model(name: str, *, download: bool = True) -> Path:
     """The folder of a model by its name: embedded, a folder, an artifact, or a hub name (owner/name).
 
@@ -19,10 +28,7 @@ def resolve_model(name: str, *, download: bool = True) -> Path:
         return embedded.MODEL
     if name and folder.is_dir():
         return folder.absolute()
-    if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise UserError(
-            f"model '{name}' is not there: give a folder, an artifact, a hub name (owner/name), or embedded"
-        )
+    check_model_name(name)
     from huggingface_hub import snapshot_download
 
     try:

@@ -12,7 +12,7 @@ import torch
 from compress.cli import Parser, progress_line, run
 from compress.models import resolve_model
 from evaluate.cli import add_data_arguments, clean_selected, open_selected, print_line
-from evaluate.data.text import empty_lines, write_lines
+from evaluate.data.text import check_writable, empty_lines, write_lines
 from evaluate.decoding.batches import is_chat, prepare
 from evaluate.decoding.generate import translate
 from evaluate.models import load_model
@@ -33,6 +33,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--max-new-tokens", type=int, default=256)
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     options = parser.parse_args(arguments)
+    check_writable(options.output)
     data = open_selected(options)
     folder = resolve_model(options.model)
     if options.threads:

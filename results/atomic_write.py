@@ -29,9 +29,16 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         beside.replace(path)
     except OSError as error:
-        raise full_disk(error, path) from None
+        raise _of_target(full_disk(error, path), beside, path) from None
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _of_target(error: Exception, beside: Path, path: Path) -> Exception:
+    """The error as one of the target: nobody asked for the file beside it."""
+    if isinstance(error, OSError) and error.filename is not None and str(error.filename) == str(beside):
+        return type(error)(error.errno, error.strerror, str(path))
+    return error
 
 
 def full_disk(error: OSError, path: Path) -> Exception:

@@ -10,11 +10,12 @@ from pathlib import Path
 from compress.cli import Parser
 from compress.codecs import with_trellis
 from compress.errors import UserError
+from compress.models import check_model_name
 from compress.sizes import BINS
 from evaluate.data.conditions import CONDITIONS
 from evaluate.data.languages import LANGUAGES, check_language
 from evaluate.decoding.batches import is_chat
-from search.config import TRIALS, Config, check_name
+from search.config import TRIALS, Config, check_gpus_per_worker, check_name
 from search.sampling.registry import BAYESIAN, NAMES, canonical
 from search.space import vocabularies
 from search.space.space import DEFAULT_LEVELS
@@ -197,9 +198,11 @@ def to_config(options: argparse.Namespace) -> Config:
         raise UserError("--resume needs the --name of the run to go on with")
     if options.threads < 0:
         raise UserError(f"--threads {options.threads}: at least 1, or 0 to share out the CPUs")
-    if options.gpus_per_worker is not None and options.gpus_per_worker < 0:
-        raise UserError(f"--gpus-per-worker {options.gpus_per_worker}: at least 0")
-    levels = parse_levels(options.levels, options.trellis) if options.levels else default_levels(options)
+    check_gpus_per_worker(options.gpus_per_worker)
+    if options.levels is not None and not parse_levels(options.levels, trellis=False):
+        raise UserError(f"--levels '{options.levels}': name at least one, such as grid@2, or leave --levels away")
+    levels = default_levels(options) if options.levels is None else parse_levels(options.levels, options.trellis)
+    check_model_name(options.model)
     embedded = options.model == "embedded"
     data = options.data or ("embedded" if embedded else "")
     if not data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,12 @@ class Config:
             raise UserError(
                 f"--resume: the run '{self.name}' was made with other settings ({changes}); give those, or a new --name"
             )
+
+
+def check_gpus_per_worker(share: float | None) -> None:
+    """Refuses what Ray cannot give a worker: less than none, or parts of several GPUs. None is the default."""
+    if share is not None and (not math.isfinite(share) or share < 0 or (share > 1 and not share.is_integer())):
+        raise UserError(f"--gpus-per-worker {share:g}: give 0, a part of one GPU such as 0.5, or a whole number")
 
 
 def check_name(name: str) -> str:

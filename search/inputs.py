@@ -19,6 +19,7 @@ from evaluate.data.types import DataSet
 from evaluate.metrics.comet import check_comet
 from search.baselines import baselines
 from search.config import Config
+from search.resources import check_cluster
 from search.sampling import sensitivity
 from search.space import bounds, vocabularies
 from search.space.space import DEFAULT_LEVELS
@@ -39,12 +40,13 @@ class Inputs:
 
 
 def prepare(config: Config) -> Inputs:
-    """Reads and checks everything that can be checked without Ray. Touches nothing: there is no run yet."""
+    """Reads and checks everything that can be checked without starting Ray. Touches nothing: there is no run yet."""
     if config.data == "embedded" and config.comet == "embedded":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     for level in config.levels:
         codec(level)
     sensitivity.check_option(config.sensitivities)
+    check_cluster(config)
     model = str(resolve_model(config.model))
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     check_comet(comet)

@@ -121,7 +121,7 @@ def run(config: Config, resume: bool = False) -> int:
     announce(inputs, run_dir, progress)
     try:
         finished = execute(inputs, run_dir, progress)
-    except UserError:
+    except Exception:
         run_dir.discard()
         raise
     run_dir.release()

@@ -14,6 +14,7 @@ from pathlib import Path
 from compress.cli import Parser, run
 from compress.errors import UserError
 from compress.recovery.settings import parse_settings
+from search.recovery.data import check_share
 from search.recovery.methods import method
 from search.recovery.synthetic_speech import speak
 from search.recovery.systems import SYSTEMS, SystemBuild, refuse_kind
@@ -59,6 +60,9 @@ def main(arguments: list[str]) -> None:
     if options.system not in SYSTEMS:
         raise UserError(f"unknown system '{options.system}': known are {', '.join(SYSTEMS)}")
     settings = parse_settings(options.set)
+    check_share(options.held_out)
+    if options.train_batch is not None and options.train_batch < 1:
+        raise UserError(f"--train-batch {options.train_batch}: at least 1")
     system = SYSTEMS[options.system]
     if options.method:
         system = replace(system, method="" if options.method == "none" else method(options.method).name)

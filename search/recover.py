@@ -19,19 +19,20 @@ from compress.errors import UserError
 from compress.models import resolve_model
 from compress.recovery.settings import parse_settings
 from evaluate.data.conditions import CONDITIONS
-from results.candidate import Candidate
+from results.candidate import FAILED, Candidate
 from results.formats import to_text
 from results.html.page import write_report
 from results.outside import confirmed, confirmed_store
 from results.runs import RunView
 from results.selection import apply_rule
-from search.config import Config
+from search.config import Config, check_gpus_per_worker
 from search.recorder import Recorder
-from search.recovery.data import open_lessons
+from search.recovery.data import check_share, open_lessons
+from search.recovery.job import reporting
 from search.recovery.methods import METHODS, parse
 from search.recovery.runner import RecoveryOptions, recover_run
 from search.recovery.synthetic_speech import speak
-from search.resources import context_of, resources
+from search.resources import check_cluster, context_of, resources
 from search.run_dir import RunDir
 
 OUTSIDE = ("model", "data", "comet", "store")  # what a run's folder names outside of itself
@@ -130,6 +131,12 @@ def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     methods = [method.name for method in parse(options.methods)]
     settings = parse_settings(options.set)
+    check_share(options.held_out)
+    check_gpus_per_worker(options.gpus_per_worker)
+    if options.workers < 0:
+        raise UserError(f"--workers {options.workers}: at least 1, or 0 for as many as there is room for")
+    if options.train_batch is not None and options.train_batch < 1:
+        raise UserError(f"--train-batch {options.train_batch}: at least 1")
     path = Path(options.run).resolve()
     candidates = selected(RunView.open(path), options.select, options.candidates, options.top, options.bin)
     config = Config.read(path / "config.json")
@@ -151,7 +158,9 @@ def main(arguments: list[str]) -> None:
         train_batch=options.train_batch or (16 if config.model == "embedded" else 4),
         settings=dict(settings),
     )
-    open_lessons(train, split, config.lang, recovery.condition, recovery.held_out)  # refuses what is not allowed
+    # What is not allowed, and data that would leave nothing to score on, are refused before anything starts.
+    lessons = open_lessons(train, split, config.lang, recovery.condition, recovery.held_out)
+    reporting(config.eval_spec("dev"), lessons, train)
     config = replace(
         config,
         runs=str(path.parent),
@@ -160,6 +169,7 @@ def main(arguments: list[str]) -> None:
         address=options.address,
         gpus_per_worker=-1.0 if options.gpus_per_worker is None else options.gpus_per_worker,
     )
+    check_cluster(config)
     run_dir = RunDir(config, resume=True)
     try:
         recover(config, run_dir, candidates, methods, recovery)
@@ -186,7 +196,9 @@ def recover(
         rows = recover_run(
             run_dir, recorder, context, candidates, methods, options, room.worker_gpus, room.workers, _say
         )
-    print(f"\nThe front of {run_dir.path} ({len(rows)} rows more):")
+    failed = sum(row.status == FAILED for row in rows)
+    more = f"{len(rows) - failed} rows more" + (f", {failed} failed" if failed else "")
+    print(f"\nThe front of {run_dir.path} ({more}):")
     print(to_text(recorder.front()))
     write_report(run_dir.path, config.data)
     print(f"\nReport      {run_dir.path / 'report.html'}")

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from cluster import session
 from cluster.gpu_shares import Room, share_out
 from cluster.jobs import Context
 from cluster.scorer import identify, start_scorers
+from compress.errors import UserError
 from evaluate.metrics.comet import Identity
 from search.config import STORE, Config
 
@@ -29,6 +32,19 @@ class Resources:
     @property
     def device(self) -> str:
         return "cuda" if self.room.worker_gpus else "cpu"
+
+
+def check_cluster(config: Config) -> None:
+    """Refuses, before anything is read or started, an address where no cluster answers, and GPUs that this machine
+    lacks where Ray would be started on it."""
+    if config.address:
+        session.check_answers(session.find(config.address))
+    elif config.gpus_per_worker > 0 and torch.cuda.device_count() < config.gpus_per_worker:
+        count = torch.cuda.device_count()
+        raise UserError(
+            f"--gpus-per-worker {config.gpus_per_worker:g}: this machine has {count} GPUs that torch can use;"
+            " give 0 to run on CPUs, or --address of a cluster that has some"
+        )
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from compress.models import resolve_model
 from compress.recovery.loop import Training
 from compress.recovery.settings import TrainingSettings, parse_settings
 from evaluate.decoding.batches import is_chat
-from search.recovery.data import open_lessons, prepared
+from search.recovery.data import check_share, open_lessons, prepared
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 HALF_FROM = 3_000_000_000  # parameters from which a GPU holds trained values in bfloat16
@@ -51,6 +51,9 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     settings = parse_settings(options.set)
+    check_share(options.held_out)
+    if options.batch < 1:
+        raise UserError(f"--batch {options.batch}: at least 1")
     teach(
         model=options.model,
         data=options.data,

@@ -68,7 +68,10 @@ class Artifact:
         sizes = _regular_files(folder)
         if sizes[MANIFEST] > _MOST_MANIFEST:
             raise UserError(f"damaged artifact {folder}: a manifest of {sizes[MANIFEST]} bytes")
-        manifest = Manifest.from_bytes((folder / MANIFEST).read_bytes())
+        try:
+            manifest = Manifest.from_bytes((folder / MANIFEST).read_bytes())
+        except UserError as error:
+            raise UserError(f"{folder / MANIFEST}: {error}; export or copy the artifact again") from None
         for name, expected in ((WEIGHTS, manifest.weight_bytes), (FILES, manifest.files.nbytes)):
             if sizes[name] != expected:
                 raise UserError(

@@ -23,7 +23,9 @@ def zstd_encode(data: bytes | NDArray[np.generic], level: int) -> bytes:
 def zstd_decode(data: bytes, most: int, exact: bool = False) -> bytes:
     """Decompress what claims at most (or exactly) `most` bytes; the claim is read, not trusted."""
     claimed = _zstd_size(data)
-    if claimed is None or claimed > most or (exact and claimed != most):
+    if claimed is None:
+        raise UserError(f"damaged Zstandard data: its {len(data)} bytes do not begin with a header that gives a size")
+    if claimed > most or (exact and claimed != most):
         wanted = f"{'' if exact else 'at most '}{most}"
         raise UserError(f"damaged Zstandard data: it claims {claimed} bytes where {wanted} are expected")
     try:

@@ -42,11 +42,18 @@ def empty_lines(lines: list[str]) -> list[int]:
     return [number for number, line in enumerate(lines, start=1) if not line.strip()]
 
 
+def check_writable(path: Path) -> None:
+    """Refuses a file that could not be written later, before the work that its content takes."""
+    if not path.parent.is_dir():
+        raise UserError(f"cannot write {path}: there is no folder {path.parent}; make it, or give another path")
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder; give the path of a file")
+
+
 def write_lines(path: Path, lines: list[str]) -> None:
     """Writes the file atomically, a text a line; a line break inside a text becomes a space."""
     one_line = [" ".join(line.splitlines()) for line in lines]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
         partial.write_text("".join(f"{line}\n" for line in one_line), encoding="utf-8", newline="\n")
         partial.replace(path)

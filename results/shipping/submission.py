@@ -124,7 +124,7 @@ def submit(
         settings = VerifySettings(str(artifact), spec, comet="", device=device or default_device())
         texts = list(translations(settings, data)[0].values())
     lines = check_lines(texts, len(data.segments))
-    declaration = declare(artifact, exported, submission.condition, people)
+    declaration = declare(artifact, exported, label, people)
     paths = write_files(folder, submission, lines)
     as_json = json.dumps(asdict(declaration), indent=1, ensure_ascii=False) + "\n"
     for kind, text in (("txt", declaration.to_text()), ("json", as_json)):
@@ -137,7 +137,7 @@ def submit(
         if each.get("unchecked")
     ]
     if label != submission.condition:
-        report.append(f"condition: {label}")
+        report.append(f"the files' names say {submission.condition}, because names need one of the two conditions")
     if bins_of(original_bytes)[0].low < BINS["Bin1"][0]:
         report.append("the bins are those of a small model, in proportion to its original bytes")
     return [*report, f"{len(lines)} lines, in:", *(f"  {path}" for path in paths)]

@@ -31,6 +31,12 @@ class TrainingData:
     label: str  # of the data condition
 
 
+def check_share(held_out: float) -> None:
+    """Refuses a --held-out that is no share between 0 and 1; NaN is none."""
+    if not 0 < held_out < 1:
+        raise UserError(f"--held-out {held_out:g}: give a share between 0 and 1, such as {HELD_OUT:g}")
+
+
 def open_lessons(
     spec: str, split: str, lang: str, condition: str = "unconstrained", held_out: float = HELD_OUT
 ) -> TrainingData:

@@ -21,6 +21,7 @@ from compress.errors import UserError
 from evaluate.data.types import DataSet
 from evaluate.decoding.batches import prepare
 from evaluate.evaluate import SegmentMetric, evaluate
+from evaluate.spec import EvalSpec
 from search.recovery import data as training_data
 from search.recovery.methods import CHEAP, CODES, UNION, WHOLE, method, size_of
 from search.recovery.stages import Stage, do_stage
@@ -37,7 +38,7 @@ def recover(task: Task, score: SegmentMetric, say: Report | None = None) -> dict
     source, store = compress.Source.open(task.model), compress.Store(task.store)
     policy = Policy.from_json(task.policy)
     policy.check(source.structure, source.digest)
-    reported, part = reporting(task)
+    reported, part = reporting(task.spec, opened(task), task.train)
     began = time.perf_counter()
     out = Path(task.out)
     if not (out / JSON).is_file():
@@ -55,21 +56,28 @@ def recover(task: Task, score: SegmentMetric, say: Report | None = None) -> dict
     }
 
 
-def reporting(task: Task) -> tuple[DataSet, tuple[int, ...]]:
+def opened(task: Task) -> training_data.TrainingData:
+    """What a task trains on."""
+    return training_data.open_lessons(task.train, task.train_split, task.spec.lang, task.condition, task.held_out)
+
+
+def reporting(spec: EvalSpec, lessons: training_data.TrainingData, train: str) -> tuple[DataSet, tuple[int, ...]]:
     """What is scored: all of it, or, if some of its talks are trained on, the segments of the talks held out.
 
-    The numbers are those of the segments in the run's data, empty for all.
+    The numbers are those of the segments in the run's data, empty for all. `train` names what is trained on.
     """
-    data = task.spec.open_data()
-    lessons = training_data.open_lessons(task.train, task.train_split, task.spec.lang, task.condition, task.held_out)
+    data = spec.open_data()
     trained = {segment.talk for segment in lessons.train.segments} - {""}
     if not trained & {segment.talk for segment in data.segments}:
         training_data.refuse_overlap(lessons, data)
         return data, ()
     part = tuple(index for index, segment in enumerate(data.segments) if segment.talk not in trained)
     if not part:
+        talks = len({segment.talk for segment in data.segments})
         raise UserError(
-            f"every talk of {task.spec.data} ({task.spec.split}) is trained on: hold some out, or train on other data"
+            f"training on {train} leaves nothing to score on: the run was scored on {len(data.segments)} segments of"
+            f" {talks} talk{'s' * (talks != 1)} of {spec.data} ({spec.split}), all of them trained on; give other data"
+            " with --train, or hold more out with --held-out"
         )
     held_out = replace(data, segments=tuple(data.segments[index] for index in part))
     training_data.refuse_overlap(lessons, held_out)
@@ -79,7 +87,7 @@ def reporting(task: Task) -> tuple[DataSet, tuple[int, ...]]:
 def train(task: Task, source: compress.Source, store: compress.Store, policy: Policy, say: Report) -> RecoveryDelta:
     """All stages, each on what the one before it left."""
     chosen, work = method(task.method), Path(task.work)
-    lessons = training_data.open_lessons(task.train, task.train_split, task.spec.lang, task.condition, task.held_out)
+    lessons = opened(task)
     teacher = Teacher(task, source, store)
     if chosen.texts == UNION:
         translations = teacher.translations(lessons.train, work.parent)

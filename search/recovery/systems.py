@@ -85,7 +85,7 @@ class SystemBuild:
         lessons = training_data.open_lessons(
             options.train, options.train_split, options.lang, options.condition, options.held_out
         )
-        reported, _ = reporting(self.task("", Policy("00000000", {})))
+        reported, _ = reporting(self.task("", Policy("00000000", {})).spec, lessons, options.train)
         refuse_kind(self.system, reported.is_text)
         if not begun:
             self.refuse_missing()

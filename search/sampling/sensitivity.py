@@ -100,8 +100,11 @@ def _merged(entries: Iterable[Sequence[Any]]) -> list[list[Any]]:
 
 def check_option(option: str) -> None:
     """Refuses a --sensitivities file that cannot be read, before anything starts."""
-    if option not in (QUICK, FULL):
-        read_sensitivities(Path(option))
+    if option in (QUICK, FULL):
+        return
+    if not Path(option).exists() and not Path(option).suffix and len(Path(option).parts) < 2:
+        raise UserError(f"--sensitivities {option}: give quick, full, or the sensitivities.json of an earlier run")
+    read_sensitivities(Path(option))
 
 
 def read_sensitivities(path: Path) -> list[list[Any]]:

@@ -146,6 +146,15 @@ def test_damaged_artifacts(name: str, how: str, art: Path, tmp_path: Path, capsy
     refused(run("compress.verify", art, capsys=capsys))
 
 
+def test_a_manifest_with_other_content_is_named(art: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = art / "manifest.json.zst"
+    path.write_text("overwritten")
+    told = refused(run("compress.inspect", art, capsys=capsys))
+    assert str(path) in told
+    assert "do not begin with a header" in told
+    assert "None" not in told
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "no-config", "quantised", "no-weights", "shape"])
 def test_damaged_checkpoints(damage: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = tmp_path / "bad"

@@ -35,6 +35,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_a_place_that_cannot_be_written_is_named_and_not_the_file_beside_it(tmp_path: Path) -> None:
+    for path in (tmp_path / "none" / "a", tmp_path):
+        with pytest.raises(OSError, match=r"No such file|Is a directory") as refused:
+            write_atomically(path, "text")
+        assert refused.value.filename == str(path)
+        assert refused.value.filename2 is None
+        assert ".part" not in str(refused.value)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 64 KiB, where the machine lets us mount one."""

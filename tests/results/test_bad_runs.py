@@ -144,6 +144,16 @@ def test_every_command_tells_it_in_one_line_and_ends_with_2(
     assert not list((tmp_path / "empty").iterdir())
 
 
+@pytest.mark.parametrize("command", ["front", "report"])
+def test_a_place_that_cannot_be_written_is_told_by_its_name(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_run(tmp_path / "run", [candidate("c1")])
+    out = tmp_path / "none" / "file"
+    told = refused(run(f"results.{command}", folder, "--out", out, capsys=capsys))
+    assert told.startswith(f"error: {out}: No such file or directory")
+
+
 def test_an_empty_front_and_a_candidate_that_is_not_there(tmp_path: Path) -> None:
     from results import export, select
     from results import front as front_command

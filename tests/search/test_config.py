@@ -129,6 +129,12 @@ def test_bad_run_names(name: str) -> None:
         ("--bin Bin2 --lang en-zh --resume", "--resume needs the --name"),
         ("--bin Bin2 --lang en-zh --model elsewhere/model", "--data is missing"),
         ("--bin Bin2 --lang en-zh --gpus-per-worker -2", "--gpus-per-worker"),
+        ("--bin Bin2 --lang en-zh --gpus-per-worker nan", "--gpus-per-worker nan: give 0, a part of one GPU"),
+        ("--bin Bin2 --lang en-zh --gpus-per-worker inf", "--gpus-per-worker inf"),
+        ("--bin Bin2 --lang en-zh --gpus-per-worker 1.5", "--gpus-per-worker 1.5"),
+        ("--bin Bin2 --lang en-zh --levels=", "--levels '': name at least one"),
+        ("--bin Bin2 --lang en-zh --levels=,", "--levels ',': name at least one"),
+        ("--bin Bin2 --lang en-zh --model /nope", "model '/nope' is not there"),
     ],
 )
 def test_mistakes_on_the_command_line(line: str, told: str) -> None:

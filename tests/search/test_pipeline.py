@@ -252,6 +252,8 @@ def test_an_address_where_nothing_is(tmp_path: Path, capsys: Any) -> None:
         (["--data", "manifest:/not/there.csv"], "/not/there.csv is missing"),
         (["--name", "../x"], "run name '../x'"),
         (["--sensitivities", "/not/there.json"], "/not/there.json is missing; give quick, full, or the file"),
+        (["--sensitivities", "medium"], "--sensitivities medium: give quick, full, or the sensitivities.json"),
+        (["--gpus-per-worker", "nan"], "--gpus-per-worker nan"),
     ],
 )
 def test_mistakes_that_show_before_ray(tmp_path: Path, more: list[str], told: str, capsys: Any) -> None:
@@ -259,6 +261,40 @@ def test_mistakes_that_show_before_ray(tmp_path: Path, more: list[str], told: st
 
     assert main([*command(tmp_path)[3:], *more]) == 2
     assert told in capsys.readouterr().err
+    assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--gpus-per-worker", "1"], "--gpus-per-worker 1: this machine has 0 GPUs"),
+        (["--address", "ray://x:1"], "--address ray://x:1: Ray's client cannot run a search"),
+        (["--address", "127.0.0.1:1"], "no Ray cluster at 127.0.0.1:1"),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused_before_anything_is_read(
+    tmp_path: Path, more: list[str], told: str, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from search import inputs
+    from search.run import main
+
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr(inputs, "check_comet", lambda _: pytest.fail("COMET was looked for"))
+    assert main([*command(tmp_path)[3:], *more]) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_defect_leaves_no_empty_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from search import pipeline
+    from search.run import main
+
+    def broken(*_: Any) -> bool:
+        raise ValueError("a defect of ours")
+
+    monkeypatch.setattr(pipeline, "execute", broken)
+    with pytest.raises(ValueError, match="a defect"):
+        main(command(tmp_path)[3:])
     assert not (tmp_path / "t").exists()
 
 

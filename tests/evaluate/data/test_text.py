@@ -28,6 +28,7 @@ def test_separators_inside_a_sentence_end_no_line(tmp_path: Path) -> None:
 
 
 def test_a_line_break_inside_becomes_a_space(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
     write_lines(tmp_path / "deep" / "a.txt", ["a\nb", "", "c"])
     assert read_lines(tmp_path / "deep" / "a.txt") == ["a b", "", "c"]
     assert list((tmp_path / "deep").iterdir()) == [tmp_path / "deep" / "a.txt"]

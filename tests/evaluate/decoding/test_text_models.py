@@ -130,11 +130,15 @@ def test_the_command_translates_text(
         ({"--batch-size": "0"}, "--batch-size 0: at least 1"),
         ({"--device": "warp"}, "--device warp"),
         ({"--split": "test"}, "unknown split 'test'"),
+        ({"-o": "none/hyp.txt"}, "hyp.txt: there is no folder"),
+        ({"-o": "."}, "it is a folder"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
     folder: Path, spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, str], message: str
 ) -> None:
+    if "-o" in changed:
+        changed = {"-o": str(tmp_path / changed["-o"]), "--model": "/not/there"}  # told before the model is looked for
     call = {"--model": str(folder), "--data": spec, "--lang": "de-cs", "-o": str(tmp_path / "h"), **changed}
     assert run(translate_command, [word for pair in call.items() for word in pair]) == 2
     error = capsys.readouterr().err
@@ -142,3 +146,4 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "h").exists()
+    assert not (tmp_path / "none").exists()

@@ -56,7 +56,9 @@ def arguments(artifact: Path, test_set: str, out: Path, *more: str, lines: list[
     return [*base, "--condition", "unconstrained", "--hyp", str(hyp), "--out", str(out), *more]
 
 
-def test_names_tree_tar_and_declaration(artifact: Path, test_set: str, tmp_path: Path) -> None:
+def test_names_tree_tar_and_declaration(
+    artifact: Path, test_set: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     lines = ['"译文  一"', "这段英语的中文翻译是：第二", "третий"]
     submit.main(arguments(artifact, test_set, out, "--institute", "Somewhere", lines=lines))
@@ -86,7 +88,11 @@ def test_names_tree_tar_and_declaration(artifact: Path, test_set: str, tmp_path:
     form = (out / (speechm.format(5, "Bin2_") + ".declaration.txt")).read_text()
     assert f"* Exact storage size: {size} bytes" in form
     assert "* Institute: Somewhere\n* Contact Person: (to be filled in)" in form
-    assert "* Data condition: unconstrained" in form
+    assert "* Data condition: embedded (no condition of the shared task)" in form
+    assert declared["condition"] == "embedded (no condition of the shared task)"
+    told = capsys.readouterr().out
+    assert told.count("condition:") == 1
+    assert "the files' names say unconstrained, because names need one of the two conditions" in told
 
 
 def test_without_hypotheses_the_artifact_translates(artifact: Path, test_set: str, tmp_path: Path) -> None:

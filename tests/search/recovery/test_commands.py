@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ import compress
 from compress.cli import run
 from compress.errors import UserError
 from search import published, recover, teach
+from search.config import Config
 from search.recovery.systems import SYSTEMS, SystemBuild, refuse_kind
+from tests.commands import refused
+from tests.commands import run as command
 from tests.compress.tiny import save_tiny
+from tests.results.examples import candidate, make_run
 from tests.search.recovery.speech import manifest
 
 
@@ -88,6 +93,48 @@ def test_bad_input_is_one_line(model: Path, tmp_path: Path, capsys: pytest.Captu
     out = ["--lang", "en-de", "--out", str(tmp_path / "s")]
     assert "unknown system" in refusal(published.main, ["palomino", *out], capsys)
     assert "--train is missing" in refusal(published.main, ["diet", "--data", spec, *out], capsys)
+
+
+@pytest.mark.parametrize("share", ["nan", "2", "0", "-1"])
+def test_a_share_to_hold_out_is_refused_before_anything_starts(
+    share: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recover, "speak", lambda _: pytest.fail("speech was made"))
+    told = f"--held-out {share}: give a share between 0 and 1"
+    assert told in refusal(recover.main, [str(tmp_path), f"--held-out={share}"], capsys)
+    data = ["--lang", "en-de", f"--held-out={share}", "--out", str(tmp_path / "t")]
+    assert told in refusal(teach.main, ["--data", "embedded", *data], capsys)
+    assert told in refusal(published.main, ["diet", *data], capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("--train-batch=0", "--train-batch 0: at least 1"),
+        ("--gpus-per-worker=nan", "--gpus-per-worker nan"),
+        ("--workers=-1", "--workers -1"),
+        ("--workers=x", "--workers 'x': a whole number is needed"),
+    ],
+)
+def test_numbers_that_cannot_be_meant(
+    wrong: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told in refused(command("search.recover", tmp_path, wrong, capsys=capsys))
+
+
+def test_training_on_the_only_talk_of_a_run_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several talks in dev, the run was scored on the first alone, and that would be trained on."""
+    monkeypatch.setattr(recover, "resources", lambda *_: pytest.fail("Ray was started"))
+    spec = manifest(tmp_path / "speech", talks=2, split="dev")
+    settings = Config(bins=("Bin2",), lang="en-de", data=spec, segments=2, runs=str(tmp_path), name="run")
+    folder = make_run(tmp_path / "run", [candidate("c1")], **asdict(settings))
+    one = f"training on {spec} leaves nothing to score on: the run was scored on 2 segments of 1 talk of {spec} (dev)"
+    told = refusal(recover.main, [str(folder), "--train", "dev", "--data", spec, "--held-out", "0.5"], capsys)
+    assert one in told
+    assert not (folder / "recovered").exists()
 
 
 def test_places_that_cannot_be_written_are_one_line(

@@ -193,7 +193,7 @@ def test_data_without_references_is_refused(tmp_path: Path) -> None:
 def test_a_row_trained_on_dev_is_scored_on_the_talks_held_out(source: compress.Source, tmp_path: Path) -> None:
     spec = manifest(tmp_path / "speech", split="dev")
     task = task_of(source, spec, spec, tmp_path, "cheap", train_split="dev")
-    reported, part = work.reporting(task)
+    reported, part = work.reporting(task.spec, work.opened(task), task.train)
     lessons = training_data.open_lessons(spec, "dev", "en-de", held_out=0.25)
     assert [s.id for s in reported.segments] == [s.id for s in lessons.held_out.segments]
     assert part == tuple(i for i, s in enumerate(open_data(spec, "dev", "en-de").segments) if s in reported.segments)
