@@ -202,10 +202,10 @@ def to_config(options: argparse.Namespace) -> Config:
     if options.levels is not None and not parse_levels(options.levels, trellis=False):
         raise UserError(f"--levels '{options.levels}': name at least one, such as grid@2, or leave --levels away")
     levels = default_levels(options) if options.levels is None else parse_levels(options.levels, options.trellis)
-    check_model_name(options.model)
     embedded = options.model == "embedded"
     data = options.data or ("embedded" if embedded else "")
     if not data:
+        check_model_name(options.model)
         raise UserError(f"--data is missing: model {options.model} needs acl6060:DIR or manifest:FILE.csv")
     rungs = check_rungs(options.rungs, options.sampler)
     if options.score_drops and not options.drop:
