@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from compress.cli import Parser
 from compress.codecs import with_trellis
 from compress.errors import UserError
 from compress.models import check_model_name
-from compress.sizes import BINS
+from compress.sizes import BINS, parse_bytes
 from evaluate.data.conditions import CONDITIONS
 from evaluate.data.languages import LANGUAGES, check_language
 from evaluate.decoding.batches import is_chat
-from search.config import TRIALS, Config, check_gpus_per_worker, check_name
+from search.config import FREE_TO_CHANGE, TRIALS, Config, check_gpus_per_worker, check_name
 from search.sampling.registry import BAYESIAN, NAMES, canonical
 from search.space import vocabularies
 from search.space.space import DEFAULT_LEVELS
@@ -23,7 +26,7 @@ from search.space.space import DEFAULT_LEVELS
 EXAMPLES = """examples:
   python -m search.run --bin Bin2 --lang en-zh
   python -m search.run --bin Bin1 --bin Bin2 --lang en-de --trials 200 --name mine
-  python -m search.run --bin Bin1 --bin Bin2 --lang en-de --trials 400 --name mine --resume
+  python -m search.run --resume mine --trials 400
   python -m search.run --bin Bin2 --lang en-zh --model Qwen/Qwen2-Audio-7B-Instruct --data acl6060:/data/acl6060 \\
       --comet Unbabel/wmt22-comet-da --gpus-per-worker 1 --address auto
   python -m search.run --doctor
@@ -31,16 +34,39 @@ EXAMPLES = """examples:
 
 
 RUNGS = ("kl", "part", "all")
+HERE = "local"  # the --address that starts Ray on this machine, whatever the run that is resumed says
+SAME_NAME = (  # settings that one option of the same name says
+    *("lang", "model", "data", "comet", "trials", "sampler", "seed", "baselines", "score_drops", "sensitivities"),
+    *("condition", "freeze", "groups", "max_bytes", "min_bytes", "vocabulary_texts", "drop", "calibration"),
+    *("segments", "batch_size", "max_new_tokens", "workers", "gpus_per_worker", "threads", "store"),
+)
+
+
+class RunParser(Parser):
+    """Also says which options were given (`given`): those that are not are the run's own when it is resumed."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
+        defaults = vars(super().parse_args([]))
+        missing = object()
+        preset = {name: None if value is None else missing for name, value in defaults.items()}
+        options = super().parse_args(args, argparse.Namespace(**preset) if namespace is None else namespace)
+        options.given = {name for name in defaults if getattr(options, name) not in (None, missing)}
+        for name, value in defaults.items():
+            if getattr(options, name) is missing:
+                setattr(options, name, value)
+        return options
 
 
 def parser() -> argparse.ArgumentParser:
-    p = Parser(
+    p = RunParser(
         prog="python -m search.run",
         description="Search compression policies of a speech-translation model: the front of COMET against bytes.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("--bin", action="append", metavar="BIN", help=f"{', '.join(BINS)} or all; may be repeated")
+    p.add_argument(
+        "--bin", action="append", metavar="BIN", help=f"{', '.join(BINS)}, or all that are in reach; may be repeated"
+    )
     p.add_argument("--lang", metavar="PAIR", help=f"language pair: {', '.join(LANGUAGES)}")
     p.add_argument("--model", default="embedded", help="embedded (default), a folder, or a hub name")
     p.add_argument(
@@ -49,8 +75,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--comet", help="embedded, a checkpoint, or a hub name (default outside the embedded model: wmt22-comet-da)"
     )
-    p.add_argument("--max-bytes", type=int, metavar="N", help="instead of --bin: artifacts of fewer than N bytes")
-    p.add_argument("--min-bytes", type=int, metavar="N", help="with --max-bytes: of at least N bytes (default 0)")
+    p.add_argument(
+        "--max-bytes",
+        type=parse_bytes,
+        metavar="SIZE",
+        help="instead of --bin: artifacts of fewer bytes; 569412, 500MB, 1.5GB (1e9) or 1.5GiB",
+    )
+    p.add_argument("--min-bytes", type=parse_bytes, metavar="SIZE", help="with --max-bytes: of no fewer (default 0)")
     p.add_argument("--trials", type=int, default=TRIALS, help=f"candidates asked of the sampler (default {TRIALS})")
     p.add_argument("--workers", type=int, default=0, help="workers at once (default: as many as there is room for)")
     p.add_argument("--gpus-per-worker", type=float, default=None, help="default 1 where there are GPUs, else 0")
@@ -77,7 +108,9 @@ def parser() -> argparse.ArgumentParser:
         help="tie units: layer (all units of a layer at one level), or N (N neighbouring layers alike)",
     )
     p.add_argument(
-        "--plan", action="store_true", help="print units, levels, bins and times, then stop; loads no weights"
+        "--plan",
+        action="store_true",
+        help="print units, levels, bins and times, then stop; loads no weights and needs no --data",
     )
     p.add_argument("--levels", help="comma-separated levels to choose from (default: a ladder from raw to grid@1)")
     p.add_argument(
@@ -118,8 +151,18 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--runs", default="runs", metavar="DIR", help="folder of the runs (default runs/)")
     p.add_argument("--store", default="", metavar="DIR", help="where encoded units are kept (default RUNS/.store)")
     p.add_argument("--name", help="name of the run (default: language, bins and time)")
-    p.add_argument("--resume", action="store_true", help="go on with the run of that --name")
-    p.add_argument("--address", help="address of a running Ray cluster, or auto (default: start Ray on this machine)")
+    p.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="go on with the run of that name, or of --name; everything else is as it was begun, and of it may change: "
+        + ", ".join(f"--{name.replace('_', '-')}" for name in FREE_TO_CHANGE if name not in ("name", "runs", "device")),
+    )
+    p.add_argument(
+        "--address",
+        help=f"address of a running Ray cluster, auto, or {HERE} (default: start Ray on this machine)",
+    )
     p.add_argument("--doctor", action="store_true", help="check versions, GPUs, Ray, COMET, model and disk, then stop")
     return p
 
@@ -130,7 +173,8 @@ def check_bytes(options: argparse.Namespace) -> None:
     if options.max_bytes is None:
         raise UserError("--min-bytes needs --max-bytes")
     if options.max_bytes <= (options.min_bytes or 0) or (options.min_bytes or 0) < 0:
-        raise UserError(f"--max-bytes {options.max_bytes}: more than --min-bytes ({options.min_bytes or 0}) is needed")
+        least = options.min_bytes or 0
+        raise UserError(f"--max-bytes {options.max_bytes:,}: more than --min-bytes ({least:,}) is needed")
 
 
 def check_rungs(text: str | None, sampler: str) -> tuple[str, ...]:
@@ -161,15 +205,6 @@ def check_regex(text: str) -> None:
         raise UserError(f"--freeze {text}: not a regular expression ({error})") from None
 
 
-def default_levels(options: argparse.Namespace) -> tuple[str, ...]:
-    """The default levels: those of the run that is resumed; else with a trellis, unless integers may be trained
-    afterwards."""
-    begun = Path(options.runs) / (options.name or "") / "config.json"
-    if options.trellis is None and options.resume and begun.is_file():
-        return Config.read(begun).levels
-    return parse_levels(None, not options.recover if options.trellis is None else options.trellis)
-
-
 def parse_levels(text: str | None, trellis: bool | None) -> tuple[str, ...]:
     """Levels to choose from; none where the plain default is meant."""
     levels = tuple(filter(None, (text or "").split(",")))
@@ -180,74 +215,101 @@ def parse_levels(text: str | None, trellis: bool | None) -> tuple[str, ...]:
 
 def to_config(options: argparse.Namespace) -> Config:
     """The configuration that the arguments describe. Raises UserError for what cannot be meant."""
+    check_values(options)
+    return as_begun(options) if options.resume is not None else from_options(options)
+
+
+def check_values(options: argparse.Namespace) -> None:
+    """What is wrong by itself, whatever the run."""
+    if options.lang:
+        check_language(options.lang)
+    for name in options.bin or ():
+        if name not in BINS and name != "all":
+            raise UserError(f"unknown bin '{name}': known are {', '.join(BINS)} and all")
+    for flag, least in (
+        *(("trials", 0), ("recover", 0), ("workers", 0), ("batch_size", 1), ("max_new_tokens", 1), ("segments", 1)),
+    ):
+        if getattr(options, flag) is not None and getattr(options, flag) < least:
+            raise UserError(f"--{flag.replace('_', '-')} {getattr(options, flag)}: at least {least}")
+    if options.threads < 0:
+        raise UserError(f"--threads {options.threads}: at least 1, or 0 to share out the CPUs")
+    check_gpus_per_worker(options.gpus_per_worker)
+    if options.levels is not None and not parse_levels(options.levels, trellis=False):
+        raise UserError(f"--levels '{options.levels}': name at least one, such as grid@2, or leave --levels away")
+    check_groups(options.groups)
+    check_regex(options.freeze)
+    if options.condition not in CONDITIONS:
+        raise UserError(f"unknown condition '{options.condition}': known are {', '.join(CONDITIONS)}")
+
+
+def as_begun(options: argparse.Namespace) -> Config:
+    """The configuration of the run that is resumed, with what was given on the command line in it."""
+    name = options.resume or options.name
+    if not name:
+        raise UserError("--resume needs the name of the run to go on with: --resume NAME")
+    if options.name not in (None, name):
+        raise UserError(f"--resume {name} and --name {options.name}: give one name")
+    path = Path(options.runs) / check_name(name) / "config.json"
+    if not path.is_file():
+        raise UserError(f"--resume: there is no run '{name}' in {options.runs} (looked for {path})")
+    begun = Config.read(path)
+    given: set[str] = options.given
+    changes = settings_of(options, given)
+    if "bin" in given:
+        changes["bins"] = tuple(dict.fromkeys(options.bin))
+    if given & {"levels", "trellis"}:
+        changes["levels"] = parse_levels(options.levels, options.trellis)
+    if "rungs" in given:
+        changes["rungs"] = check_rungs(options.rungs, changes.get("sampler", begun.sampler))
+    if "vocabulary" in given:
+        texts = options.vocabulary_texts or begun.vocabulary_texts
+        changes["vocabulary"] = vocabularies.parse(options.vocabulary, begun.lang, texts)
+    if "address" in given:
+        changes["address"] = None if options.address == HERE else options.address
+    return replace(begun, **changes, runs=options.runs, name=name)
+
+
+def settings_of(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Those settings among the names that an option of the same name says."""
+    return {name: getattr(options, name) for name in SAME_NAME if name in names}
+
+
+def from_options(options: argparse.Namespace) -> Config:
+    """The configuration of a new run."""
     if options.max_bytes is not None or options.min_bytes is not None:
         check_bytes(options)
     elif not options.bin:
         raise UserError(f"--bin is missing: give {', '.join(BINS)}, all, or --max-bytes")
     if not options.lang:
         raise UserError(f"--lang is missing: give one of {', '.join(LANGUAGES)}")
-    check_language(options.lang)
     bins = tuple(dict.fromkeys(options.bin or ()))
-    for name in bins:
-        if name not in BINS and name != "all":
-            raise UserError(f"unknown bin '{name}': known are {', '.join(BINS)} and all")
-    for flag, least in (("trials", 0), ("recover", 0), ("workers", 0), ("batch_size", 1), ("max_new_tokens", 1)):
-        if getattr(options, flag) is not None and getattr(options, flag) < least:
-            raise UserError(f"--{flag.replace('_', '-')} {getattr(options, flag)}: at least {least}")
-    if options.resume and not options.name:
-        raise UserError("--resume needs the --name of the run to go on with")
-    if options.threads < 0:
-        raise UserError(f"--threads {options.threads}: at least 1, or 0 to share out the CPUs")
-    check_gpus_per_worker(options.gpus_per_worker)
-    if options.levels is not None and not parse_levels(options.levels, trellis=False):
-        raise UserError(f"--levels '{options.levels}': name at least one, such as grid@2, or leave --levels away")
-    levels = default_levels(options) if options.levels is None else parse_levels(options.levels, options.trellis)
     embedded = options.model == "embedded"
     data = options.data or ("embedded" if embedded else "")
-    if not data:
+    if not data and not options.plan:
         check_model_name(options.model)
         raise UserError(f"--data is missing: model {options.model} needs acl6060:DIR or manifest:FILE.csv")
-    rungs = check_rungs(options.rungs, options.sampler)
     if options.score_drops and not options.drop:
         raise UserError("--score-drops and --no-drop: no layer may be dropped, so leave one of them out")
-    check_groups(options.groups)
-    check_regex(options.freeze)
-    if options.condition not in CONDITIONS:
-        raise UserError(f"unknown condition '{options.condition}': known are {', '.join(CONDITIONS)}")
+    trellis = not options.recover if options.trellis is None and options.levels is None else options.trellis
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    derived: dict[str, Any] = {
+        "data": data,
+        "comet": options.comet or ("embedded" if data == "embedded" else "Unbabel/wmt22-comet-da"),
+        "baselines": embedded if options.baselines is None else options.baselines,
+        "segments": options.segments if options.segments is not None else (64 if data == "embedded" else None),
+        "batch_size": options.batch_size or (64 if embedded else 32),
+        "max_new_tokens": options.max_new_tokens or (64 if embedded else 256),
+        "gpus_per_worker": -1.0 if options.gpus_per_worker is None else options.gpus_per_worker,
+    }
     return Config(
+        **{**settings_of(options, SAME_NAME), **derived},
         bins=bins,
-        lang=options.lang,
-        model=options.model,
-        data=data,
-        comet=options.comet or ("embedded" if data == "embedded" else "Unbabel/wmt22-comet-da"),
-        trials=options.trials,
-        sampler=options.sampler,
-        rungs=rungs,
-        sensitivities=options.sensitivities,
-        condition=options.condition,
-        freeze=options.freeze,
-        groups=options.groups,
-        max_bytes=options.max_bytes,
-        min_bytes=options.min_bytes,
-        store=options.store,
-        seed=options.seed,
-        baselines=embedded if options.baselines is None else options.baselines,
-        score_drops=options.score_drops,
-        levels=levels,
+        rungs=check_rungs(options.rungs, options.sampler),
+        levels=parse_levels(options.levels, trellis),
         vocabulary=vocabularies.parse(options.vocabulary, options.lang, options.vocabulary_texts),
-        vocabulary_texts=options.vocabulary_texts,
-        drop=options.drop,
-        calibration=options.calibration,
-        segments=options.segments if options.segments is not None else (64 if data == "embedded" else None),
         sense_segments=16 if data == "embedded" else 32,
         chat=is_chat(options.model),
-        batch_size=options.batch_size or (64 if embedded else 32),
-        max_new_tokens=options.max_new_tokens or (64 if embedded else 256),
-        workers=options.workers,
-        gpus_per_worker=-1.0 if options.gpus_per_worker is None else options.gpus_per_worker,
-        threads=options.threads,
-        address=options.address,
+        address=None if options.address == HERE else options.address,
         runs=options.runs,
         name=check_name(options.name or f"{options.lang}-{'-'.join(bins) or options.max_bytes}-{stamp}"),
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from compress.errors import UserError
-from compress.sizes import Bin, custom_bin, parse_bins
+from compress.sizes import BINS, Bin, custom_bin, parse_bins
 from evaluate.spec import EvalSpec
 from search.pruning import choose_part
 from search.sampling.registry import BAYESIAN, canonical
@@ -97,6 +98,11 @@ class Config:
             return self.store
         return str((Path(self.store) if self.store else Path(self.runs) / STORE).resolve())
 
+    def resume_command(self, recover: int = 0) -> str:
+        """The whole command that goes on with the run; it takes everything else from the run."""
+        runs = f" --runs {shlex.quote(self.runs)}" if self.runs != "runs" else ""
+        return f"python -m search.run --resume {self.name}{runs}" + (f" --recover {recover}" if recover else "")
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
@@ -113,12 +119,16 @@ class Config:
         try:
             settings: dict[str, Any] = dict(json.loads(text))
             known = {f.name for f in fields(Config)}
+            if "merged" in settings:
+                raise UserError("the run was merged from several and cannot be resumed: no single search made it")
             unknown = sorted(set(settings) - known)
             if unknown:
                 raise UserError(f"the run was made with settings unknown here ({', '.join(unknown)}): use its version")
             for name in ("bins", "levels", "rungs", "vocabulary"):
                 if name in settings:  # a setting that the run's version did not know yet has its default
                     settings[name] = tuple(settings[name])
+            if "all" in settings.get("bins", ()):  # of an older version, where all of them had to be in reach
+                settings["bins"] = tuple(BINS)
             settings["sampler"] = canonical(settings.get("sampler", BAYESIAN))
             return Config(**settings)
         except (ValueError, TypeError, KeyError) as error:
@@ -131,7 +141,8 @@ class Config:
         if differ:
             changes = ", ".join(f"{name} was {getattr(earlier, name)}, now {getattr(self, name)}" for name in differ)
             raise UserError(
-                f"--resume: the run '{self.name}' was made with other settings ({changes}); give those, or a new --name"
+                f"--resume: the run '{self.name}' was made with other settings ({changes}); leave those away, or"
+                " give a new --name without --resume"
             )
 
 

@@ -18,6 +18,7 @@ from compress.errors import UserError
 from compress.kernels import dispatch
 from compress.models import resolve_model
 from evaluate.metrics.comet import Comet
+from search.command_line import HERE
 from search.encoding_cost import free_bytes, store_bytes
 from search.space.space import DEFAULT_LEVELS
 
@@ -155,7 +156,7 @@ def examine(options: argparse.Namespace) -> int:
         lambda: check_disk(options.runs, options.model),
         lambda: check_model(options.model),
         lambda: check_comet(comet),
-        lambda: check_ray(options.address),
+        lambda: check_ray(None if options.address == HERE else options.address),
     ]
     problems += sum(show(check()) for check in checks)
     print(f"problems: {problems}" if problems else "no problems")

@@ -9,18 +9,16 @@ from dataclasses import dataclass, replace
 import compress
 import embedded
 from compress import Policy
-from compress.codecs import codec
 from compress.codecs.raw import FORMATS
 from compress.errors import UserError
 from compress.models import resolve_model
 from compress.sizes import Bin
-from evaluate.data.conditions import check_condition
 from evaluate.data.types import DataSet
 from evaluate.metrics.comet import check_comet
 from search.baselines import baselines
 from search.config import Config
+from search.given import bounded, check_names, open_checked
 from search.resources import check_cluster
-from search.sampling import sensitivity
 from search.space import bounds, vocabularies
 from search.space.space import DEFAULT_LEVELS
 
@@ -37,25 +35,22 @@ class Inputs:
     comet: str  # checkpoint or hub name
     data: DataSet
     vocabulary: str  # a line on the vocabularies to choose from
+    left_out: tuple[str, ...] = ()  # a line on each bin that --bin all leaves out
 
 
 def prepare(config: Config) -> Inputs:
     """Reads and checks everything that can be checked without starting Ray. Touches nothing: there is no run yet."""
     if config.data == "embedded" and config.comet == "embedded":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    for level in config.levels:
-        codec(level)
-    sensitivity.check_option(config.sensitivities)
+    check_names(config)
     check_cluster(config)
     model = str(resolve_model(config.model))
     comet = str(embedded.COMET) if config.comet == "embedded" else config.comet
     check_comet(comet)
-    data = config.eval_spec("dev").open_data()
-    for purpose in ("search", "calibration"):
-        check_condition(config.condition, data, purpose)
+    data = open_checked(config)
     source = compress.Source.open(model)
+    config, vocabulary, left_out = choose_bins_and_vocabularies(config, source)
     bins = config.bins_in_bytes(source.original_bytes)
-    config, vocabulary = choose_vocabularies(config, source, bins)
     return Inputs(
         config=config,
         source=source,
@@ -65,6 +60,7 @@ def prepare(config: Config) -> Inputs:
         comet=comet,
         data=data,
         vocabulary=vocabulary,
+        left_out=left_out,
     )
 
 
@@ -72,19 +68,19 @@ def levels_of(config: Config) -> tuple[str, ...]:
     return config.levels or DEFAULT_LEVELS
 
 
-def choose_vocabularies(config: Config, source: compress.Source, bins: tuple[Bin, ...]) -> tuple[Config, str]:
-    """The vocabularies to choose from, and a line on them. Refuses bins that are out of reach for certain."""
-    earlier = config.folder / "config.json"
-    if not config.vocabulary and earlier.exists():  # --resume without --vocabulary: those of the run
-        config = replace(config, vocabulary=Config.read(earlier).vocabulary)
+def choose_bins_and_vocabularies(config: Config, source: compress.Source) -> tuple[Config, str, tuple[str, ...]]:
+    """The bins and vocabularies of the run, a line on the vocabularies, and one on each bin that `all` leaves out.
+
+    Refuses bins that are out of reach for certain.
+    """
     frozen = frozen_units(config, source)
     if config.freeze and not frozen:
         raise UserError(f"--freeze {config.freeze}: no unit's name matches; see --plan for the names")
     names, tokens, description = vocabularies.resolve(config, source, tuple(frozen))
     parts = bounds.parts_of(source, names)
-    smallest, largest = bounds.bounds(source.structure, parts, levels_of(config), frozen, config.drop, tokens)
-    bounds.check_reachable(bins, smallest, largest)
-    return replace(config, vocabulary=names), description
+    reach = bounds.bounds(source.structure, parts, levels_of(config), frozen, config.drop, tokens)
+    config, left_out = bounded(config, source.original_bytes, reach)
+    return replace(config, vocabulary=names), description, left_out
 
 
 def frozen_units(config: Config, source: compress.Source) -> dict[str, str]:

@@ -113,14 +113,17 @@ class Run:
         return self.config.seed * 1_000_003 + len(self.recorder.candidates)
 
 
-def run(config: Config, resume: bool = False) -> int:
-    """The whole run. Exit code: 0 done, 130 interrupted. Raises UserError with one line for the user."""
+def run(config: Config, resume: bool = False, recover: int = 0) -> int:
+    """The whole run. Exit code: 0 done, 130 interrupted. Raises UserError with one line for the user.
+
+    `recover` candidates are trained afterwards, by whoever calls this.
+    """
     inputs = prepare(config)
     run_dir = RunDir(inputs.config, resume)
     progress = Progress()
     announce(inputs, run_dir, progress)
     try:
-        finished = execute(inputs, run_dir, progress)
+        finished = execute(inputs, run_dir, progress, inputs.config.resume_command(recover))
     except Exception:
         run_dir.discard()
         raise
@@ -134,13 +137,15 @@ def announce(inputs: Inputs, run_dir: RunDir, progress: Progress) -> None:
     progress.say(
         f"run {run_dir.path}: {config.model} ({inputs.source.original_bytes:,} bytes), {config.lang}, {ranges}"
     )
+    for note in inputs.left_out:
+        progress.say(note)
     progress.say(f"vocabulary: {inputs.vocabulary}")
     if config.comet == "embedded":
         progress.say(f"COMET: {embedded.LABEL}")
 
 
-def execute(inputs: Inputs, run_dir: RunDir, progress: Progress) -> bool:
-    """Ray, scorers, workers, all steps, the report; True if it came to its end."""
+def execute(inputs: Inputs, run_dir: RunDir, progress: Progress, again: str) -> bool:
+    """Ray, scorers, workers, all steps, the report; True if it came to its end. `again` is the command to go on."""
     config, source = inputs.config, inputs.source
     recorder = Recorder(run_dir, source.original_bytes, inputs.bins)
     finished, counts = False, ""
@@ -162,7 +167,7 @@ def execute(inputs: Inputs, run_dir: RunDir, progress: Progress) -> bool:
             finished, counts = steps(Run(inputs, run_dir, store, recorder, pool, status, progress))
         finally:
             status.close()
-    show(inputs, recorder, finished, counts)
+    show(inputs, recorder, finished, counts, again)
     return finished
 
 
@@ -382,11 +387,10 @@ def search(
     return run_search(searcher, run.progress.stream), manager.summary()
 
 
-def show(inputs: Inputs, recorder: Recorder, finished: bool, counts: str) -> None:
+def show(inputs: Inputs, recorder: Recorder, finished: bool, counts: str, again: str) -> None:
     """The front on the screen, the report in the run's folder."""
     config, run_dir = inputs.config, recorder.run_dir
     front = recorder.front()
-    again = f"python -m search.run … --name {config.name} --resume"
     if not front:
         print(f"Stopped before anything was scored. To go on: {again}")
         return

@@ -25,12 +25,14 @@ from compress.policy.recipes import recipe_names
 from compress.sizes import Bin, scale_for
 from search.config import Config
 from search.encoding_cost import encoding_seconds, free_bytes, store_bytes, this_machine
+from search.given import bounded, check_names, open_checked
 from search.iterative_pruning import IterativePruning, lm_layers
 from search.progress import clock
 from search.space import bounds, vocabularies
 from search.space.space import DEFAULT_LEVELS
 
 FROZEN = "raw:bf16"  # the level of units that stay as they are
+ACL_DEV = 468  # segments
 KL_SHARE = 0.15  # of the seconds that a score takes: what a KL takes
 SECONDS_AN_UTTERANCE = {"full": 0.12, "small": 0.03}  # an H100-class GPU, batch 32 (assumed); this model on one core
 
@@ -43,11 +45,13 @@ class Outline:
     levels: tuple[str, ...]
     frozen: frozenset[str]
     bins: tuple[Bin, ...]
+    left_out: tuple[str, ...]  # a line on each bin that --bin all leaves out
     original_bytes: int
     dtype: str  # of the checkpoint, as levels name it
-    parts: bounds.NonUnitBytes
+    reach: tuple[int, int]  # no policy has fewer bytes than the first number nor more than the second
     tokens: tuple[int, ...]  # how many each vocabulary keeps
     vocabulary: str  # a line on them
+    segments: int | None  # of the data; None where none was given
 
 
 class SourceWithoutWeights:
@@ -70,7 +74,12 @@ class SourceWithoutWeights:
 
 
 def outline(config: Config) -> Outline:
-    """Where the weight files are there, only their heads and unquantized tensors are read."""
+    """Where the weight files are there, only their heads and unquantized tensors are read.
+
+    Refuses what the run would refuse, as far as it is given: the data need not be.
+    """
+    check_names(config)
+    segments = len(open_checked(config).segments) if config.data else config.segments
     folder = resolve_model(config.model, download=False)
     weights = any(folder.glob("*.safetensors"))
     source = compress.Source.open(folder) if weights else cast(compress.Source, SourceWithoutWeights(folder))
@@ -83,10 +92,21 @@ def outline(config: Config) -> Outline:
         parts = bounds.parts_without_weights(source, names, source.bytes_per_parameter)
     else:
         parts = bounds.parts_of(source, names)
-    bins = config.bins_in_bytes(source.original_bytes)
     levels = config.levels or DEFAULT_LEVELS
+    reach = bounds.bounds(structure, parts, levels, dict.fromkeys(frozen, FROZEN), config.drop, tokens)
+    config, left_out = bounded(config, source.original_bytes, reach)
     return Outline(
-        structure, levels, frozen, bins, source.original_bytes, FORMATS[source.dtype], parts, tokens, description
+        structure=structure,
+        levels=levels,
+        frozen=frozen,
+        bins=config.bins_in_bytes(source.original_bytes),
+        left_out=left_out,
+        original_bytes=source.original_bytes,
+        dtype=FORMATS[source.dtype],
+        reach=reach,
+        tokens=tokens,
+        vocabulary=description,
+        segments=segments,
     )
 
 
@@ -97,17 +117,10 @@ def weights_of(plan: Outline) -> tuple[int, int]:
     return free, plan.structure.parameters - free
 
 
-def reachable(plan: Outline, drop: bool) -> tuple[int, int]:
-    """No policy has fewer bytes than the first number nor more than the second."""
-    return bounds.bounds(plan.structure, plan.parts, plan.levels, dict.fromkeys(plan.frozen, FROZEN), drop, plan.tokens)
-
-
 def show(config: Config) -> int:
     """Prints the plan."""
-    plan = outline(config)
-    for line in describe(config, plan):
+    for line in describe(config, outline(config)):
         print(line)
-    bounds.check_reachable(plan.bins, *reachable(plan, config.drop))
     return 0
 
 
@@ -136,7 +149,7 @@ def describe(config: Config, plan: Outline) -> list[str]:
     choices = (len(structure.units) - len(plan.frozen), droppable)
     lines.append(f"space     {choices[0]} units at {len(plan.levels)} levels, {choices[1]} layers that may be dropped")
     lines.append(f"vocabulary {plan.vocabulary}")
-    least, most = reachable(plan, config.drop)
+    least, most = plan.reach
     lines.append(f"reach     about {least:,} to {most:,} bytes")
     free, fixed = weights_of(plan)
     scale = scale_for(plan.original_bytes)
@@ -147,6 +160,7 @@ def describe(config: Config, plan: Outline) -> list[str]:
             f"{each.name:9} {each.low:,} to {each.high:,} bytes{note}: {low:.2f} to {high:.2f} bits a weight"
             " with every layer kept"
         )
+    lines += plan.left_out
     return lines + _times(config, plan, choices)
 
 
@@ -159,7 +173,8 @@ def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]
     pruning = IterativePruning(layers, rounds=rounds).evaluations if rounds and len(layers) - 2 >= rounds else 0
     singles = choices[1] if config.score_drops else 0
     full = round(config.trials * 0.3) if "kl" in config.rungs else config.trials
-    segments = config.segments or 468
+    segments = plan.segments or ACL_DEV
+    whose = "" if plan.segments else " (those of ACL 60/60 dev, since no --data was given)"
     pace = SECONDS_AN_UTTERANCE["full" if plan.original_bytes > 1e9 else "small"]
     score = segments * pace
     near = config.sense_segments * pace * KL_SHARE
@@ -178,5 +193,5 @@ def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]
         f" ({speed.trellis / 1e6:.1f} million weights a second with a trellis, measured); once for all runs",
         f"store     about {store / 1e9:.1f} GB in {config.variants}{free}",
         f"time      about {clock(total / workers)} on {workers} workers after encoding, at {pace:g} s an"
-        f" utterance (an assumption: `benchmarks.evaluate` measures yours) and {segments} segments",
+        f" utterance (an assumption: `benchmarks.evaluate` measures yours) and {segments} segments{whose}",
     ]

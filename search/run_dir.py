@@ -23,7 +23,8 @@ class RunDir:
         exists = (self.path / "config.json").exists()
         if exists and not resume:
             raise UserError(
-                f"run '{config.name}' exists in {config.runs}: add --resume to go on with it, or give another --name"
+                f"run '{config.name}' exists in {config.runs}: `{config.resume_command()}` goes on with it; or give"
+                " another --name"
             )
         if resume and not exists:
             raise UserError(

@@ -113,6 +113,31 @@ def check_reachable(bins: Collection[Bin], least: int, most: int, exact: bool = 
             raise UserError(out_of_reach(size_bin, f"{'' if exact else 'about '}{least:,} to {most:,} bytes"))
 
 
+def in_reach(bins: Sequence[Bin], least: int, most: int) -> tuple[tuple[Bin, ...], tuple[str, ...]]:
+    """The bins that a policy of `least` to `most` bytes can be in, and a line on each of the others. Refuses none."""
+    inside = tuple(each for each in bins if least < each.high and most >= each.low)
+    if not inside:
+        raise UserError(
+            f"no bin can be reached: policies of this model and these levels have about {least:,} to {most:,} bytes;"
+            " choose other --levels, or --max-bytes"
+        )
+    policies = f"policies have about {least:,} to {most:,} bytes"
+    return inside, tuple(
+        f"{each.name} ({each.low:,} to {each.high:,} bytes) is out of reach and left out: {policies}"
+        for each in bins
+        if each not in inside
+    )
+
+
+def check_limit(max_bytes: int | None, original_bytes: int, most: int) -> None:
+    """Refuses a --max-bytes that limits nothing, as one with a digit or a unit too many."""
+    if max_bytes is not None and max_bytes > max(original_bytes, most) + 1:
+        raise UserError(
+            f"--max-bytes {max_bytes:,}: the model itself has {original_bytes:,} bytes, and no policy more than about"
+            f" {most:,}; give less"
+        )
+
+
 def out_of_reach(size_bin: Bin, reachable: str) -> str:
     """The message for a bin that is refused; `reachable` says which sizes policies have."""
     return (

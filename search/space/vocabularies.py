@@ -75,11 +75,11 @@ def _trimmed(requested: str, config: Config, source: compress.Source, frozen: Se
     if untrimmable:
         raise UserError(f"--freeze keeps {untrimmable[0]} as it is, and with it the whole vocabulary")
     store = compress.Store(SCRATCH_STORE)
-    name = (
-        make_top_vocabulary(source, _lines(config), int(requested[4:]), store)
-        if TOP.fullmatch(requested)
-        else requested
-    )
+    name = requested
+    if requested.startswith("top:"):
+        name = make_top_vocabulary(source, _lines(config), int(requested.split(":")[1]), store)
+        if not TOP.fullmatch(requested) and name != requested:  # that of a run which is resumed
+            raise UserError(f"{config.vocabulary_texts} holds other tokens than when the run was begun: give that text")
     smaller = trimmed_vocabulary(source, name, store)
     assert smaller is not None
     return name, len(smaller.ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -126,7 +127,11 @@ def test_bad_run_names(name: str) -> None:
         ("--bin Bin2 --lang en-fr", "unknown language pair 'en-fr'"),
         ("--bin Bin2 --lang en-zh --sampler magic", "unknown sampler 'magic'"),
         ("--bin Bin2 --lang en-zh --trials -1", "--trials -1"),
-        ("--bin Bin2 --lang en-zh --resume", "--resume needs the --name"),
+        ("--bin Bin2 --lang en-zh --resume", "--resume needs the name"),
+        ("--resume one --name other", "--resume one and --name other: give one name"),
+        ("--resume one --runs /nowhere", "--resume: there is no run 'one' in /nowhere"),
+        ("--lang en-zh --max-bytes 1.5XB", "'1.5XB' is no size: write bytes, or a number with KB"),
+        ("--lang en-zh --max-bytes 1GB --min-bytes 1GB", "--max-bytes 1,000,000,000: more than --min-bytes"),
         ("--bin Bin2 --lang en-zh --model elsewhere/model", "--data is missing"),
         ("--bin Bin2 --lang en-zh --gpus-per-worker -2", "--gpus-per-worker"),
         ("--bin Bin2 --lang en-zh --gpus-per-worker nan", "--gpus-per-worker nan: give 0, a part of one GPU"),
@@ -188,3 +193,82 @@ def test_a_run_goes_on_with_the_levels_it_was_begun_with(begun: tuple[str, ...],
     for more in ([], ["--recover", "2"]):
         assert to_config(parser().parse_args([*same, *more])).levels == begun
     assert to_config(parser().parse_args([*same, "--levels", "nf4"])).levels == ("nf4",)
+
+
+def begun(tmp_path: Path, *arguments: str) -> Config:
+    """The configuration of a run that was begun with these arguments."""
+    line = ["--lang", "en-zh", "--runs", str(tmp_path), "--name", "one", *arguments]
+    made = to_config(parser().parse_args(line))
+    RunDir(made, resume=False).release()
+    return made
+
+
+BEGUN = (
+    *("--bin", "Bin2", "--levels", "grid@2,nf4", "--trials", "7", "--seed", "3", "--sampler", "random", "--no-drop"),
+    *("--segments", "12", "--batch-size", "5", "--max-new-tokens", "33", "--groups", "layer", "--freeze", "head"),
+    *("--vocabulary", "full", "--no-calibration", "--no-baselines", "--gpus-per-worker", "0", "--workers", "2"),
+)
+
+
+@pytest.mark.parametrize("line", ["--resume one", "--name one --resume", "--resume one --name one"])
+def test_a_run_needs_only_its_name(line: str, tmp_path: Path) -> None:
+    how = line.split()
+    made = begun(tmp_path, *BEGUN)
+    assert to_config(parser().parse_args([*how, "--runs", str(tmp_path)])) == made
+    assert to_config(parser().parse_args([*how, "--runs", str(tmp_path), "--lang", "en-zh", *BEGUN])) == made
+
+
+def test_what_may_change_is_taken_and_what_may_not_is_refused(tmp_path: Path) -> None:
+    made = begun(tmp_path, *BEGUN)
+    base = ["--resume", "one", "--runs", str(tmp_path)]
+    free = ["--trials", "9", "--workers", "1", "--address", "auto", "--score-drops", "--sensitivities", "full"]
+    changed = to_config(parser().parse_args([*base, *free]))
+    expected = replace(made, trials=9, workers=1, address="auto", score_drops=True, sensitivities="full")
+    assert changed == expected
+    changed.check_same(made)
+    for flag, value, told in (
+        ("--seed", "0", "seed was 3, now 0"),  # the default, but not the run's
+        ("--bin", "Bin3", r"bins was \('Bin2',\), now \('Bin3',\)"),
+        ("--levels", "nf4", "levels was"),
+        ("--model", "embedded2/x", "model was embedded, now embedded2/x"),
+        ("--sampler", "tpe", "sampler was random, now tpe"),
+        ("--max-bytes", "1MB", "max_bytes was None, now 1000000"),
+    ):
+        with pytest.raises(UserError, match=told):
+            RunDir(to_config(parser().parse_args([*base, flag, value])), resume=True)
+
+
+def test_an_address_of_the_run_is_kept_and_can_be_taken_back(tmp_path: Path) -> None:
+    begun(tmp_path, "--bin", "Bin2", "--address", "auto")
+    base = ["--resume", "one", "--runs", str(tmp_path)]
+    assert to_config(parser().parse_args(base)).address == "auto"
+    assert to_config(parser().parse_args([*base, "--address", "local"])).address is None
+
+
+def test_the_command_that_goes_on_is_whole(tmp_path: Path) -> None:
+    made = begun(tmp_path / "my runs", *BEGUN)
+    words = shlex.split(made.resume_command(recover=2))
+    assert words[:3] == ["python", "-m", "search.run"]
+    options = parser().parse_args(words[3:])
+    assert (to_config(options), options.recover) == (made, 2)
+    assert replace(made, runs="runs").resume_command() == "python -m search.run --resume one"
+
+
+def test_a_merged_run_is_not_gone_on_with(tmp_path: Path) -> None:
+    made = begun(tmp_path, "--bin", "Bin2")
+    settings = json.loads(made.to_json()) | {"merged": ["a", "b"]}
+    (made.folder / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="was merged from several and cannot be resumed"):
+        to_config(parser().parse_args(["--resume", "one", "--runs", str(tmp_path)]))
+
+
+@pytest.mark.parametrize(
+    ("text", "nbytes"), [("1.5GB", 1_500_000_000), ("1.5GiB", 1_610_612_736), ("5MB", 5_000_000), ("569412", 569_412)]
+)
+def test_sizes_are_written_as_elsewhere(text: str, nbytes: int) -> None:
+    made = to_config(parser().parse_args(["--lang", "en-zh", "--max-bytes", text, "--min-bytes", "1KB"]))
+    assert (made.max_bytes, made.min_bytes) == (nbytes, 1000)
+
+
+def test_older_runs_of_all_bins_are_of_every_bin(tmp_path: Path) -> None:
+    assert Config.from_json(config(tmp_path, bins=("all",)).to_json()).bins == ("Bin1", "Bin2", "Bin3", "Bin4", "Bin5")

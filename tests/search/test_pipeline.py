@@ -145,7 +145,8 @@ def test_report_and_pictures_are_there(finished: tuple[Path, Any]) -> None:
 def test_a_finished_run_resumed_has_nothing_to_do_or_goes_on(finished: tuple[Path, Any]) -> None:
     runs, _ = finished
     before = table(runs)
-    done = run(runs, "--trials", "7", "--resume")
+    again = [sys.executable, "-m", "search.run", "--resume", "t", "--runs", str(runs), "--trials", "7"]
+    done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     after = table(runs)
     assert [*map(repr, after)][: len(before)] == [*map(repr, before)], "what was scored stays as it was"
@@ -214,7 +215,7 @@ def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err[-2000:]
-    assert "--resume" in out
+    assert f"To go on: python -m search.run --resume t --runs {tmp_path}\n" in out
     assert "Traceback" not in err
     assert len(table(tmp_path)) >= 3
     assert (tmp_path / "t" / "pareto.csv").exists()

@@ -15,7 +15,7 @@ from compress.model.vocabulary import BpeTokenizer, trimmed_vocabulary
 from evaluate.decoding.prompts import prompt
 from search.command_line import parser, to_config
 from search.config import Config
-from search.inputs import choose_vocabularies as settle_run
+from search.inputs import choose_bins_and_vocabularies as settle_run
 from search.recorder import parameters_left
 from search.space.vocabularies import parse, resolve, scripts, store_counted
 
@@ -102,7 +102,7 @@ def test_the_most_used_tokens_of_a_text_have_a_name_that_every_worker_finds(
     source: compress.Source, tmp_path: Path, texts: str
 ) -> None:
     requested = config(tmp_path, vocabulary=("full", "top:400"), vocabulary_texts=texts)
-    resolved, message = settle_run(requested, source, ())
+    resolved, message, _ = settle_run(requested, source)
     name = resolved.vocabulary[1]
     assert name.startswith("top:400:")
     assert f"{name} (" in message
@@ -120,15 +120,21 @@ def test_the_most_used_tokens_of_a_text_have_a_name_that_every_worker_finds(
         resolve(replace(requested, vocabulary_texts="nowhere"), source)
 
 
-def test_a_resumed_run_keeps_its_vocabularies_without_the_option(source: compress.Source, tmp_path: Path) -> None:
-    again = config(tmp_path)
-    again.folder.mkdir()
-    older = json.loads(again.to_json())
+def test_a_resumed_run_keeps_its_vocabularies_without_the_option(
+    source: compress.Source, tmp_path: Path, texts: str
+) -> None:
+    begun = config(tmp_path, name="begun")
+    begun.folder.mkdir()
+    older = json.loads(begun.to_json())
     del older["vocabulary"]
-    (again.folder / "config.json").write_text(json.dumps(older), encoding="utf-8")
-    assert settle_run(again, source, ())[0].vocabulary == ("full",)
-    changed = replace(again, vocabulary=("full", "scripts:en,de"))
-    assert settle_run(changed, source, ())[0].vocabulary == ("full", "scripts:en,de")
+    (begun.folder / "config.json").write_text(json.dumps(older), encoding="utf-8")
+    again = to_config(parser().parse_args(["--resume", "begun", "--runs", str(tmp_path)]))
+    assert settle_run(again, source)[0].vocabulary == ("full",)
+    resolved = settle_run(replace(begun, vocabulary=("full", "top:400"), vocabulary_texts=texts), source)[0]
+    assert settle_run(resolved, source)[0] == resolved, "the name that a run has for it is known again"
+    Path(texts).write_text("other words\n" * 50, encoding="utf-8")
+    with pytest.raises(UserError, match="holds other tokens than when the run was begun"):
+        settle_run(resolved, source)
 
 
 def test_parameters_that_remain(source: compress.Source, tmp_path: Path) -> None:
