@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,11 +12,12 @@ from typing import Any
 import torch
 
 import compress
-from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, TRIM, Context, read_reference_outputs
+from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, SENSE, TRIM, Context, read_reference_outputs
 from compress.artifact.assemble import load_processor
 from compress.calibration.relative_error import RelativeError
 from compress.errors import UserError
 from compress.kernels.dispatch import describe
+from compress.memory import FittingRows, free_memory
 from compress.model.vocabulary import FULL, trimmed_vocabulary
 from compress.policy.recipes import original_policy
 from compress.policy.variant import UnitEncoder
@@ -50,6 +50,7 @@ class Worker:
         self._original = original_policy(self.source)
         self.encoder_cache = EncoderCache(ENCODER_CACHE_BYTES)
         self.variants = Counter({"variants": 0, "variants_asked": 0})  # those that the store had, of those asked for
+        self.fitting = {kind: FittingRows() for kind in (CALIBRATE, SCORE, SENSE)}  # rows that fit, by kind of work
         self.forget()
 
     def forget(self) -> None:
@@ -76,7 +77,14 @@ class Worker:
         texts = read_reference_outputs(self.store, reference)
         completed = [append_translations(b, self.resident.processor, texts) for b in self._batches_of(FULL, ALL)]
         batches, masks = [inputs for inputs, _ in completed], [mask for _, mask in completed]
-        digest = compress.calibrate(self.source, batches, self.store, target_masks=masks, resident=self.resident)
+        digest = compress.calibrate(
+            self.source,
+            batches,
+            self.store,
+            target_masks=masks,
+            resident=self.resident,
+            fitting=self.fitting[CALIBRATE],
+        )
         return {"calibration": digest}
 
     def build(self, actions: Sequence[Sequence[str]], calibration: str, vocabulary: str = FULL) -> dict[str, Any]:
@@ -141,7 +149,10 @@ class Worker:
             if rung == KL:
                 logits = self.reference_logits(reference, chosen.vocabulary)
                 resident.apply(chosen)  # the first time, computing them has brought the original back
-                outcome |= {"kl": divergence(resident.model, logits, self.encoder_cache, encoder), "rung": rung}
+                outcome |= {
+                    "kl": divergence(resident.model, logits, self.encoder_cache, encoder, self.fitting[SENSE]),
+                    "rung": rung,
+                }
                 if not math.isfinite(outcome["kl"]):
                     yield outcome | {"error": "the model's outputs under this policy are not numbers"}
                     return
@@ -157,6 +168,7 @@ class Worker:
                     self.encoder_cache,
                     encoder,
                     evaluation,
+                    self.fitting[SCORE],
                 )
                 outcome |= evaluation.to_dict()
             cache = self.encoder_cache
@@ -179,7 +191,7 @@ class Worker:
                 policy = replace(self._original, levels=levels, calibration=calibration)
             logits = self.reference_logits(reference, policy.vocabulary)
             self.resident.apply(policy)
-            kl = divergence(self.resident.model, logits, self.encoder_cache, encoder_key(policy))
+            kl = divergence(self.resident.model, logits, self.encoder_cache, encoder_key(policy), self.fitting[SENSE])
             measured.append([kind, name, level, kl])
         return {"sensed": measured}
 
@@ -196,7 +208,7 @@ class Worker:
             if smaller is not None:
                 token_map = TokenMap(smaller.ids.tolist(), load_processor(smaller.files), resident.processor)
             self._reference_logits[vocabulary] = reference_logits(
-                resident.model, resident.processor, batches, texts, token_map=token_map
+                resident.model, resident.processor, batches, texts, token_map=token_map, fitting=self.fitting[SENSE]
             )
         return self._reference_logits[vocabulary]
 
@@ -232,14 +244,6 @@ class Worker:
                 share_features(batch, features.get(batch.indices, {})) for batch in prepared
             ]
         return self._batches[vocabulary, which]
-
-
-def free_memory() -> int:
-    """Bytes of main memory that are free, 0 where the system does not say."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return 0
 
 
 def share_features(batch: Batch, known: Mapping[str, Any]) -> Batch:

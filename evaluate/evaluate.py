@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from compress.memory import FittingRows
 from evaluate.data.types import DataSet
 from evaluate.decoding.batches import Batch
 from evaluate.decoding.cleanup import clean
@@ -50,9 +51,12 @@ def evaluate(
     encoder_cache: EncoderCache | None = None,
     encoder_key: str = "",
     earlier: Evaluation | None = None,
+    fitting: FittingRows | None = None,
 ) -> Evaluation:
     """Translates batches of the data, cleans and scores. `earlier` holds other segments: the result covers both."""
-    hypotheses, seconds = translate_cleaned(model, processor, batches, max_new_tokens, encoder_cache, encoder_key)
+    hypotheses, seconds = translate_cleaned(
+        model, processor, batches, max_new_tokens, encoder_cache, encoder_key, fitting
+    )
     return score_hypotheses(hypotheses, data, comet, seconds, earlier)
 
 
@@ -63,10 +67,19 @@ def translate_cleaned(
     max_new_tokens: int,
     encoder_cache: EncoderCache | None = None,
     encoder_key: str = "",
+    fitting: FittingRows | None = None,
 ) -> tuple[dict[int, str], float]:
     """Cleaned translations by the index of their segment, in order, and the seconds that translating took."""
     started = time.perf_counter()
-    texts = translate(model, processor, batches, max_new_tokens, encoder_cache=encoder_cache, encoder_key=encoder_key)
+    texts = translate(
+        model,
+        processor,
+        batches,
+        max_new_tokens,
+        encoder_cache=encoder_cache,
+        encoder_key=encoder_key,
+        fitting=fitting,
+    )
     seconds = time.perf_counter() - started
     indices = sorted(index for batch in batches for index in batch.indices)
     return {index: clean(text) for index, text in zip(indices, texts, strict=True)}, seconds

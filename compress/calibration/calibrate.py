@@ -2,7 +2,7 @@
 
 They are gathered from the uncompressed model, so that no unit's variant depends on another's. One pass over the data
 gathers as many as fit in the given memory; the next pass takes the next units. They are stored under a digest of the
-model and the data, and gathered once.
+model and the data, and gathered once. Where a GPU runs out of memory, batches are halved and the pass begins again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from compress.calibration.hessians import hessian_key, hessians_to_bytes
 from compress.calibration.importance import output_importance
 from compress.errors import UserError
+from compress.memory import FittingRows, free_memory
+from compress.model.head import run_without_logits
 from compress.model.source import Source
 from compress.model.structure import Unit
 from compress.policy.store import Store
@@ -26,7 +28,10 @@ from compress.resident import Resident
 Batch = Mapping[str, Any]  # arguments of the model's forward: what its processor returns
 
 _FORMAT = 3
+_TARGETS = "targets"  # the mask of a batch, while it is split with the batch
 _MASKS = ("attention_mask", "feature_attention_mask")
+HESSIAN_MEMORY = 2 << 30  # at least, in main memory
+HESSIAN_SHARE = {"cuda": 0.6, "cpu": 0.25}  # of the memory that is free; the rest is for the pass itself
 
 
 def calibrate(
@@ -36,7 +41,8 @@ def calibrate(
     *,
     target_masks: Sequence[Tensor] | None = None,
     resident: Resident | None = None,
-    memory: int = 2 << 30,
+    memory: int = 0,
+    fitting: FittingRows | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:
     """Gather the Hessians of every unit into the store and return the digest that identifies them.
@@ -46,7 +52,8 @@ def calibrate(
         target_masks: for each batch, the positions (batch × length) whose next token is part of the output. With them
             the importance of every output is measured too, by two backward passes a batch, for error feedback.
         resident: a resident whose model and device are used; it is restored first.
-        memory: bytes of Hessians held at once.
+        memory: bytes of Hessians held at once; 0 for a share of what is free on the device.
+        fitting: what is known of how many rows of a batch fit in memory.
         progress: called with the passes done and in total.
     """
     if not batches:
@@ -60,14 +67,23 @@ def calibrate(
     if resident is None:
         resident = Resident(source, store)
     resident.restore()
+    fitting = fitting or FittingRows()
+    largest = max(map(_rows, batches))
     importance: dict[str, Tensor] = {}
     if target_masks is not None:
-        importance = output_importance(resident, missing, [_on_device(b, resident) for b in batches], target_masks)
-    passes = _passes(missing, memory)
+        with_masks = [{**batch, _TARGETS: mask} for batch, mask in zip(batches, target_masks, strict=True)]
+
+        def measure(rows: int) -> dict[str, Tensor]:
+            smaller = [_on_device(piece, resident) for piece in _split(with_masks, rows)]
+            return output_importance(resident, missing, smaller, [piece.pop(_TARGETS) for piece in smaller])
+
+        importance = fitting.run(measure, largest)
+    passes = _passes(missing, memory or _free_for_hessians(resident.device))
     for done, units in enumerate(passes):
         if progress is not None:
             progress(done, len(passes))
-        for unit, groups, hessians in _gather(resident, units, batches):
+        gathered = fitting.run(lambda rows, units=units: _gather(resident, units, _split(batches, rows)), largest)  # type: ignore[misc]
+        for unit, groups, hessians in gathered:
             if unit.kind == "embedding" and not hessians and unit.tensors[0] in importance:
                 groups, hessians = [0], [torch.eye(unit.shapes[0][1])]  # its inputs are one-hot: one token at a time
             blob = hessians_to_bytes(groups, hessians, [importance.get(name) for name in unit.tensors])
@@ -96,6 +112,26 @@ def _on_device(batch: Batch, resident: Resident) -> dict[str, Any]:
         return value.to(resident.device, resident.dtype if value.is_floating_point() else value.dtype)
 
     return {name: move(value) for name, value in batch.items()}
+
+
+def _rows(batch: Batch) -> int:
+    return max(len(value) for value in batch.values() if isinstance(value, Tensor))
+
+
+def _split(batches: Sequence[Batch], rows: int) -> list[dict[str, Any]]:
+    """The batches, those with more rows in pieces."""
+    pieces = []
+    for batch in batches:
+        for start in range(0, _rows(batch), rows):
+            part = slice(start, start + rows)
+            pieces.append({n: value[part] if isinstance(value, Tensor) else value for n, value in batch.items()})
+    return pieces
+
+
+def _free_for_hessians(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(HESSIAN_SHARE["cuda"] * torch.cuda.mem_get_info(device)[0])
+    return max(HESSIAN_MEMORY, int(HESSIAN_SHARE["cpu"] * free_memory()))
 
 
 def _passes(units: Sequence[Unit], memory: int) -> list[list[Unit]]:
@@ -164,7 +200,7 @@ def _gather(
         with torch.no_grad():
             for batch in batches:
                 current = _on_device(batch, resident)
-                model(**current)
+                run_without_logits(model, current)
                 for sums in sums_of.values():
                     sums.inputs.clear()
     finally:

@@ -42,13 +42,13 @@ def hessians_to_bytes(
     for value in importance:
         parts.append(b"" if value is None else value.to(torch.float32).cpu().numpy().tobytes())
     for total in sums:
-        h = total.to(torch.float64).cpu()
+        h = total.to(torch.float64)
         diagonal = h.diagonal().clamp(min=0)
         root = diagonal.sqrt().clamp(min=1e-300)
-        upper = torch.triu_indices(len(h), len(h), offset=1)
+        upper = torch.triu_indices(len(h), len(h), offset=1, device=h.device)
         correlation = (h[upper[0], upper[1]] / (root[upper[0]] * root[upper[1]])).clamp(-1, 1)
-        packed = (correlation * 32767).round().to(torch.int16).numpy().tobytes()
-        parts.append(put_varint(len(h)) + diagonal.to(torch.float32).numpy().tobytes() + packed)
+        packed = (correlation * 32767).round().to(torch.int16).cpu().numpy().tobytes()
+        parts.append(put_varint(len(h)) + diagonal.to(torch.float32).cpu().numpy().tobytes() + packed)
     return bytes((len(parts),)) + join(parts)
 
 

@@ -3,7 +3,8 @@
 The loss is the cross-entropy of tokens drawn from the model's own distribution at the target positions (those of the
 translation), so its curvature is that of the KL to the original. It is measured on the model with noise on all weights,
 about that of three bits: where the original is certain of a token its own gradient vanishes, and errors that a
-compressed model makes there would count for nothing. One backward pass a batch and draw, for activations only.
+compressed model makes there would count for nothing. One backward pass a batch and draw, for activations only. Layers
+are checkpoints: for a large model the activations of a batch would be several times the memory of a GPU.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress.model.checkpointing import checkpointed_layers
+from compress.model.head import logits_at
 from compress.model.structure import Unit
 from compress.resident import Resident
 
@@ -28,19 +31,19 @@ def output_importance(
 
     A row of the embedding is a token; its value is the mean over the dimensions. The resident is restored afterwards.
     """
-    model, device = resident.model, resident.device
+    model = resident.model
     squares = _SquaredGradients()
     hooks = squares.watch(model, units)
-    generator = torch.Generator(device="cpu").manual_seed(0)
+    generator = torch.Generator(device=resident.device).manual_seed(0)
     try:
         for draw in range(DRAWS):
             resident.restore()
             resident.add_noise(NOISE, seed=draw)
-            with torch.enable_grad():
+            with torch.enable_grad(), checkpointed_layers(model, resident.source.structure):
                 for batch, mask in zip(batches, target_masks, strict=True):
-                    logits = model(**batch).logits[mask.to(device)].float()
-                    probabilities = torch.softmax(logits.detach(), dim=-1).cpu()
-                    drawn = torch.multinomial(probabilities, 1, generator=generator)[:, 0].to(device)
+                    logits = logits_at(model, batch, mask).float()
+                    probabilities = torch.softmax(logits.detach(), dim=-1)
+                    drawn = torch.multinomial(probabilities, 1, generator=generator)[:, 0]
                     nn.functional.cross_entropy(logits, drawn, reduction="sum").backward()
     finally:
         for hook in hooks:
@@ -75,20 +78,22 @@ class _SquaredGradients:
             if not output.requires_grad:
                 output.requires_grad_(True)
             ids = inputs[0].detach() if isinstance(module, nn.Embedding) else None
-            output.register_hook(lambda gradient: self._add(name, module, gradient, ids))
+            places = inputs[0].numel() // inputs[0].shape[-1]  # of the head, which multiplies only some of them, too
+            output.register_hook(lambda gradient: self._add(name, module, gradient, places, ids))
 
         return hook
 
-    def _add(self, name: str, module: nn.Module, gradient: Tensor, ids: Tensor | None) -> None:
+    def _add(self, name: str, module: nn.Module, gradient: Tensor, places: int, ids: Tensor | None) -> None:
         squares = gradient.detach().to(torch.float32).square()
         if ids is not None:
             weight: Any = module.weight
-            total = torch.zeros(weight.shape[0], device=squares.device)
-            total.index_add_(0, ids.reshape(-1), squares.mean(-1).reshape(-1))
-            count = ids.numel()
+            # In main memory: on a GPU the order of additions is not the same each time.
+            total = torch.zeros(weight.shape[0])
+            total.index_add_(0, ids.reshape(-1).cpu(), squares.mean(-1).reshape(-1).cpu())
+            total, count = total.to(squares.device), ids.numel()
         else:
             outputs = -1 if isinstance(module, nn.Linear) else 1  # convolutions put their outputs second
             total = squares.transpose(0, outputs).reshape(squares.shape[outputs], -1).sum(1)
-            count = squares.numel() // squares.shape[outputs]
+            count = places if isinstance(module, nn.Linear) else squares.numel() // squares.shape[outputs]
         self.totals[name] = self.totals[name] + total if name in self.totals else total
         self.counts[name] = self.counts.get(name, 0) + count

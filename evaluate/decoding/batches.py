@@ -7,7 +7,7 @@ checked to be there: later versions silently ignore an unknown keyword, and the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -38,6 +38,21 @@ class Batch:
             digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
             digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
+
+
+def split_batches(batches: Sequence[Batch], rows: int, without: Collection[int] = ()) -> list[Batch]:
+    """The batches, those of more than `rows` rows in pieces; `without` are segments to leave out."""
+    pieces = []
+    for batch in batches:
+        places = [place for place, index in enumerate(batch.indices) if index not in without]
+        if len(places) == len(batch.indices) <= rows:
+            pieces.append(batch)
+            continue
+        for start in range(0, len(places), rows):
+            some = places[start : start + rows]
+            inputs = {name: tensor[some] for name, tensor in batch.inputs.items()}
+            pieces.append(Batch(tuple(batch.indices[place] for place in some), inputs))
+    return pieces
 
 
 def pad(rows: Sequence[Sequence[int]], padding: int, side: str = "right") -> tuple[Any, Any]:

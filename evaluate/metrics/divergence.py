@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from compress.memory import FittingRows
+from compress.model.head import logits_at
 from compress.tensors import to_model
-from evaluate.decoding.batches import Batch, append_completions, pad, tokenizer_of
+from evaluate.decoding.batches import Batch, append_completions, pad, split_batches, tokenizer_of
 from evaluate.decoding.encoder_cache import EncoderCache, cached_encoder
 
 TOP = 32
@@ -52,6 +54,27 @@ class ReferenceLogits:
     rest_log_prob: Any  # float [tokens]
     batch: Batch  # without the translations: names the audio for the encoder cache
     lost_nats: float = 0.0  # Σ −log m over the positions, what a trimmed vocabulary loses whatever the candidate
+
+    def split(self, rows: int) -> list[ReferenceLogits]:
+        """In pieces of at most so many rows."""
+        pieces, token = [], 0
+        starts = range(0, len(self.batch.indices), rows)
+        for start, batch in zip(starts, split_batches([self.batch], rows), strict=True):
+            part = slice(start, start + rows)
+            tokens = slice(token, token + int(self.positions[part].sum()))
+            token = tokens.stop
+            pieces.append(
+                ReferenceLogits(
+                    {name: value[part] for name, value in self.inputs.items()},
+                    self.positions[part],
+                    self.top_tokens[tokens],
+                    self.top_log_probs[tokens],
+                    self.rest_log_prob[tokens],
+                    batch,
+                    0.0 if start else self.lost_nats,
+                )
+            )
+        return pieces
 
 
 def append_translations(batch: Batch, processor: Any, texts: Sequence[str]) -> tuple[dict[str, Any], Any]:
@@ -108,8 +131,7 @@ def log_probs_at(
     import torch
 
     with torch.inference_mode(), cached_encoder(model, batch, cache, encoder_key):
-        logits = model(**to_model(inputs, model), use_cache=False).logits
-        return torch.log_softmax(logits[positions.to(logits.device)].float(), dim=-1)
+        return torch.log_softmax(logits_at(model, to_model(inputs, model), positions).float(), dim=-1)
 
 
 def log_rest(top: Any) -> Any:
@@ -127,27 +149,44 @@ def reference_logits(
     encoder_cache: EncoderCache | None = None,
     encoder_key: str = "",
     token_map: TokenMap | None = None,
+    fitting: FittingRows | None = None,
 ) -> list[ReferenceLogits]:
     """Runs the original once on its translations `texts` and keeps its distributions.
 
     With `token_map` they are for candidates of the trimmed vocabulary; the original runs with its own all the same.
-    The encoder cache is used as in `translate`.
+    The encoder cache is used as in `translate`. What runs out of memory is tried again with half the rows.
     """
-    references = []
-    for batch in batches:
-        inputs, positions = append_translations(batch, processor, texts)
-        log_probs = log_probs_at(model, inputs, positions, batch, encoder_cache, encoder_key)
-        lost_nats = 0.0
-        if token_map is not None:
-            inputs, positions = append_mapped_translations(batch, processor, texts, token_map)
-            log_probs = log_probs[:, token_map.ids.to(log_probs.device)]
-            log_share = log_probs.logsumexp(dim=-1, keepdim=True)
-            log_probs, lost_nats = log_probs - log_share, max(-float(log_share.double().sum()), 0.0)
-        top = log_probs.topk(min(TOP, log_probs.shape[-1] - 1), dim=-1)
-        references.append(
-            ReferenceLogits(inputs, positions, top.indices, top.values, log_rest(top.values), batch, lost_nats)
-        )
+    references: list[ReferenceLogits] = []
+
+    def work(rows: int) -> None:
+        done = {index for reference in references for index in reference.batch.indices}
+        for batch in split_batches(batches, rows, without=done):
+            references.append(_reference(model, processor, batch, texts, encoder_cache, encoder_key, token_map))
+
+    (fitting or FittingRows()).run(work, max(len(batch.indices) for batch in batches))
     return references
+
+
+def _reference(
+    model: Any,
+    processor: Any,
+    batch: Batch,
+    texts: Sequence[str],
+    encoder_cache: EncoderCache | None,
+    encoder_key: str,
+    token_map: TokenMap | None,
+) -> ReferenceLogits:
+    """That of one batch."""
+    inputs, positions = append_translations(batch, processor, texts)
+    log_probs = log_probs_at(model, inputs, positions, batch, encoder_cache, encoder_key)
+    lost_nats = 0.0
+    if token_map is not None:
+        inputs, positions = append_mapped_translations(batch, processor, texts, token_map)
+        log_probs = log_probs[:, token_map.ids.to(log_probs.device)]
+        log_share = log_probs.logsumexp(dim=-1, keepdim=True)
+        log_probs, lost_nats = log_probs - log_share, max(-float(log_share.double().sum()), 0.0)
+    top = log_probs.topk(min(TOP, log_probs.shape[-1] - 1), dim=-1)
+    return ReferenceLogits(inputs, positions, top.indices, top.values, log_rest(top.values), batch, lost_nats)
 
 
 def divergence(
@@ -155,16 +194,21 @@ def divergence(
     references: Sequence[ReferenceLogits],
     encoder_cache: EncoderCache | None = None,
     encoder_key: str = "",
+    fitting: FittingRows | None = None,
 ) -> float:
     """Mean KL in nats a token; NaN if the candidate's outputs are not finite."""
-    total, count = 0.0, 0
-    for reference in references:
-        log_probs = log_probs_at(
-            model, reference.inputs, reference.positions, reference.batch, encoder_cache, encoder_key
-        )
-        top = log_probs.gather(-1, reference.top_tokens)
-        kl = (reference.top_log_probs.exp() * (reference.top_log_probs - top)).sum(-1)
-        kl = kl + reference.rest_log_prob.exp() * (reference.rest_log_prob - log_rest(top))
-        total += float(kl.sum()) + reference.lost_nats
-        count += kl.numel()
-    return total / count
+
+    def work(rows: int) -> float:
+        total, count = 0.0, 0
+        for reference in (piece for each in references for piece in each.split(rows)):
+            log_probs = log_probs_at(
+                model, reference.inputs, reference.positions, reference.batch, encoder_cache, encoder_key
+            )
+            top = log_probs.gather(-1, reference.top_tokens)
+            kl = (reference.top_log_probs.exp() * (reference.top_log_probs - top)).sum(-1)
+            kl = kl + reference.rest_log_prob.exp() * (reference.rest_log_prob - log_rest(top))
+            total += float(kl.sum()) + reference.lost_nats
+            count += kl.numel()
+        return total / count
+
+    return (fitting or FittingRows()).run(work, max(len(reference.batch.indices) for reference in references))

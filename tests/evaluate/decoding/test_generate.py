@@ -11,8 +11,8 @@ import torch
 from compress.errors import UserError
 from evaluate.data.open import open_data
 from evaluate.data.types import DataSet, Segment
-from evaluate.decoding.batches import prepare
-from evaluate.decoding.generate import halves, translate
+from evaluate.decoding.batches import prepare, split_batches
+from evaluate.decoding.generate import translate
 
 COUNT = 6
 
@@ -59,16 +59,22 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
         return generate(**inputs)
 
     monkeypatch.setattr(resident.model, "generate", short_of_memory)
-    assert run(resident, data, COUNT) == whole
+    texts = translate(
+        resident.model, resident.processor, prepare(data, resident.processor, COUNT), 48, use_generate=True
+    )
+    assert texts == whole
     assert max(sizes) == COUNT
     assert min(sizes) <= 3
 
 
-def test_halves_hold_the_whole(resident: Any, data: DataSet) -> None:
+def test_pieces_hold_the_whole(resident: Any, data: DataSet) -> None:
     batch = prepare(data, resident.processor, COUNT)[0]
-    left, right = halves(batch)
+    left, right = split_batches([batch], COUNT - 2)
     assert left.indices + right.indices == batch.indices
     assert torch.equal(torch.cat([left.inputs["input_ids"], right.inputs["input_ids"]]), batch.inputs["input_ids"])
+    assert split_batches([batch], COUNT) == [batch]
+    rest = split_batches([batch], COUNT, without=batch.indices[1:])
+    assert [piece.indices for piece in rest] == [batch.indices[:1]]
 
 
 def test_a_segment_longer_than_the_window_is_refused_by_name(resident: Any, tmp_path: Path) -> None:
