@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from evaluate.decoding.batches import Batch
+from evaluate.decoding.encoder_frames import run_encoder
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class EncoderHook:
         if self.output is not None:
             features = args[0] if args else kwargs["input_features"]
             return self.output.restored(features.device)
-        output = self._original(*args, **kwargs)
+        output = run_encoder(self.encoder, self._original, *args, **kwargs)
         if self.on_output is not None:
             self.on_output(output)
         return output
@@ -121,15 +122,16 @@ def cached_encoder(
 ) -> AbstractContextManager[None]:
     """A `with` block for one pass of the batch: its encoder outputs come from the cache, or go into it.
 
-    `encoder_key` names the encoder's weights. Does nothing without a cache, without audio, or for a text model.
+    `encoder_key` names the encoder's weights. Without a cache the encoder runs each time. With or without, it runs on
+    the frames there are (encoder_frames.py). Does nothing without audio, or for a text model.
     """
-    if cache is None:
-        return nullcontext()
-    if not encoder_key:
+    if cache is not None and not encoder_key:
         raise ValueError("an encoder cache needs an encoder_key that names the encoder's weights")
-    encoder = find_encoder(model) if batch.audio_digest else None
+    encoder = find_encoder(model) if "feature_attention_mask" in batch.inputs else None
     if encoder is None:
         return nullcontext()
+    if cache is None:
+        return EncoderHook(encoder)
     key = (encoder_key, batch.audio_digest, str(model.dtype), str(model.device))
     return EncoderHook(encoder, cache.get(key), partial(_keep, cache, key, batch.inputs["feature_attention_mask"]))
 

@@ -109,3 +109,32 @@ def test_a_hub_name_without_a_network_says_what_to_do(monkeypatch: pytest.Monkey
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ValueError, match="download it where there is a network"):
         find_checkpoint("Unbabel/wmt22-comet-da")
+
+
+def test_half_precision_agrees_to_a_thousandth() -> None:
+    """And what is too large for 16 bits is embedded again in 32."""
+    import torch
+    from comet.models import RegressionMetric
+
+    from evaluate.metrics.comet_server import Embedder, find_checkpoint, load
+
+    data = open_data("embedded", "dev", "en-zh").first(24)
+    hypotheses = [*data.references[1:], data.references[0]]
+    samples = [
+        {"src": source, "mt": hypothesis, "ref": reference}
+        for source, hypothesis, reference in zip(data.sources, hypotheses, data.references, strict=True)
+    ]
+    path = find_checkpoint(str(embedded.COMET)).resolve()
+    exact = Embedder(load(path), 8, 0, half=False).predict(samples)
+    model: RegressionMetric = load(path)
+    embedder = Embedder(model, 8, 0, half=True)
+    assert next(model.encoder.parameters()).dtype == torch.float16
+    scores = embedder.predict(samples)
+    assert scores != exact
+    assert max(abs(a - b) for a, b in zip(scores, exact, strict=True)) < 1e-3
+    assert max(exact) - min(exact) > 0.1
+
+    # The last layer's outputs overflow in 16 bits; the vectors are finite all the same.
+    layer = list(model.encoder.model.encoder.layer)[-1].output
+    layer.LayerNorm.weight.data = (layer.LayerNorm.weight.data.float() * 3e4).half()
+    assert all(torch.isfinite(vector).all() for vector in embedder._embed(list(data.sources)))
