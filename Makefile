@@ -5,12 +5,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DONE   := $(VENV)/.installed
 
-.PHONY: search test quick install lint types unit format doctor clean
+.PHONY: search test quick install lint types unit transformers5 comet-env format doctor clean
 
 search: $(DONE)
 	$(BIN)/python -m search.run --bin Bin2 --lang en-zh
 
-test: lint types unit
+test: lint types unit transformers5
 
 quick: lint types
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not engine and not slow"
@@ -34,6 +34,25 @@ types: $(DONE)
 unit: $(DONE)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
+# The model side under transformers 5, laid over the environment; COMET, whose pins want transformers 4, runs beside it.
+transformers5: .transformers5/.installed
+	PYTHONPATH=.transformers5 COMET_PYTHON=$(abspath $(BIN))/python OMP_NUM_THREADS=1 \
+	  $(BIN)/pytest -n 2 --dist loadfile -m "not engine and not slow" tests/compress tests/evaluate tests/cluster/test_worker.py
+
+.transformers5/.installed: constraints-transformers5.txt $(DONE)
+	rm -rf .transformers5
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .transformers5 --requirement constraints-transformers5.txt
+	touch $@
+
+# An environment for COMET alone: with COMET_PYTHON=.comet/bin/python the model side may have other versions.
+comet-env: .comet/.installed
+
+.comet/.installed: constraints.txt
+	$(PYTHON) -m venv .comet
+	.comet/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt unbabel-comet torch
+	touch $@
+	@echo 'export COMET_PYTHON=$(abspath .comet/bin/python)'
+
 format: $(DONE)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -42,4 +61,4 @@ doctor: $(DONE)
 	$(BIN)/python -m search.run --doctor
 
 clean:
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf $(VENV) .transformers5 .comet build .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -101,7 +101,7 @@ class IdlePool:
         self.actors: list[Any] = list(range(workers))
         self.free = list(self.actors)
 
-    def borrow(self) -> int | None:
+    def borrow(self, kind: str) -> int | None:  # noqa: ARG002
         return self.free.pop() if self.free else None
 
     def give_back(self, number: int, died: bool = False) -> None:  # noqa: ARG002

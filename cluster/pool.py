@@ -1,12 +1,15 @@
 """The pool of resident workers: Ray actors, one a GPU (or a share of one), each with the model in memory.
 
 Before the search, `map` spreads jobs over them. During it, a light Tune trial (cluster.trainable) borrows a worker for
-each candidate. A worker that dies is started again by Ray; its job is tried once more, on whichever worker is free.
+each candidate. A worker that dies is started again by Ray; its job is tried once more, on whichever worker is free. A
+worker that takes many times as long as such jobs took (a stopped process, a driver call that hangs) is ended, which
+makes it one that died.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -15,6 +18,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
 
+from cluster.deadlines import Deadlines
 from cluster.jobs import Context, Job, reports_of
 from cluster.trainable import TRIAL_CPUS
 from cluster.worker import Worker
@@ -93,8 +97,11 @@ class WorkerActor:
 class WorkerPool:
     """The workers of a run, by number."""
 
-    def __init__(self, actors: Sequence[Any]) -> None:
+    def __init__(self, actors: Sequence[Any], deadlines: Deadlines | None = None) -> None:
         self.actors = list(actors)
+        self.deadlines = deadlines or Deadlines()
+        self.stuck = 0  # workers that were ended because they took too long
+        self._busy: dict[int, tuple[str, float]] = {}  # worker → the kind of its job, and since when
         self._free = deque(range(len(self.actors)))
         self._restarting: dict[Any, int] = {}  # the answer of a worker that may be dead → its number
         self._ask_again: dict[int, float] = {}  # when to ask workers that are being started again
@@ -115,27 +122,43 @@ class WorkerPool:
         self._welcome_back()
         return len(self.actors) - len(self._restarting) - len(self._ask_again) - len(self._lost)
 
-    def borrow(self) -> int | None:
-        """A free worker, None where all are busy. Raises UserError where none will ever be free again."""
+    def borrow(self, kind: str) -> int | None:
+        """A free worker for a job of a kind, None where all are busy. Raises UserError where none will ever be free."""
         self._welcome_back()
         if len(self._lost) == len(self.actors):
             reason = next(iter(self._lost.values()))
             raise UserError(f"every worker died ({reason}): see Ray's dashboard for their logs, then --resume the run")
-        return self._free.popleft() if self._free else None
+        if not self._free:
+            return None
+        number = self._free.popleft()
+        self._busy[number] = kind, time.monotonic()
+        return number
 
     def give_back(self, number: int, died: bool = False) -> None:
         """A worker that may have died is free again once it answers."""
+        kind, since = self._busy.pop(number)
+        if not died:
+            self.deadlines.ended(kind, time.monotonic() - since)
         if died:
             self._ask(number)
         else:
             self._free.append(number)
+
+    def end_stuck(self) -> None:
+        """Ends workers whose job has taken too long; Ray starts them again, and whoever waits for them learns it."""
+        now = time.monotonic()
+        for number, (kind, since) in list(self._busy.items()):
+            if now - since > self.deadlines.seconds(kind):
+                self.stuck += 1
+                self._busy[number] = kind, math.inf  # once: Ray takes some seconds for a process that does not answer
+                ray.kill(self.actors[number], no_restart=False)
 
     def map(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
         """Does jobs side by side; yields each with its outcome as they end. A job is tried at most ATTEMPTS times."""
         waiting = deque((job, 1) for job in jobs)
         running: dict[Any, tuple[Job, int, int]] = {}
         while waiting or running:
-            while waiting and (number := self.borrow()) is not None:
+            while waiting and (number := self.borrow(waiting[0][0]["kind"])) is not None:
                 job, attempt = waiting.popleft()
                 running[self.actors[number].run.remote(job)] = (job, attempt, number)
                 self.running[job["kind"]] += 1
@@ -143,6 +166,7 @@ class WorkerPool:
                 time.sleep(EVERY)
                 continue
             ended, _ = ray.wait(list(running), num_returns=1, timeout=EVERY)
+            self.end_stuck()
             for answer in ended:
                 job, attempt, number = running.pop(answer)
                 self.running[job["kind"]] -= 1

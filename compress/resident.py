@@ -20,7 +20,7 @@ from compress.artifact.assemble import load_processor, prepare_model
 from compress.codecs import Codec, codec
 from compress.kernels.dispatch import ahead
 from compress.model.layers import LayerDropper
-from compress.model.meta_model import build_meta_model, config_from_dict, set_tensor
+from compress.model.meta_model import build_meta_model, config_from_dict, set_tensor, tie_head
 from compress.model.source import Source
 from compress.model.structure import Unit
 from compress.model.vocabulary import FULL, vocabulary_files
@@ -175,5 +175,5 @@ class Resident:
 
     def _finish(self, dropped: tuple[str, ...]) -> None:
         if self.source.structure.tied:
-            self.model.tie_weights()
+            tie_head(self.model)
         self._layers.set_dropped(dropped)

@@ -15,6 +15,7 @@ from compress.cli import Parser, make_callable, run
 from compress.codecs.raw import DTYPES
 from compress.model.layers import LayerDropper
 from compress.model.meta_model import set_tensor
+from compress.model.saving import save_checkpoint
 
 
 def unpack(artifact: str | Path, out: str | Path, dtype: torch.dtype | None = None) -> int:
@@ -26,7 +27,7 @@ def unpack(artifact: str | Path, out: str | Path, dtype: torch.dtype | None = No
         expand_pruned(model, opened)
         for name, data in opened.aux_files.items():
             (folder / name).write_bytes(data)
-        model.save_pretrained(folder, safe_serialization=True)
+        save_checkpoint(model, folder)
     return sum(file.stat().st_size for file in out.iterdir())
 
 

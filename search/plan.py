@@ -23,6 +23,7 @@ from compress.model.meta_model import build_meta_model, config_from_dict
 from compress.models import resolve_model
 from compress.policy.recipes import recipe_names
 from compress.sizes import Bin, scale_for
+from evaluate.peak_memory import peaks, shapes
 from search.config import Config
 from search.encoding_cost import encoding_seconds, free_bytes, store_bytes, this_machine
 from search.given import bounded, check_names, open_checked
@@ -32,6 +33,7 @@ from search.space import bounds, vocabularies
 from search.space.space import DEFAULT_LEVELS
 
 FROZEN = "raw:bf16"  # the level of units that stay as they are
+ASSUMED_GPU = 80e9  # bytes of a GPU, where there is none
 ACL_DEV = 468  # segments
 KL_SHARE = 0.15  # of the seconds that a score takes: what a KL takes
 SECONDS_AN_UTTERANCE = {"full": 0.12, "small": 0.03}  # an H100-class GPU, batch 32 (assumed); this model on one core
@@ -52,6 +54,7 @@ class Outline:
     tokens: tuple[int, ...]  # how many each vocabulary keeps
     vocabulary: str  # a line on them
     segments: int | None  # of the data; None where none was given
+    model_config: Any  # of transformers
 
 
 class SourceWithoutWeights:
@@ -63,7 +66,8 @@ class SourceWithoutWeights:
             raise UserError(f"--plan needs the model's config.json: {path} is missing; give a folder that holds it")
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
-            self.structure = compress.read_structure(build_meta_model(config_from_dict(config)))
+            self.config = config_from_dict(config)
+            self.structure = compress.read_structure(build_meta_model(self.config))
         except (ValueError, KeyError) as error:
             raise UserError(f"{path} is no config of a model that can be compressed ({error})") from None
         name = str(config.get("torch_dtype") or config.get("dtype") or "bfloat16")
@@ -107,6 +111,7 @@ def outline(config: Config) -> Outline:
         tokens=tokens,
         vocabulary=description,
         segments=segments,
+        model_config=source.config,
     )
 
 
@@ -161,7 +166,23 @@ def describe(config: Config, plan: Outline) -> list[str]:
             " with every layer kept"
         )
     lines += plan.left_out
-    return lines + _times(config, plan, choices)
+    return lines + _times(config, plan, choices) + [_memory(config, plan)]
+
+
+def _memory(config: Config, plan: Outline) -> str:
+    """What a GPU needs at the peak of each phase, and whether it has it."""
+    there = torch.cuda.is_available()
+    gpu = float(torch.cuda.get_device_properties(0).total_memory) if there else ASSUMED_GPU
+    itemsize = 2 if plan.dtype in ("bf16", "fp16") else 4
+    shape = shapes(plan.model_config, plan.structure, itemsize)
+    needed = peaks(shape, config.batch_size, config.max_new_tokens, gpu)
+    figures = ", ".join(f"{phase} {size / 1e9:.1f}" for phase, size in needed.items())
+    over = [phase for phase, size in needed.items() if size > gpu]
+    fits = f"; {', '.join(over)} will take smaller batches" if over else ""
+    if shape.weights >= gpu:
+        fits = "; the model does not fit"
+    whose = "this machine's" if there else "a"
+    return f"GPU       GB at the peak of {whose} GPU of {gpu / 1e9:.0f} GB: {figures}{fits}"
 
 
 def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]:

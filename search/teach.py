@@ -20,6 +20,7 @@ import torch
 import compress
 from compress.cli import Parser, run
 from compress.errors import UserError
+from compress.model.saving import save_checkpoint
 from compress.models import resolve_model
 from compress.recovery.loop import Training
 from compress.recovery.settings import TrainingSettings, parse_settings
@@ -127,7 +128,7 @@ def write(net: Any, source: Any, out: Path) -> None:
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
     try:
         partial.chmod(0o755)
-        net.to(source.dtype).save_pretrained(partial, safe_serialization=True)
+        save_checkpoint(net.to(source.dtype), partial)
         for name, content in source.aux_files.items():
             (partial / name).write_bytes(content)
         os.rename(partial, out)

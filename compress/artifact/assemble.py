@@ -13,6 +13,7 @@ from torch import nn
 
 from compress.errors import UserError, first_line, parse_json
 from compress.model.aux_files import ALWAYS, SLOW
+from compress.model.meta_model import tie_head
 from compress.model.untrusted import without_loading_keys
 
 # What processors and tokenizers are made by.
@@ -23,7 +24,7 @@ def prepare_model(model: nn.Module, device: str | torch.device, files: Mapping[s
     """Tie weights, move buffers, read the generation config, set eval mode. Refuses missing weights."""
     from transformers import GenerationConfig
 
-    model.tie_weights()  # type: ignore[operator]
+    tie_head(model)
     for module in model.modules():
         for name, buffer in module._buffers.items():
             if buffer is not None:

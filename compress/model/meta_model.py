@@ -39,12 +39,39 @@ def config_from_dict(raw: object) -> Any:
     if kind not in CONFIG_MAPPING:
         raise UserError(f"model type {kind!r} is unknown to this version of transformers")
     try:
-        config = CONFIG_MAPPING[kind].from_dict(without_loading_keys(raw))
+        config = CONFIG_MAPPING[kind].from_dict(with_rope_of_this_version(without_loading_keys(raw)))
     except Exception as error:  # transformers raises whatever its many config classes raise
         raise UserError(f"config.json is not the config of a {kind} model: {first_line(error)}") from None
     if getattr(config, "use_pretrained_backbone", False):  # the default of some classes
         raise UserError(f"a {kind} model is built around another one that is fetched: it cannot be compressed")
     return config
+
+
+def with_rope_of_this_version(raw: dict[str, Any]) -> dict[str, Any]:
+    """A config written by transformers 5 as transformers 4 reads it.
+
+    The former keeps the settings of rotary embeddings under `rope_parameters`; the latter would not see them there, and
+    rotate by its default.
+    """
+    import transformers
+
+    if int(transformers.__version__.split(".")[0]) >= 5:
+        return raw
+    translated = {n: with_rope_of_this_version(v) if isinstance(v, dict) else v for n, v in raw.items()}
+    rope = translated.pop("rope_parameters", None)
+    if rope is None:
+        return translated
+    if not isinstance(rope, dict) or not isinstance(rope.get("rope_type", "default"), str):
+        raise UserError("config.json: rope_parameters are none that this version of transformers knows")
+    rope = dict(rope)
+    for key in ("rope_theta", "partial_rotary_factor"):
+        if key in rope:
+            translated[key] = rope.pop(key)
+    if any(isinstance(value, dict) for value in rope.values()):
+        raise UserError("config.json: rope_parameters differ by layer; that needs transformers 5")
+    if rope.get("rope_type", "default") != "default":
+        translated["rope_scaling"] = rope
+    return translated
 
 
 def _check_sizes(value: object, depth: int = 0) -> None:
@@ -64,6 +91,15 @@ def _check_sizes(value: object, depth: int = 0) -> None:
             _check_sizes(inner, depth + 1)
 
 
+def _no_init_weights() -> Any:
+    """transformers' context in which a new model draws no weights; transformers 5 has it in a module of its own."""
+    try:
+        from transformers.initialization import no_init_weights
+    except ImportError:
+        from transformers.modeling_utils import no_init_weights
+    return no_init_weights()
+
+
 def build_meta_model(config: Any) -> nn.Module:
     """The model of a config: parameters on the meta device, buffers (rotary frequencies) real, as transformers loads.
 
@@ -71,7 +107,6 @@ def build_meta_model(config: Any) -> nn.Module:
     """
     import transformers
     from accelerate import init_empty_weights
-    from transformers.modeling_utils import no_init_weights
 
     config = copy.deepcopy(config)
     names = getattr(config, "architectures", None)
@@ -81,26 +116,42 @@ def build_meta_model(config: Any) -> nn.Module:
     classes = [c for c in classes if isinstance(config, getattr(c, "config_class", None) or object)]
     make = classes[0] if classes else _from_model_type
     try:
-        with no_init_weights(), init_empty_weights(include_buffers=True):
+        with _no_init_weights(), init_empty_weights(include_buffers=True):
             trial = make(config)
         if sum(buffer.nbytes for buffer in trial.buffers()) > _MOST_BUFFERS:
             raise UserError("this config asks for buffers larger than any model's")
-        with no_init_weights(), init_empty_weights(include_buffers=False):
+        with _no_init_weights(), init_empty_weights(include_buffers=False):
             model = make(config)
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"transformers cannot build a model of this config: {first_line(error)}") from None
-    model.tie_weights()  # type: ignore[operator]
+    tie_head(model)
     return model.eval()
+
+
+def tie_head(model: Any) -> None:
+    """Make head and embedding one tensor where the config says so.
+
+    Not all versions of transformers do it for models around a language model (5 never does for Qwen2-Audio).
+    """
+    model.tie_weights()
+    text = model.config.get_text_config(decoder=True)
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    both = head is not None and embedding is not None and head.weight.shape == embedding.weight.shape
+    if both and getattr(text, "tie_word_embeddings", False):
+        head.weight = embedding.weight
 
 
 def _from_model_type(config: Any) -> nn.Module:
     import transformers
 
-    for auto in (transformers.AutoModelForCausalLM, transformers.AutoModel):
-        if type(config) in auto._model_mapping:
-            return auto.from_config(config)
+    if type(config) in transformers.AutoModelForCausalLM._model_mapping:
+        return transformers.AutoModelForCausalLM.from_config(config)
+    if type(config) in transformers.AutoModel._model_mapping:
+        base = transformers.AutoModel._model_mapping[type(config)]
+        name = f"{base.__name__.removesuffix('Model')}ForConditionalGeneration"  # the one with an output head
+        return getattr(transformers, name, base)(config)
     raise UserError(f"config.json names no architecture, and model type {config.model_type!r} has no default one")
 
 

@@ -27,6 +27,9 @@ _DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "
 _CACHED_FROM = 64 << 20  # bytes of a weight file
 
 
+_RECOMPUTED = ("inv_freq", "position_ids", "masked_bias", "attn.bias")  # buffers that earlier versions stored
+
+
 class Source:
     """An original model: its structure, tensors and auxiliary files. Open one with `Source.open(folder)`."""
 
@@ -46,9 +49,9 @@ class Source:
         self.structure: Structure = read_structure(model)
         # Shard and stored name of each parameter. Other versions of transformers nest the same names differently.
         self._locations: dict[str, tuple[Path, str]] = {}
-        loose = {_bare(name): name for name in stored}
+        loose = {bare_name(name): name for name in stored}
         for name, parameter in model.named_parameters():
-            stored_name = name if name in stored else loose.get(_bare(name))
+            stored_name = name if name in stored else loose.get(bare_name(name))
             if stored_name is None:
                 raise UserError(f"the checkpoint holds no tensor {name}, which its config asks for")
             shard = stored[stored_name]
@@ -59,6 +62,7 @@ class Source:
             if dtype not in _DTYPES:
                 raise UserError(f"{where} is stored as {dtype}; give an uncompressed model")
             self._locations[name] = shard, stored_name
+        self._check_unused(stored, model)
 
     @classmethod
     def open(cls, folder: str | Path) -> Source:
@@ -66,6 +70,27 @@ class Source:
         if not folder.is_dir():
             raise UserError(f"no model at {folder}; give the folder of a transformers checkpoint")
         return cls(folder)
+
+    def _check_unused(self, stored: Mapping[str, Path], model: nn.Module) -> None:
+        """Refuses stored weights that the model has no place for: it would be another model than was saved.
+
+        A head that is stored although the config ties it to the embedding may be a copy of the embedding.
+        """
+        used = {name for _, name in self._locations.values()}
+        buffers = {bare_name(name) for name, _ in model.named_buffers()}
+        for name in sorted(stored.keys() - used):
+            if bare_name(name) in buffers or name.endswith(_RECOMPUTED):
+                continue
+            tensor = _read(stored[name], name)
+            if self.structure.tied and any(
+                self._headers[shard][same][1] == tuple(tensor.shape) and torch.equal(_read(shard, same), tensor)
+                for shard, same in self._locations.values()
+            ):
+                continue
+            raise UserError(
+                f"tensor {name} of {stored[name]} has no place in the model of its config.json: is tie_word_embeddings"
+                " as it should be?"
+            )
 
     def meta_model(self) -> nn.Module:
         """The model without weights."""
@@ -100,10 +125,13 @@ class Source:
 
     @cached_property
     def digest(self) -> str:
-        """Identifies the model: a hash of every weight and every auxiliary file."""
+        """Identifies the model: a hash of every weight and every auxiliary file.
+
+        Weights go by their names in the checkpoint, which do not depend on the version of transformers.
+        """
         state = hashlib.blake2b(digest_size=16)
-        for name in sorted(self._locations):
-            state.update(f"{name}={self.tensor_digest(name)};".encode())
+        for stored, name in sorted((stored, name) for name, (_, stored) in self._locations.items()):
+            state.update(f"{stored}={self.tensor_digest(name)};".encode())
         for file, data in sorted(self.aux_files.items()):
             state.update(f"{file}={hashlib.blake2b(data).hexdigest()};".encode())
         return state.hexdigest()
@@ -174,5 +202,6 @@ def tensor_hash(tensor: Tensor) -> str:
     return state.hexdigest()
 
 
-def _bare(name: str) -> str:
+def bare_name(name: str) -> str:
+    """A tensor's name without the parts that versions of transformers nest differently."""
     return ".".join(part for part in name.split(".") if part not in {"model", "language_model"})

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 KNOWN_ENCODERS = ("Qwen2AudioEncoder",)  # classes that add all positions to all frames, and get a mask of the frames
@@ -19,11 +20,12 @@ MULTIPLE = 8  # frames are kept up to a multiple of it: kernels like that, and p
 def frames_needed(encoder: Any, mask: Any) -> int | None:
     """Frames behind the convolutions that hold speech, with a margin; None where the encoder has to see the window.
 
-    `mask` is the encoder's own, [rows, 1, frames, frames], 0 where there is speech.
+    `mask` is the encoder's own, [rows, 1, frames, frames], 0 (or True) where there is speech.
     """
     if type(encoder).__name__ not in KNOWN_ENCODERS or not isinstance(mask, Tensor) or mask.dim() != 4:
         return None
-    longest = int((mask[:, 0, 0] == 0).sum(-1).max())
+    speech = mask[:, 0, 0] if mask.dtype == torch.bool else mask[:, 0, 0] == 0
+    longest = int(speech.sum(-1).max())
     # The last frame that is kept sees the cut through its convolution: it must be one without speech.
     needed = -(-(longest + 1) // MULTIPLE) * MULTIPLE
     return needed if needed < mask.shape[-1] else None

@@ -1,4 +1,7 @@
-"""COMET: starts and keeps its process (comet_server.py), and never scores the same triple twice."""
+"""COMET: starts and keeps its process (comet_server.py), and never scores the same triple twice.
+
+A process that gives no answer for many times as long as earlier answers took counts as one that died.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +25,8 @@ from evaluate.metrics.score_cache import ScoreCache, Triple
 DEFAULT = "Unbabel/wmt22-comet-da"
 ROOT = Path(__file__).resolve().parents[2]
 BATCHES_A_REQUEST = 4  # scores that are lost if the process dies
+SLOW = 20.0  # how many times as long as the longest answer so far an answer may take,
+LEAST, FIRST = 300.0, 3600.0  # but never fewer seconds; and how many before there was one
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class Comet:
         if not reuse:
             self._arguments.append("--predict")
         self._known: dict[Triple, float] = {}
+        self._longest: float | None = None  # seconds of an answer
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
         self.identity = self._start()
@@ -122,14 +130,29 @@ class Comet:
         lines = [line.strip() for line in self._log.read().splitlines() if line.strip()]
         return lines[-1][:200] if lines else "no output"
 
+    def _deadline(self) -> float:
+        """Seconds that an answer may take."""
+        return FIRST if self._longest is None else max(LEAST, SLOW * self._longest)
+
     def _request(self, triples: Sequence[Triple]) -> list[float]:
         samples = [{"src": source, "mt": hypothesis, "ref": reference} for source, hypothesis, reference in triples]
         if self._process is None:
             raise BrokenPipeError("it is not running")
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"samples": samples}) + "\n")
-        self._process.stdin.flush()
-        answer = self._read()
+        deadline, started = self._deadline(), time.monotonic()
+        watchdog = threading.Timer(deadline, self._process.kill)
+        watchdog.start()
+        try:
+            self._process.stdin.write(json.dumps({"samples": samples}) + "\n")
+            self._process.stdin.flush()
+            answer = self._read()
+        except OSError as error:
+            if time.monotonic() - started >= deadline:
+                raise BrokenPipeError(f"no answer in {deadline:.0f} s") from error
+            raise
+        finally:
+            watchdog.cancel()
+        self._longest = max(self._longest or 0.0, time.monotonic() - started)
         if "error" in answer:
             raise UserError(f"COMET failed: {answer['error']}")
         scores = [float(score) for score in answer["scores"]]
@@ -146,7 +169,7 @@ class Comet:
                 return self._request(triples), deaths
             except (BrokenPipeError, OSError, json.JSONDecodeError) as error:
                 deaths += 1
-                reason = self._last_output() or str(error)
+                reason = self._last_output() if getattr(error, "errno", None) else str(error)
                 self.close()
                 if deaths > 1:
                     raise UserError(

@@ -83,7 +83,7 @@ class Embedder:
         if self.half:
             self.model.encoder.half()
             # Layers are mixed and tokens averaged in 32 bits.
-            self.model.encoder.register_forward_hook(lambda _, inputs, output: _in_float32(output))
+            self.model.encoder.register_forward_hook(lambda *call: _in_float32(call[-1]))
         self.batch_size = batch_size
         self._kept: OrderedDict[str, Any] = OrderedDict()
 

@@ -96,7 +96,7 @@ class ParetoSearch(OptunaSearch):
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.error is not None or not (self._again or self.manager.remaining > 0):
             return None if self._running else Searcher.FINISHED
-        worker = self.pool.borrow()
+        worker = self.pool.borrow(SCORE)
         if worker is None:
             return None  # Tune asks again
         try:

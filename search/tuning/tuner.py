@@ -7,14 +7,29 @@ import logging
 import os
 import shutil
 import tempfile
-from typing import TextIO
+from typing import Any, TextIO
 
 from ray import tune
 from threadpoolctl import threadpool_limits
 
+from cluster.pool import WorkerPool
 from cluster.trainable import TRIAL_CPUS, CandidateTrial
 from search.tuning.scheduler import RungScheduler
 from search.tuning.searcher import ParetoSearch
+
+
+class StuckWorkers(tune.Callback):
+    """Looks after workers that no longer answer: their trials would wait for ever."""
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self.pool = pool
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ARG002 - Tune's names
+        self.pool.end_stuck()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks to be able to restore them; this one has nothing to restore."""
+        return {}
 
 
 def run_search(searcher: ParetoSearch, stream: TextIO) -> bool:
@@ -35,6 +50,7 @@ def run_search(searcher: ParetoSearch, stream: TextIO) -> bool:
             name="tune",
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
+            callbacks=[StuckWorkers(searcher.pool)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import ray
 
+from cluster.deadlines import Deadlines
 from cluster.pool import ATTEMPTS, DIED, WorkerPool
 from compress.errors import UserError
 
@@ -34,6 +36,8 @@ class Scripted:
         tried = len((self.folder / str(job["n"])).read_text())
         if job.get("dies", 0) >= tried:
             os.kill(os.getpid(), 9)
+        if job.get("stops", 0) >= tried:
+            os.kill(os.getpid(), signal.SIGSTOP)
         if job.get("crashes", 0) >= tried:
             return {"error": "boom", "crashed": True}
         time.sleep(job.get("seconds", 0.0))
@@ -64,6 +68,17 @@ def test_every_job_is_done_once_side_by_side(tmp_path: Path) -> None:
     assert all(outcome["attempts"] == 1 for outcome in outcomes.values())
     assert workers.running.total() == 0
     assert list(workers.map([])) == []
+
+
+def test_a_stopped_worker_is_replaced_and_its_job_tried_once_more(tmp_path: Path) -> None:
+    workers = pool(tmp_path)
+    assert results(workers, [{"n": n} for n in (10, 11)]).keys() == {10, 11}, "both have started"
+    workers.deadlines = Deadlines(times=10, least=2.0)
+    workers.deadlines.ended("test", 0.1)
+    outcomes = results(workers, [{"n": 0, "stops": 1}, {"n": 1}, {"n": 2}])
+    assert (outcomes[0]["n"], outcomes[0]["attempts"]) == (0, 2)
+    assert {outcomes[n]["attempts"] for n in (1, 2)} == {1}
+    assert workers.stuck == 1
 
 
 def test_a_job_whose_worker_died_is_tried_once_more(tmp_path: Path) -> None:
@@ -97,13 +112,13 @@ def test_workers_that_cannot_start_end_the_run_with_their_reason(tmp_path: Path)
 
 def test_a_borrowed_worker_is_nobody_elses_until_it_is_given_back(tmp_path: Path) -> None:
     workers = pool(tmp_path)
-    first, second = workers.borrow(), workers.borrow()
+    first, second = workers.borrow("test"), workers.borrow("test")
     assert {first, second} == {0, 1}
-    assert workers.borrow() is None
+    assert workers.borrow("test") is None
     assert first is not None
     workers.give_back(first, died=True)
     deadline = time.time() + 60
-    while (again := workers.borrow()) is None and time.time() < deadline:
+    while (again := workers.borrow("test")) is None and time.time() < deadline:
         time.sleep(0.05)
     assert again == first, "it answered, so it lives"
 

@@ -85,6 +85,11 @@ def tiny_config(tokenizer: Any, audio_layers: int = 2, lm_layers: int = 4, tied:
     )
 
 
+def find(model: Any, name: str) -> Any:
+    """A module by the last part of its name: versions of transformers nest them differently."""
+    return next(module for path, module in model.named_modules() if path.rpartition(".")[2] == name)
+
+
 def save_tiny(folder: Path, seed: int = 0, **shape: Any) -> Path:
     """An untrained model with heavy-tailed weights, so that levels differ, in bfloat16."""
     from transformers import (
@@ -103,7 +108,9 @@ def save_tiny(folder: Path, seed: int = 0, **shape: Any) -> Path:
         for value in model.parameters():
             if value.dim() >= 2:
                 value.mul_(torch.empty(value.shape[0]).exponential_().add(0.3).reshape(-1, *[1] * (value.dim() - 1)))
-        model.audio_tower.embed_positions.weight.copy_(sinusoids(50, 32))
+        if config.tie_word_embeddings:  # transformers 5 does not tie this model: then the head is stored as a copy
+            model.get_output_embeddings().weight.copy_(model.get_input_embeddings().weight)
+        find(model, "embed_positions").weight.copy_(sinusoids(50, 32))
     end = tokenizer.eos_token_id
     model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=end, do_sample=False, max_new_tokens=8)
     model.to(torch.bfloat16).save_pretrained(folder)

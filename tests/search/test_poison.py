@@ -1,4 +1,4 @@
-"""A candidate that always kills its worker, one whose outputs are not numbers, a disk that runs full: for real."""
+"""Candidates that kill or stop their workers, one whose outputs are not numbers, a disk that runs full: for real."""
 
 from __future__ import annotations
 
@@ -26,15 +26,24 @@ SMALL = [
     "32",
 ]
 POISONED = '''
-"""search.run with a worker that dies whenever it is given c00002, and whose model is NaN for c00003."""
+"""search.run with a worker that dies whenever it is given c00002, whose model is NaN for c00003, and that stops, the
+first time, at c00005: once that has happened, a job may take 15 seconds."""
 import os
+import signal
 import sys
 
+import cluster.deadlines
 import cluster.pool
 from cluster.worker import Worker
 from search.run import main
 
 DEATHS = sys.argv.pop(1)
+STOPPED = DEATHS + "-stopped"
+
+
+class Deadlines(cluster.deadlines.Deadlines):
+    def seconds(self, kind):
+        return 15.0 if os.path.exists(STOPPED) else 3600.0
 
 
 class PoisonedWorker(Worker):
@@ -44,6 +53,9 @@ class PoisonedWorker(Worker):
             with open(DEATHS, "a") as stream:
                 stream.write(f"{os.getpid()}\\n")
             os.kill(os.getpid(), 9)
+        if name == "c00005" and not os.path.exists(STOPPED):
+            open(STOPPED, "w").close()
+            os.kill(os.getpid(), signal.SIGSTOP)
         if name != "c00003":
             yield from super().run(job)
             return
@@ -62,6 +74,7 @@ class PoisonedActor(cluster.pool.WorkerActor):
 
 
 cluster.pool.WorkerActor = PoisonedActor
+cluster.pool.Deadlines = Deadlines
 sys.exit(main(sys.argv[1:]))
 '''
 
@@ -92,6 +105,7 @@ def test_poison_is_tried_twice_then_failed_and_never_asked_for_again(tmp_path: P
     assert len(set(deaths.read_text().split())) == 2, "it took two workers with it"
     assert unsound.status == "failed", (unsound.status, unsound.kl, unsound.comet)
     assert "not numbers" in unsound.error
+    assert found["c00005"].attempts == 2, "its first worker was stopped, and replaced"
     others = [found[name] for name in ("c00001", "c00004", "c00005")]
     assert all(c.status in ("scored", "stopped") for c in others), [c.error for c in others]
 

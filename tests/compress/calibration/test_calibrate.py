@@ -58,7 +58,7 @@ def test_hessians_are_those_of_the_inputs(
         x = given[0][mask]
         wanted.add_(x.T @ x)
 
-    hook = resident.model.get_submodule("language_model.model.layers.2.mlp.up_proj").register_forward_pre_hook(watch)
+    hook = resident.model.get_decoder().layers[2].mlp.up_proj.register_forward_pre_hook(watch)
     with torch.no_grad():
         for batch in batches:
             mask = batch["attention_mask"].bool()

@@ -84,7 +84,8 @@ def test_importance_with_checkpoints_is_that_without(
     with_checkpoints = measure()
     monkeypatch.setattr(importance, "checkpointed_layers", lambda *_: torch.enable_grad())
     without = measure()
-    assert with_checkpoints.keys() == without.keys() >= {"language_model.lm_head.weight"}
+    assert with_checkpoints.keys() == without.keys()
+    assert any(name.endswith("lm_head.weight") for name in without)
     for name, value in without.items():
         torch.testing.assert_close(with_checkpoints[name], value, msg=name)
     assert kept[0] < kept[1] / 2

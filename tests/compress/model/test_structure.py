@@ -11,6 +11,7 @@ from compress.errors import UserError
 from compress.model.meta_model import build_meta_model
 from compress.model.structure import Structure, read_structure
 from compress.policy.recipes import recipe
+from tests.compress.tiny import find
 
 MODEL = "0" * 32
 
@@ -148,10 +149,10 @@ class _Nested(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = nn.Module()
-        self.model.audio_tower = model.audio_tower
-        self.model.multi_modal_projector = model.multi_modal_projector
-        self.model.language_model = model.language_model.model
-        self.lm_head = model.language_model.lm_head
+        self.model.audio_tower = find(model, "audio_tower")
+        self.model.multi_modal_projector = find(model, "multi_modal_projector")
+        self.model.language_model = model.get_decoder()
+        self.lm_head = find(model, "lm_head")
 
     def get_input_embeddings(self) -> nn.Module:
         return self.model.language_model.embed_tokens  # type: ignore[union-attr,return-value]

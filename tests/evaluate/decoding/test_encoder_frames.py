@@ -72,8 +72,7 @@ def test_other_encoders_and_full_windows_run_as_they_are(resident: Any) -> None:
 def test_a_window_is_put_back_after_an_error(resident: Any) -> None:
     encoder = find_encoder(resident.model)
     before = encoder.embed_positions
-    with pytest.raises(RuntimeError, match="oops"), window_of(encoder, 16):
-        assert encoder.embed_positions.weight.shape[0] == 16
-        raise RuntimeError("oops")
+    with pytest.raises(ValueError, match="expects the mel"), window_of(encoder, 16):
+        encoder(torch.zeros(1, 40, 300))
     assert encoder.embed_positions is before
     assert encoder.config.max_source_positions == 150

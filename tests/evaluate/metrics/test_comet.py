@@ -13,6 +13,7 @@ import embedded
 from compress.errors import UserError
 from evaluate.data.open import open_data
 from evaluate.metrics.comet import Comet
+from tests.needs import comet_in_this_process
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,7 @@ def comet() -> Iterator[Comet]:
     scorer.close()
 
 
+@comet_in_this_process
 def test_scores_equal_predict(comet: Comet) -> None:
     from evaluate.metrics.comet_server import load
 
@@ -91,6 +93,7 @@ def test_a_path_that_is_no_checkpoint_is_refused(name: str) -> None:
         Comet(name)
 
 
+@comet_in_this_process
 def test_a_folder_without_a_checkpoint_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
     from evaluate.metrics.comet_server import serve
 
@@ -111,6 +114,7 @@ def test_a_hub_name_without_a_network_says_what_to_do(monkeypatch: pytest.Monkey
         find_checkpoint("Unbabel/wmt22-comet-da")
 
 
+@comet_in_this_process
 def test_half_precision_agrees_to_a_thousandth() -> None:
     """And what is too large for 16 bits is embedded again in 32."""
     import torch

@@ -10,7 +10,7 @@ import pytest
 
 import evaluate
 from compress.errors import UserError
-from evaluate.metrics.comet import BATCHES_A_REQUEST, Comet
+from evaluate.metrics.comet import BATCHES_A_REQUEST, FIRST, Comet
 
 SERVER = """#!{python}
 import json, os, sys
@@ -27,6 +27,9 @@ for line in sys.stdin:
         if open(deadly).read() == "once":
             os.remove(deadly)
         sys.exit("the last words")
+    if "stop" in texts and not os.path.exists(os.path.join(folder, "stopped")):
+        open(os.path.join(folder, "stopped"), "w").close()
+        os.kill(os.getpid(), 19)
     if "fail" in texts:
         print(json.dumps({{"error": "OutOfMemory: no room"}}), flush=True)
         continue
@@ -59,6 +62,20 @@ def test_a_process_that_dies_is_started_again_once_and_only_its_request_asked_ag
     assert score(comet, texts) == [len(text) / 7 for text in texts]
     assert count(folder, "starts") == 2
     assert count(folder, "requests") == len(texts) + BATCHES_A_REQUEST
+    comet.close()
+
+
+def test_a_process_that_gives_no_answer_is_ended_and_its_request_asked_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evaluate.metrics.comet.LEAST", 1.0)
+    comet = Comet("x", batch_size=1)
+    assert comet._deadline() == FIRST, "nothing is known of how long an answer takes"
+    assert score(comet, ["one"]) == [3 / 7]
+    assert comet._deadline() < 60
+    long = "b" * 100_000  # more than a pipe holds: the request is not even read
+    assert score(comet, ["stop", long]) == [4 / 7, len(long) / 7]
+    assert count(folder, "starts") == 2
     comet.close()
 
 

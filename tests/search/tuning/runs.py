@@ -32,7 +32,7 @@ class Pool:
         self.free = deque(self.actors)
         self.died: list[int] = []
 
-    def borrow(self) -> int | None:
+    def borrow(self, _kind: str) -> int | None:
         return self.free.popleft() if self.free else None
 
     def give_back(self, number: int, died: bool = False) -> None:
