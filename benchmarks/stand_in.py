@@ -46,15 +46,15 @@ _NOISE = 1 << 24  # normal values that weights are taken from
 END, AUDIO, BOS, EOS = "<|endoftext|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"
 
 
-def config() -> Any:
-    """The real shapes (Qwen/Qwen2-Audio-7B)."""
-    from transformers import Qwen2AudioConfig, Qwen2Config
+def config(layers: int = 32) -> Any:
+    """The real shapes (Qwen/Qwen2-Audio-7B), if need be with fewer layers."""
+    from transformers import Qwen2AudioConfig, Qwen2AudioEncoderConfig, Qwen2Config
 
     text = Qwen2Config(
         vocab_size=156032,
         hidden_size=4096,
         intermediate_size=11008,
-        num_hidden_layers=32,
+        num_hidden_layers=layers,
         num_attention_heads=32,
         num_key_value_heads=32,
         max_position_embeddings=8192,
@@ -63,17 +63,21 @@ def config() -> Any:
         eos_token_id=151000,
     )
     full = Qwen2AudioConfig(
-        text_config=text.to_dict(), audio_token_index=151001, pad_token_id=151000, tie_word_embeddings=False
+        text_config=text.to_dict(),
+        audio_config=Qwen2AudioEncoderConfig(encoder_layers=layers).to_dict(),
+        audio_token_index=151001,
+        pad_token_id=151000,
+        tie_word_embeddings=False,
     )
     full.architectures = ["Qwen2AudioForConditionalGeneration"]
     full.dtype = torch.bfloat16
     return full
 
 
-def make(folder: Path, storage: Path | None, say: Callable[[str], None]) -> None:
-    """Writes the model as a sharded checkpoint with a tokenizer of the real size."""
+def make(folder: Path, storage: Path | None, say: Callable[[str], None], settings: Any = None) -> None:
+    """Writes the model as a sharded checkpoint with a tokenizer of the real size; `settings` are another config's."""
     folder.mkdir(parents=True)
-    settings = config()
+    settings = settings or config()
     settings.save_pretrained(folder)
     write_processor(folder)
     bits = read_bits(storage)
