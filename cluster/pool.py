@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ray
@@ -100,6 +100,9 @@ class WorkerPool:
     def __init__(self, actors: Sequence[Any], deadlines: Deadlines | None = None) -> None:
         self.actors = list(actors)
         self.deadlines = deadlines or Deadlines()
+        self.needs: dict[str, float] = {}  # what each worker reserves
+        self._started = False  # whether one worker has been free
+        self.on_wait: Callable[[], object] = lambda: None  # called every second or so while jobs are under way
         self.stuck = 0  # workers that were ended because they took too long
         self._busy: dict[int, tuple[str, float]] = {}  # worker → the kind of its job, and since when
         self._free = deque(range(len(self.actors)))
@@ -114,13 +117,32 @@ class WorkerPool:
         actor = ray.remote(WorkerActor).options(
             num_cpus=cpus - TRIAL_CPUS, num_gpus=gpus, max_restarts=-1, max_task_retries=0
         )
-        return cls([actor.remote(context, number) for number in range(count)])
+        pool = cls([actor.remote(context, number) for number in range(count)])
+        pool.needs = {"CPU": cpus, "GPU": gpus}
+        pool._free.clear()
+        for number in range(count):  # free once they have been started
+            pool._ask(number)
+        return pool
 
     @property
     def alive(self) -> int:
         """Workers that are there, not counting those that Ray is starting again."""
         self._welcome_back()
         return len(self.actors) - len(self._restarting) - len(self._ask_again) - len(self._lost)
+
+    def waiting(self) -> str:
+        """Why workers have not been started yet, in a few words; empty where all have been."""
+        starting = len(self._restarting) + len(self._ask_again)
+        if not starting:
+            return ""
+        text = f"waiting for {starting} of {len(self.actors)} workers"
+        free = ray.available_resources()
+        short = [
+            f"{need:g} {kind}s each, {free.get(kind, 0.0):g} free"
+            for kind, need in self.needs.items()
+            if need and free.get(kind, 0.0) < need
+        ]
+        return f"{text} ({', '.join(short)})" if short else text
 
     def borrow(self, kind: str) -> int | None:
         """A free worker for a job of a kind, None where all are busy. Raises UserError where none will ever be free."""
@@ -162,8 +184,9 @@ class WorkerPool:
                 job, attempt = waiting.popleft()
                 running[self.actors[number].run.remote(job)] = (job, attempt, number)
                 self.running[job["kind"]] += 1
-            if not running:  # every worker is being started again
-                time.sleep(EVERY)
+            self.on_wait()
+            if not running:  # every worker is being started
+                time.sleep(EVERY if self._started else 0.05)
                 continue
             ended, _ = ray.wait(list(running), num_returns=1, timeout=EVERY)
             self.end_stuck()
@@ -198,6 +221,7 @@ class WorkerPool:
                 self._lost[number] = (str(error).strip().splitlines() or [DIED])[-1][:200]
             else:
                 self._free.append(number)
+                self._started = True
         for number, when in list(self._ask_again.items()):
             if time.monotonic() >= when:
                 del self._ask_again[number]

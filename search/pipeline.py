@@ -162,7 +162,8 @@ def execute(inputs: Inputs, run_dir: RunDir, progress: Progress, again: str) -> 
             max(config.threads, 1),
             room.worker_gpus,
         )
-        status = RunStatus(config.name, config.trials, recorder, lambda: pool.alive, progress)
+        status = RunStatus(config.name, config.trials, recorder, lambda: pool.alive, progress, pool.waiting)
+        pool.on_wait = status.update
         try:
             finished, counts = steps(Run(inputs, run_dir, store, recorder, pool, status, progress))
         finally:

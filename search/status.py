@@ -19,12 +19,19 @@ CACHES = ("comet", "tower", "variants")
 
 
 class RunStatus:
-    """Numbers of a run that is under way. `alive` tells how many workers are there now."""
+    """Numbers of a run that is under way. `alive` tells how many workers are there now, `waiting` why not all are."""
 
     def __init__(
-        self, name: str, trials: int, recorder: Recorder, alive: Callable[[], int], progress: Progress
+        self,
+        name: str,
+        trials: int,
+        recorder: Recorder,
+        alive: Callable[[], int],
+        progress: Progress,
+        waiting: Callable[[], str] = lambda: "",
     ) -> None:
         self.trials, self.recorder, self.alive, self.progress = trials, recorder, alive, progress
+        self.waiting = waiting
         self.metrics = Metrics(name, tuple(each.name for each in recorder.bins))
         self.busy = 0.0  # seconds the driver spent on candidates
         self.step, self.total, self.ended = "", 0, 0  # of the preparation: its name, its jobs, those that ended
@@ -97,7 +104,9 @@ class RunStatus:
     def line(self) -> str:
         """Where the run stands, in one line."""
         if self.step:
-            return f"{self.step} {self.ended}/{self.total}, {self.running.total()} running"
+            waiting = self.waiting()
+            line = f"{self.step} {self.ended}/{self.total}, {self.running.total()} running"
+            return f"{line} | {waiting}" if waiting else line
         best, now, left = self.recorder.best(), self.snapshot(), self.seconds_left()
         speed = f" | {now.utterances_per_second:.1f} utterances/s" if now.utterances_per_second else ""
         return (

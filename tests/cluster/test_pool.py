@@ -81,6 +81,27 @@ def test_a_stopped_worker_is_replaced_and_its_job_tried_once_more(tmp_path: Path
     assert workers.stuck == 1
 
 
+def test_a_wait_for_room_is_told_with_its_reason(tmp_path: Path) -> None:
+    actor = ray.remote(Scripted).options(num_cpus=0, num_gpus=2)
+    other = actor.remote(str(tmp_path))
+    assert ray.get(other.ready.remote(), timeout=60)
+    workers = pool(tmp_path, 1, num_gpus=1.0)
+    workers.needs = {"CPU": 0.0, "GPU": 1.0}
+    workers._free.clear()
+    workers._ask(0)
+    told: list[str] = []
+
+    def waited() -> None:
+        told.append(workers.waiting())
+        if len(told) == 30:
+            ray.kill(other)
+
+    workers.on_wait = waited
+    assert results(workers, [{"n": 0}])[0]["n"] == 0
+    assert told[20] == "waiting for 1 of 1 workers (1 GPUs each, 0 free)"
+    assert told[-1] == ""
+
+
 def test_a_job_whose_worker_died_is_tried_once_more(tmp_path: Path) -> None:
     workers = pool(tmp_path)
     outcomes = results(workers, [{"n": 0, "dies": 1}, {"n": 1, "dies": ATTEMPTS}, {"n": 2}, {"n": 3}])
