@@ -26,6 +26,7 @@ from compress.errors import UserError
 
 ATTEMPTS = 2  # a job whose worker died, or that ended in an unforeseen error, is tried so often
 DIED = "the worker died"
+STARTING = 60.0  # seconds that a worker may take to start before the cluster's room is looked at
 EVERY = 1.0  # seconds between two looks at workers that are being started again
 
 
@@ -101,6 +102,7 @@ class WorkerPool:
         self.actors = list(actors)
         self.deadlines = deadlines or Deadlines()
         self.needs: dict[str, float] = {}  # what each worker reserves
+        self._asked = time.monotonic()  # when workers were last asked to start
         self._started = False  # whether one worker has been free
         self.on_wait: Callable[[], object] = lambda: None  # called every second or so while jobs are under way
         self.stuck = 0  # workers that were ended because they took too long
@@ -131,11 +133,13 @@ class WorkerPool:
         return len(self.actors) - len(self._restarting) - len(self._ask_again) - len(self._lost)
 
     def waiting(self) -> str:
-        """Why workers have not been started yet, in a few words; empty where all have been."""
+        """That workers have not been started yet, and after a minute, why; empty where all have been."""
         starting = len(self._restarting) + len(self._ask_again)
         if not starting:
             return ""
         text = f"waiting for {starting} of {len(self.actors)} workers"
+        if time.monotonic() - self._asked < STARTING:
+            return text
         free = ray.available_resources()
         short = [
             f"{need:g} {kind}s each, {free.get(kind, 0.0):g} free"
@@ -229,3 +233,4 @@ class WorkerPool:
 
     def _ask(self, number: int) -> None:
         self._restarting[self.actors[number].ready.remote()] = number
+        self._asked = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,6 +59,8 @@ def translate(
                 model, max_new_tokens, lambda batch: cached_encoder(model, batch, encoder_cache, encoder_key), rows
             )
             decoder.translate(remaining, ended)
+            for note in dict.fromkeys(decoder.notes):
+                logging.getLogger(__name__).warning(note)
 
     largest = max((len(batch.indices) for batch in batches), default=1)
     (fitting or FittingRows()).run(work, largest if use_generate else max(largest, greedy.slots_on(model.device)))

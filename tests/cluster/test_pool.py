@@ -81,7 +81,8 @@ def test_a_stopped_worker_is_replaced_and_its_job_tried_once_more(tmp_path: Path
     assert workers.stuck == 1
 
 
-def test_a_wait_for_room_is_told_with_its_reason(tmp_path: Path) -> None:
+def test_a_wait_for_room_is_told_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.pool.STARTING", 0.5)
     actor = ray.remote(Scripted).options(num_cpus=0, num_gpus=2)
     other = actor.remote(str(tmp_path))
     assert ray.get(other.ready.remote(), timeout=60)
