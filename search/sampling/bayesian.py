@@ -35,7 +35,6 @@ AT_BOTTOM = 0.5  # of the other suggestions while warming up: the lower end of t
 BOTTOM = 0.2  # share of the bin that is its lower end
 SIZES = 6  # target sizes compared for each suggestion
 MUTATIONS = 0.7  # share of suggestions that change one of the best policies, once there are some
-KEEP_ENCODER = 0.75  # share of mutations that leave the audio encoder as its parent has it: its outputs are kept
 PROPOSALS = 24  # mutations compared for each one suggested
 CHECKED = 4  # of them, how many have their exact bytes computed
 ATTEMPTS = 12
@@ -62,9 +61,6 @@ class BayesianSampler(PolicySampler):
         self.observations = Observations(constraint.space, bins)
         self.may_score: Callable[[], bool] | None = None  # with a KL rung: whether one more candidate may be scored
         self.warm_after = WARM
-        self._encoder = np.array([unit.startswith("audio.") for unit in constraint.space.units])
-        if self._encoder.all() or not self._encoder.any():
-            self._encoder = np.zeros_like(self._encoder)
         self._suggested: set[bytes] = set()  # keys of choices that were suggested or measured
 
     def sample_relative(self, study: Any, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
@@ -220,12 +216,9 @@ class BayesianSampler(PolicySampler):
         space = self.constraint.space
         parent = parents[min(int(self._generator.exponential(PARENT_RANK)), len(parents) - 1)]
         overhead = parent.size - space.variable_bytes(parent.choice)
-        fixed = None
-        if self._encoder.any() and self._generator.random() < KEEP_ENCODER:
-            fixed = self._encoder
-        perturbed = [self._perturb(parent.choice, int(self._generator.integers(1, 4)), fixed) for _ in range(PROPOSALS)]
+        perturbed = [self._perturb(parent.choice, count=int(self._generator.integers(1, 4))) for _ in range(PROPOSALS)]
         perturbed = [choice for choice in perturbed if space.variable_bytes(choice) + overhead <= target]
-        filled = fill(space, costs, perturbed, target - overhead, fixed) if perturbed else []
+        filled = fill(space, costs, perturbed, target - overhead) if perturbed else []
         proposals = [(costs.total(space, each), each) for each in filled if space.key(each) not in self._suggested]
         proposals.sort(key=lambda proposal: proposal[0])
         for _, choice in proposals[:CHECKED]:
@@ -233,20 +226,15 @@ class BayesianSampler(PolicySampler):
                 return choice
         return None
 
-    def _perturb(self, choice: Choice, count: int = 3, fixed: np.ndarray | None = None) -> Choice:
-        """`count` random units one or two levels down, sometimes a layer dropped or restored, or another vocabulary.
-        Rows that are `fixed` stay as they are."""
+    def _perturb(self, choice: Choice, count: int = 3) -> Choice:
+        """`count` random units one or two levels down, sometimes a layer dropped or restored, or another vocabulary."""
         space = self.constraint.space
         columns, dropped = choice.columns.copy(), choice.dropped.copy()
         order = np.argsort(space.sizes, axis=1)
-        rows = np.arange(len(columns)) if fixed is None else np.flatnonzero(~fixed)
-        for row in self._generator.choice(rows, size=min(count, len(rows)), replace=False):
+        for row in self._generator.choice(len(columns), size=min(count, len(columns)), replace=False):
             rank = int(np.flatnonzero(order[row] == columns[row])[0])
             columns[row] = order[row, max(rank - int(self._generator.integers(1, 3)), 0)]
-        droppable = space.droppable.copy()
-        if fixed is not None:
-            droppable[space.layer_of[fixed & (space.layer_of >= 0)]] = False
-        if droppable.any() and self._generator.random() < 0.15:
-            layer = self._generator.choice(np.flatnonzero(droppable))
+        if space.droppable.any() and self._generator.random() < 0.15:
+            layer = self._generator.choice(np.flatnonzero(space.droppable))
             dropped[layer] = not dropped[layer]
         return self._maybe_other_vocabulary(Choice(columns, dropped, choice.vocabulary))

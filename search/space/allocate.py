@@ -46,11 +46,9 @@ def cheapest(space: Space, costs: ActionCosts, price: float, vocabulary: int = 0
     return Choice(columns, space.droppable & (costs.drops < keep_cost), vocabulary)
 
 
-def fill(
-    space: Space, costs: ActionCosts, choices: Sequence[Choice], budget: float, fixed: np.ndarray | None = None
-) -> list[Choice]:
+def fill(space: Space, costs: ActionCosts, choices: Sequence[Choice], budget: float) -> list[Choice]:
     """Spends what each choice leaves of the budget on the upgrades that save the most cost a byte: one upgrade of
-    every choice a step. Rows that are `fixed` (bool, [unit]) stay as they are."""
+    every choice a step."""
     units = np.arange(len(space.units))
     columns = np.stack([choice.columns for choice in choices])
     sizes = np.stack([space.sizes_under(choice.vocabulary) for choice in choices])
@@ -59,8 +57,6 @@ def fill(
     extra = sizes - sizes[active[:, None], units, columns][:, :, None]
     gain = _gains(costs.levels[units, columns][:, :, None] - costs.levels, extra)
     gain[~np.stack([space.present(choice) for choice in choices])] = -np.inf
-    if fixed is not None:
-        gain[:, fixed] = -np.inf
     while len(active):
         gain[extra > left[:, None, None]] = -np.inf  # what cannot be paid now cannot be paid later
         flat = gain.reshape(len(active), -1)
