@@ -130,6 +130,7 @@ class Bench:
         return min(times)
 
     def run(self) -> None:
+        torch.set_flush_denormal(True)  # gradients of an untrained model vanish, and such numbers are slow
         self.ceilings()
         self.load()
         self.batches = self.speech(self.segments)

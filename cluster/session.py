@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import secrets
 import socket
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any
 import ray
 from ray.exceptions import AuthenticationError, RayError
 
-from cluster import head_node
+from cluster import head_node, leftovers
 from compress.errors import UserError, first_line
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +35,7 @@ QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is not what we resume from
 }
 AUTH_MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+SESSIONS = Path(tempfile.gettempdir()) / "ray"  # where Ray keeps what it writes while it runs
 SEE = "see docs/cluster.md"
 
 
@@ -102,6 +105,21 @@ def use_token(environment: Mapping[str, str]) -> bool:
     return there
 
 
+def private_token(path: Path | None) -> None:
+    """Makes a token where there is none yet, and closes its file to other users: Ray would leave it open to all."""
+    if path is None:
+        return
+    try:
+        if path.exists():
+            path.chmod(0o600)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(secrets.token_hex(32))
+    except OSError as error:
+        raise UserError(f"{path}: the token that guards Ray cannot be kept private ({error.strerror})") from None
+
+
 def check_versions(metadata: Mapping[str, Any], address: str, ray: str, python: str) -> None:
     """Refuses a cluster of other versions: Ray moves Python objects between machines, and they must agree."""
     theirs = str(metadata.get("ray_version", ray)), str(metadata.get("python_version", python))
@@ -158,7 +176,7 @@ def connect(address: str | None, threads: int) -> Session:
     if address:
         check_answers(address)
     elif os.environ.get(AUTH_MODE, "token").lower() == "token":
-        token_file(os.environ)
+        private_token(token_file(os.environ))
     environment: dict[str, Any] = {
         "env_vars": {
             "OMP_NUM_THREADS": str(threads),
@@ -183,6 +201,8 @@ def connect(address: str | None, threads: int) -> Session:
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         what = f"no Ray cluster at {address}" if address else "Ray could not be started"
         raise UserError(f"{what} ({first_line(error)})") from None
+    if not address:
+        leftovers.keep_private(Path(context.address_info["session_dir"]))
     alive = [node for node in ray.nodes() if node["Alive"]]
     machines = len({node["NodeManagerAddress"] for node in alive})
     if address and machines > 1:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from cluster import session
+from cluster import leftovers, session
 from cluster.gpu_shares import Room, share_out
 from cluster.jobs import Context
 from cluster.scorer import identify, start_scorers
@@ -52,6 +52,9 @@ def resources(config: Config, name: str, comet: str, say: Callable[[str], None])
     """Joins or starts Ray, shares out its room and starts scorers under `name`; all of it ends with the block."""
     joined = session.connect(config.address, max(config.threads, 1))
     try:
+        removed = leftovers.remove(session.SESSIONS)
+        if removed:
+            say(f"removed {removed} temporary folders of runs that were killed")
         token = " (its token: ray get-auth-token)" if os.environ.get(session.AUTH_MODE) == "token" else ""
         say(f"Ray: {joined.nodes} nodes, {joined.cpus} CPUs, {joined.gpus:g} GPUs; dashboard {joined.dashboard}{token}")
         on_gpu = config.comet != "embedded"

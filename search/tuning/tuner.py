@@ -6,12 +6,12 @@ import contextlib
 import logging
 import os
 import shutil
-import tempfile
 from typing import Any, TextIO
 
 from ray import tune
 from threadpoolctl import threadpool_limits
 
+from cluster import leftovers
 from cluster.pool import WorkerPool
 from cluster.trainable import TRIAL_CPUS, CandidateTrial
 from search.tuning.scheduler import RungScheduler
@@ -39,7 +39,7 @@ def run_search(searcher: ParetoSearch, stream: TextIO) -> bool:
     workers = searcher.pool.actors
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(workers))  # trials that may start at the same time
     trainable = tune.with_parameters(CandidateTrial, workers=workers)
-    scratch = tempfile.mkdtemp(prefix="compression-search-")
+    scratch = str(leftovers.make_scratch())
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": TRIAL_CPUS}),
         tune_config=tune.TuneConfig(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.head_node import silence
-from cluster.session import check_answers, check_guarded, check_versions, token_file, use_token
+from cluster.session import check_answers, check_guarded, check_versions, private_token, token_file, use_token
 from compress.errors import UserError
 
 
@@ -106,3 +106,19 @@ def test_silence_ends(capfd: pytest.CaptureFixture[str]) -> None:
         os.write(2, b"noise")
     os.write(2, b"word")
     assert capfd.readouterr().err == "word"
+
+
+def test_a_token_is_made_and_kept_private(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "auth_token"
+    private_token(path)
+    made = path.read_text()
+    assert len(made) == 64
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o644)
+    private_token(path)
+    assert path.read_text() == made
+    assert path.stat().st_mode & 0o777 == 0o600
+    private_token(None)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be kept private"):
+        private_token(tmp_path / "file" / "auth_token")

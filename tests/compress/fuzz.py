@@ -9,6 +9,7 @@ Memory is limited, so that a claim of billions of weights that is believed ends 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import random
 import resource
@@ -184,7 +185,7 @@ def nastily(value: Any, rng: random.Random) -> None:
             if rng.random() < 0.15:
                 del at[key]
             else:
-                at[key] = rng.choice(NASTY)
+                at[key] = copy.deepcopy(rng.choice(NASTY))  # a later round may change it where it is
             break
 
 
