@@ -20,13 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compress.memory import free_memory
 from compress.model.head import head_sees
 from compress.tensors import to_model
 from evaluate.decoding.batches import Batch
 from evaluate.decoding.slots import SlotCache, left_aligned, length_groups
 
 SLOTS = {"cuda": 128, "cpu": 64}  # translations side by side
-FREE_SHARE = 0.5  # of a GPU's free memory, for keys and values
+FREE_SHARE = 0.5  # of the free memory, for keys and values
 COLUMNS = {"cuda": 64, "cpu": 16}  # a step sees a multiple of so many columns of the cache: one graph for each
 KNOWN_DECODERS = ("cohere", "llama", "mistral", "qwen2", "qwen3")  # model types whose layers were tried
 # Entries of a generation config that a plain greedy search does not look at, or that are read here.
@@ -133,12 +134,15 @@ class GreedyDecoder:
             self.notes.append(step.failed)
 
     def _room(self, columns: int) -> int:
-        """Slots of so many columns that there is room for on a GPU, half of what is free left to everything else."""
+        """Slots of so many columns that there is room for, half of what is free left to everything else."""
         device = self.model.device
-        if device.type != "cuda":
-            return self.slots
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        free = torch.cuda.mem_get_info(device)[0] + unused
+        if device.type == "cuda":
+            unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+            free = torch.cuda.mem_get_info(device)[0] + unused
+        else:
+            free = free_memory()
+            if not free:  # the system does not say
+                return self.slots
         return int(FREE_SHARE * free / (columns * column_bytes(self.model)))
 
     def _prefill(self, step: _Step, batch: Batch, slots: Sequence[int]) -> None:

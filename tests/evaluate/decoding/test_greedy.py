@@ -155,6 +155,24 @@ def test_what_the_loop_does_not_know_is_left_to_generate() -> None:
     assert not supports(gpt)
 
 
+def test_there_are_no_more_slots_than_memory_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real model's keys and values are half a megabyte a token."""
+    model = text_model("qwen2")
+    assert greedy.column_bytes(model) == 3 * 2 * 2 * 8 * 4
+    batches, widths = text_batches([[6, 5], [4, 4], [3, 3], [2, 2]]), list[int]()
+    wanted = by_loop(model, batches, 8)
+    monkeypatch.setattr(greedy, "free_memory", lambda: 5 * 2 * 14 * greedy.column_bytes(model))
+
+    class Watched(greedy._Step):
+        def __init__(self, model: Any, slots: int, columns: int, graphs: bool) -> None:
+            widths.append(slots)
+            super().__init__(model, slots, columns, graphs)
+
+    monkeypatch.setattr(greedy, "_Step", Watched)
+    assert by_loop(model, batches, 8) == wanted
+    assert widths[0] == 5
+
+
 def test_prompts_move_to_the_left() -> None:
     mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
     assert left_aligned(mask).tolist() == [[2, 3, 3, 3], [0, 1, 2, 3]]
