@@ -4,6 +4,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DONE   := $(VENV)/.installed
+# The tests of what loads or runs a model of transformers, and writes or reads its files.
+MODEL_SIDE := tests/compress/model tests/compress/artifact tests/compress/calibration tests/compress/recovery \
+  tests/compress/test_other_models.py tests/compress/test_resident.py tests/compress/test_written_before.py \
+  tests/evaluate/decoding tests/evaluate/metrics/test_divergence.py tests/evaluate/test_evaluate.py \
+  tests/evaluate/test_peak_memory.py tests/cluster/test_worker.py tests/benchmarks/test_device.py
 
 .PHONY: search test quick install lint types unit transformers5 comet-env format doctor clean
 
@@ -37,7 +42,7 @@ unit: $(DONE)
 # The model side under transformers 5, laid over the environment; COMET, whose pins want transformers 4, runs beside it.
 transformers5: .transformers5/.installed
 	PYTHONPATH=.transformers5 COMET_PYTHON=$(abspath $(BIN))/python OMP_NUM_THREADS=1 \
-	  $(BIN)/pytest -n 2 --dist loadfile -m "not engine and not slow" tests/compress tests/evaluate tests/cluster/test_worker.py
+	  $(BIN)/pytest -n 2 --dist loadfile -m "not engine and not slow" $(MODEL_SIDE)
 
 .transformers5/.installed: constraints-transformers5.txt $(DONE)
 	rm -rf .transformers5

@@ -130,7 +130,6 @@ class Bench:
         return min(times)
 
     def run(self) -> None:
-        torch.set_flush_denormal(True)  # gradients of an untrained model vanish, and such numbers are slow
         self.ceilings()
         self.load()
         self.batches = self.speech(self.segments)
@@ -430,4 +429,7 @@ def device_name() -> str:
 
 
 if __name__ == "__main__":
+    torch.set_flush_denormal(
+        True
+    )  # of the whole process: gradients of an untrained model vanish, such numbers are slow
     sys.exit(main(sys.argv[1:]))

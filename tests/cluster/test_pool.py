@@ -145,7 +145,7 @@ def test_a_borrowed_worker_is_nobody_elses_until_it_is_given_back(tmp_path: Path
     assert again == first, "it answered, so it lives"
 
 
-@pytest.mark.parametrize("gpus_per_worker", [-1.0, 0.5, 0.3])
+@pytest.mark.parametrize("gpus_per_worker", [-1.0, 0.3])
 def test_workers_and_scorers_start_together_on_every_gpu_there_is(tmp_path: Path, gpus_per_worker: float) -> None:
     """With a whole GPU for a worker and a tenth for the scorer, a search on one GPU would wait for ever."""
     from cluster.gpu_shares import share_out
