@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +47,13 @@ def table(runs: Path) -> list[Candidate]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     runs = tmp_path_factory.mktemp("runs")
     return runs, run(runs, "--trials", "5", "--score-drops")
+
+
+@pytest.fixture
+def encoded(finished: tuple[Path, Any], tmp_path: Path) -> Path:
+    """A folder for runs whose store holds what an earlier run encoded and measured."""
+    shutil.copytree(finished[0] / ".store", tmp_path / ".store")
+    return tmp_path
 
 
 def test_it_ends_with_the_front_and_says_where_it_lies(finished: tuple[Path, Any]) -> None:
@@ -155,7 +163,8 @@ def test_a_finished_run_resumed_has_nothing_to_do_or_goes_on(finished: tuple[Pat
     assert len(set(scored)) == len(scored), "nothing is scored twice"
 
 
-def test_killed_without_warning_and_resumed(tmp_path: Path) -> None:
+def test_killed_without_warning_and_resumed(encoded: Path) -> None:
+    tmp_path = encoded
     process = subprocess.Popen(
         command(tmp_path, "--trials", "60"), cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -176,8 +185,10 @@ def test_killed_without_warning_and_resumed(tmp_path: Path) -> None:
     assert len(after) == len(set(after)) == wanted + 1
 
 
-def test_a_killed_worker_costs_nothing(tmp_path: Path) -> None:
+def test_a_killed_worker_costs_nothing(encoded: Path) -> None:
     import psutil
+
+    tmp_path = encoded
 
     log = (tmp_path / "log").open("w")
     process = subprocess.Popen(command(tmp_path, "--trials", "8"), cwd=ROOT, stdout=log, stderr=log)
@@ -203,7 +214,8 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path) -> None:
     assert "Traceback" not in told
 
 
-def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
+def test_interrupted_it_says_how_to_go_on(encoded: Path) -> None:
+    tmp_path = encoded
     process = subprocess.Popen(
         command(tmp_path, "--trials", "60"), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
