@@ -54,7 +54,7 @@ def resources(config: Config, name: str, comet: str, say: Callable[[str], None])
     try:
         removed = leftovers.remove(session.SESSIONS)
         if removed:
-            say(f"removed {removed} temporary folders of runs that were killed")
+            say(f"removed {removed} temporary folder{'s'[: removed > 1]} of runs that were killed")
         token = " (its token: ray get-auth-token)" if os.environ.get(session.AUTH_MODE) == "token" else ""
         say(f"Ray: {joined.nodes} nodes, {joined.cpus} CPUs, {joined.gpus:g} GPUs; dashboard {joined.dashboard}{token}")
         on_gpu = config.comet != "embedded"
