@@ -11,9 +11,13 @@ class UserError(Exception):
 
 
 def parse_json(text: str | bytes, complaint: str) -> Any:
-    """A JSON value; a UserError with this complaint where the text is not JSON or is nested too deep."""
+    """A JSON value; a UserError with this complaint where the text is not JSON, is nested too deep, or holds half of a
+    surrogate pair, which no file could be written with."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if (b"\\ud" if isinstance(text, bytes) else "\\ud") in text.lower():  # type: ignore[operator]
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except (ValueError, RecursionError):
         raise UserError(complaint) from None
 

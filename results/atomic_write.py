@@ -28,10 +28,23 @@ def replacing(path: Path) -> Iterator[Path]:
         with beside.open("rb") as stream:
             os.fsync(stream.fileno())
         beside.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         raise _of_target(full_disk(error, path), beside, path) from None
     finally:
         beside.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Has the disk keep the names in a folder, so that a crash of the machine does not undo a rename."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # network file systems that cannot
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _of_target(error: Exception, beside: Path, path: Path) -> Exception:

@@ -11,6 +11,8 @@ HELD_OUT = "held-out"  # recovered by training on some of the run's talks, and s
 FAILED = "failed"
 STATUS_WORDS = {SCORED: "scored", PRUNED: "pruned", HELD_OUT: "held-out", FAILED: "failed"}  # for messages, reports
 STATUSES = tuple(STATUS_WORDS)
+MOST = 2**60  # no number of a row is as large
+MEASURED = ("comet_low", "comet_high", "chrf", "bleu", "bits_per_weight", "seconds_per_segment")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,23 @@ class Candidate:
     def comparable(self) -> bool:
         """Whether its COMET can be compared with others': scored on all segments, and finite."""
         return self.status == SCORED and math.isfinite(self.comet)
+
+    @property
+    def nonsense(self) -> str:
+        """Which value nobody can have measured, empty for none: the row may come from a damaged or hostile file."""
+        for name, value in vars(self).items():
+            if isinstance(value, int) and not 0 <= value < MOST:
+                return f"{name} is {value}"
+            if isinstance(value, float) and abs(value) >= MOST and name != "kl":  # infinite where outputs were
+                return f"{name} is {value}"
+        if not self.comparable:
+            return ""
+        if not self.bytes:
+            return "bytes is 0, and it was scored"
+        holes = [name for name in MEASURED if not math.isfinite(getattr(self, name))]
+        if not all(map(math.isfinite, self.comet_segments)):
+            holes.append("comet_segments")
+        return f"{holes[0]} is no number, and it was scored" if holes else ""
 
     @property
     def status_word(self) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from compress.errors import UserError
 from results.candidate import Candidate
 from results.formats import write_front
+from results.run_files import read_file, write_file
 from results.runs import ORIGINAL, RECOVERED, TABLE, RunView
 from results.table.storage import Table
 
@@ -100,10 +101,10 @@ def merge_runs(runs: Sequence[RunView], folder: Path, name: str) -> tuple[int, i
     (folder / "policies").mkdir()
     bins = list(dict.fromkeys(b for run in runs for b in run.config.get("bins") or ()))
     config = runs[0].config | {"bins": bins, "name": name, "merged": [str(run.path) for run in runs]}
-    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_file(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
     for path in (run.path / extra for run in reversed(runs) for extra in ("model.json", "sensitivities.json")):
         if path.is_file() and not path.is_symlink():
-            shutil.copyfile(path, folder / path.name)  # that of the first run which has it stays
+            write_file(folder / path.name, read_file(path, "the run"))  # that of the first run which has it stays
     table = Table(folder / TABLE)
     count = total = 0
     seen: set[tuple[str, str]] = set()

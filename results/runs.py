@@ -5,9 +5,9 @@ Nothing is written and no lock is taken: the run may be in progress, of an older
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,11 @@ from typing import Any
 import compress
 from compress.errors import UserError, printable
 from compress.models import resolve_model, weight_bytes
+from compress.policy.policy import read_hashed_policy
 from compress.sizes import Bin, bins_of, custom_bin, find_bin
-from results.candidate import Candidate
+from results.candidate import MOST, Candidate
 from results.pareto import front
+from results.run_files import read_json
 from results.table.parts import all_parts
 from results.table.storage import Table
 
@@ -26,7 +28,6 @@ TABLE = "candidates.parquet"
 RECOVERED = "recovered"
 RECOVERY = "recovery.json"
 ORIGINAL = "original"
-MOST_JSON = 64 << 20  # bytes; no file of a run is larger
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class RunView:
             raise UserError(f"{path}/config.json is not the configuration of a run: {path} is not a run's folder")
         if not (path / TABLE).is_dir() or not all_parts(path / TABLE):
             raise UserError(f"run {path} has no candidates yet (no {TABLE}/part-*.parquet): let it score some first")
+        _check_config(config, path / "config.json")
         return cls(path, config, Table(path / TABLE, make=False).read(texts=False))
 
     @property
@@ -99,7 +101,7 @@ class RunView:
                 for u in content["units"]
             }
             return RunModel(str(content["digest"]), int(content["original_bytes"]), units)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(f"{self.path}/model.json is damaged ({type(error).__name__}: {error}): remove it") from None
 
     @cached_property
@@ -186,28 +188,27 @@ class RunView:
         path = (self.path / candidate.policy).resolve()
         if not path.is_relative_to(self.path.resolve()):
             raise UserError(f"candidate {candidate.candidate} names a policy outside of its run: {candidate.policy!r}")
-        if not path.is_file():
+        if not os.path.isfile(path):  # False too for what no file can be called, unlike pathlib's
             raise UserError(f"the policy of candidate {candidate.candidate} is missing: {path}")
-        return compress.Policy.from_json(path.read_bytes())
+        return read_hashed_policy(path)
 
     def recovery(self, candidate: Candidate) -> Path | None:
         """The folder with the tensors that training changed; None if not recovered. Never outside of the run."""
         home = (self.path / RECOVERED).resolve()
         folder = (home / candidate.candidate).resolve()
         inside = folder != home and folder.is_relative_to(home)
-        return folder if inside and (folder / RECOVERY).is_file() else None
+        return folder if inside and os.path.isfile(folder / RECOVERY) else None
 
 
-def read_json(path: Path, what: str) -> Any:
-    """The content of a JSON file; `what` begins the message of an error."""
-    try:
-        if path.stat().st_size > MOST_JSON:
-            raise UserError(f"{what}: {path} is larger than any file of a run")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{what}: there is no {path.name} in {path.parent}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{what}: {path} cannot be read ({type(error).__name__})") from None
+def _check_config(config: Mapping[str, Any], path: Path) -> None:
+    """Refuses values of other types than those that are read here; any others are only shown."""
+    for name in ("min_bytes", "max_bytes", "segments"):
+        value = config.get(name)
+        if value is not None and (type(value) is not int or not 0 <= value < MOST):
+            raise UserError(f"{path} is damaged: {name} is {str(value)[:40]}, not a whole number")
+    bins = config.get("bins") or []
+    if not isinstance(bins, list) or not all(isinstance(each, str) for each in bins):
+        raise UserError(f"{path} is damaged: bins is no list of names")
 
 
 def _number(value: Any) -> float:

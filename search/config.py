@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from compress.errors import UserError
+from compress.errors import UserError, parse_json
 from compress.sizes import BINS, Bin, custom_bin, parse_bins
 from evaluate.spec import EvalSpec
+from results.run_files import read_file
 from search.pruning import choose_part
 from search.sampling.registry import BAYESIAN, canonical
 
@@ -31,6 +33,17 @@ FREE_TO_CHANGE = (
     "score_drops",
     "vocabulary_texts",  # what comes of them has a name of its own
 )
+
+
+TYPES: dict[str, Callable[[object], bool]] = {  # of the fields below: what a file may hold for them
+    "str": lambda value: isinstance(value, str),
+    "bool": lambda value: isinstance(value, bool),
+    "int": lambda value: type(value) is int and abs(value) < 2**60,
+    "float": lambda value: type(value) in (int, float) and math.isfinite(cast(float, value)),
+    "str | None": lambda value: value is None or isinstance(value, str),
+    "int | None": lambda value: value is None or (type(value) is int and abs(value) < 2**60),
+    "tuple[str, ...]": lambda value: isinstance(value, tuple) and all(isinstance(each, str) for each in value),
+}
 
 
 @dataclass(frozen=True)
@@ -108,16 +121,13 @@ class Config:
 
     @staticmethod
     def read(path: Path) -> Config:
-        try:
-            return Config.from_json(path.read_text(encoding="utf-8"))
-        except UnicodeDecodeError as error:
-            raise UserError(f"config.json of the run is damaged ({error})") from None
+        return Config.from_json(read_file(path, "the configuration of the run"))
 
     @staticmethod
     def from_json(text: str) -> Config:
         """Refuses what is not a configuration of this program."""
         try:
-            settings: dict[str, Any] = dict(json.loads(text))
+            settings: dict[str, Any] = dict(parse_json(text, "config.json of the run is damaged: it is not JSON"))
             known = {f.name for f in fields(Config)}
             if "merged" in settings:
                 raise UserError("the run was merged from several and cannot be resumed: no single search made it")
@@ -129,6 +139,9 @@ class Config:
                     settings[name] = tuple(settings[name])
             if "all" in settings.get("bins", ()):  # of an older version, where all of them had to be in reach
                 settings["bins"] = tuple(BINS)
+            for each in fields(Config):
+                if each.name in settings and not TYPES[str(each.type)](settings[each.name]):
+                    raise ValueError(f"{each.name} is {str(settings[each.name])[:40]!r}")
             settings["sampler"] = canonical(settings.get("sampler", BAYESIAN))
             return Config(**settings)
         except (ValueError, TypeError, KeyError) as error:

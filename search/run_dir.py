@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from compress import Policy
 from compress.errors import UserError
+from compress.policy.policy import read_hashed_policy
 from results.atomic_write import full_disk, write_atomically
+from results.run_files import write_file
 from search.config import Config
 
 
@@ -41,7 +42,7 @@ class RunDir:
             ) from None
         self.fresh = not exists
         self._lock = self._take_lock()
-        write_atomically(self.path / "config.json", replace(config).to_json())
+        self.write("config.json", config.to_json())
 
     def _take_lock(self) -> IO[str]:
         """Held as long as the process lives; the kernel lets go of it even after kill -9."""
@@ -88,7 +89,8 @@ class RunDir:
         return relative
 
     def read_policy(self, relative: str) -> Policy:
-        return Policy.from_json((self.path / relative).read_text(encoding="utf-8"))
+        return read_hashed_policy(self.path / relative)
 
     def write(self, name: str, content: str) -> None:
-        write_atomically(self.path / name, content)
+        """Replaces a JSON file, and notes its checksum."""
+        write_file(self.path / name, content)

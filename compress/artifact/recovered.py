@@ -63,7 +63,7 @@ class RecoveryDelta:
         tensors = {f"kept/{name}": value.detach().cpu().contiguous() for name, value in self.unquantized.items()}
         tensors |= {f"unit/{name}": _bytes(payload) for name, payload in self.units.items()}
         tensors |= {f"adapter/{name}": _bytes(adapter.payload) for name, adapter in self.adapters.items()}
-        table = {
+        table: dict[str, Any] = {
             "format": FORMAT,
             "policy": self.policy.to_dict(),
             "adapters": {name: [adapter.level, adapter.rank] for name, adapter in self.adapters.items()},
@@ -71,6 +71,7 @@ class RecoveryDelta:
         }
         with atomic_folder(folder) as partial:
             save_file(tensors, str(partial / TENSORS))
+            table["checksum"] = _checksum(table, partial / TENSORS)
             (partial / JSON).write_text(json.dumps(table, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -88,6 +89,9 @@ class RecoveryDelta:
             raise UserError(f"damaged recovery {folder}: {first_line(error)}") from None
         if not isinstance(table, dict) or table.get("format") != FORMAT:
             raise UserError(f"{folder} is not a recovery of format {FORMAT}")
+        noted = table.pop("checksum", None)  # none in those of older versions
+        if noted is not None and noted != _checksum(table, folder / TENSORS):
+            raise UserError(f"damaged recovery {folder}: its checksum does not match; make it again")
         policy = Policy.from_dict(table.get("policy"))
         levels = table.get("adapters")
         by_kind: dict[str, dict[str, Tensor]] = {"kept": {}, "unit": {}, "adapter": {}}
@@ -171,6 +175,15 @@ class RecoveredSource(Source):
             payload = hashlib.blake2b(adapter.payload).hexdigest()
             state.update(f"{name}+{adapter.level}:{adapter.rank}={payload};".encode())
         return state.hexdigest()
+
+
+def _checksum(table: Mapping[str, Any], tensors: Path) -> str:
+    """Of everything that `recovery.json` says and of the file of tensors."""
+    state = hashlib.blake2b(json.dumps(table, sort_keys=True).encode(), digest_size=16)
+    with tensors.open("rb") as stream:
+        while piece := stream.read(1 << 24):
+            state.update(piece)
+    return state.hexdigest()
 
 
 def _bytes(payload: bytes) -> Tensor:

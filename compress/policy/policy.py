@@ -61,7 +61,7 @@ class Policy:
 
     @cached_property
     def digest(self) -> str:
-        return hashlib.blake2b(self.to_json().encode(), digest_size=16).hexdigest()
+        return _hash(self.to_json().encode())
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -127,6 +127,18 @@ def read_policy(path: Path) -> Policy:
         return Policy.from_json(path.read_bytes())
     except OSError as error:
         raise UserError(f"cannot read policy {path}: {error.strerror or error}") from None
+
+
+def read_hashed_policy(path: Path) -> Policy:
+    """A policy from a file that is named by its hash, as runs keep them. Refuses one whose content has another."""
+    policy = read_policy(path)
+    if path.stem not in (policy.digest, _hash(path.read_bytes())):
+        raise UserError(f"policy {path} is damaged: it is named by its hash, and has another")
+    return policy
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _is_name(name: object) -> bool:

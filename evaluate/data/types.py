@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,6 +106,6 @@ def check_counts(what: str, counts: dict[str, int]) -> None:
 def check_audio(segments: Sequence[Segment]) -> None:
     """Refuses a data set with missing audio files, naming the first."""
     files = dict.fromkeys(segment.audio for segment in segments if segment.audio is not None)
-    missing = [file for file in files if not file.is_file()]
+    missing = [file for file in files if not os.path.isfile(file)]  # pathlib's raises for names that are too long
     if missing:
         raise UserError(f"audio file {missing[0]} is missing ({len(missing)} of {len(files)}); check the data's folder")

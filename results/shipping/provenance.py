@@ -21,7 +21,8 @@ from evaluate.data.open import open_data
 from evaluate.data.types import SPLITS, DataSet, Segment
 from results.atomic_write import write_atomically
 from results.candidate import Candidate
-from results.runs import RECOVERY, RunView, read_json
+from results.run_files import read_json
+from results.runs import RECOVERY, RunView
 from results.shipping.agreement import Agreement
 from results.shipping.verify import VerifySettings
 

@@ -19,6 +19,10 @@ VERSION_KEY = b"compression-search-table"
 NAME = re.compile(r"part-(\d{6,})(?:-(\d{6,}))?\.parquet")
 
 
+class MissingPart(UserError):
+    """A table has later parts than one that is not there."""
+
+
 class TablePart(NamedTuple):
     """A file of the table and the numbers of the appends that it holds."""
 
@@ -51,6 +55,23 @@ def uncovered(parts: Iterable[TablePart]) -> list[TablePart]:
         if not kept or part.last > kept[-1].last:
             kept.append(part)
     return kept
+
+
+def present(folder: Path) -> list[TablePart]:
+    """The parts to read, in order. Raises MissingPart if rows are lost that nobody gave up."""
+    parts = uncovered(all_parts(folder))
+    given_up = {path.stem for path in folder.glob("part-*.lost")}
+    after = 1
+    for part in parts:
+        for number in range(after, part.first):
+            name = f"part-{number:06d}"
+            if name not in given_up:
+                raise MissingPart(
+                    f"table {folder} lacks {name}.parquet: put it back, or give its candidates up with"
+                    f" `touch {folder / name}.lost` and use --resume"
+                )
+        after = part.last + 1
+    return parts
 
 
 def schema() -> pyarrow.Schema:

@@ -17,7 +17,7 @@ from compress.errors import UserError, first_line
 from results.atomic_write import replacing
 from results.candidate import HELD_OUT, PRUNED, STATUSES, Candidate
 from results.table.compaction import GROUP, compact, tidy
-from results.table.parts import VERSION, TablePart, all_parts, complete, name_of, schema, uncovered, version_of
+from results.table.parts import VERSION, MissingPart, TablePart, complete, name_of, present, schema, version_of
 
 TEXTS = ("comet_segments", "hypotheses")  # nearly all bytes of a row, and seldom needed
 COLUMNS = tuple(f.name for f in fields(Candidate))
@@ -38,7 +38,7 @@ class Table:
             folder.mkdir(parents=True, exist_ok=True)
 
     def parts(self) -> list[Path]:
-        return [part.path for part in uncovered(all_parts(self.folder))]
+        return [part.path for part in present(self.folder)]
 
     def append(self, candidates: Iterable[Candidate]) -> None:
         """Adds a part. Existing parts stay untouched, except that now and then many small ones are merged."""
@@ -50,7 +50,7 @@ class Table:
             return
         if self._parts is None:
             tidy(self.folder)
-            self._parts = uncovered(all_parts(self.folder))
+            self._parts = present(self.folder)
         table = pa.Table.from_pydict({name: [getattr(c, name) for c in rows] for name in COLUMNS}, schema=schema())
         number = self._parts[-1].last + 1 if self._parts else 1
         part = TablePart(number, number, self.folder / name_of(number, number))
@@ -82,11 +82,14 @@ class Table:
         return self._retrying(read) if names else {}
 
     def _retrying(self, reading: Callable[[], T]) -> T:
-        for _ in range(MOST_READS):
+        for attempt in range(1, MOST_READS + 1):
             try:
                 return reading()
             except FileNotFoundError:
                 continue
+            except MissingPart:  # of a listing made while a merge renamed and removed
+                if attempt == MOST_READS:
+                    raise
         raise UserError(f"table {self.folder} keeps changing while it is read: try again")
 
 
@@ -111,7 +114,10 @@ def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None
     except (FileNotFoundError, UserError):
         raise
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
-        raise UserError(f"table part {path} is damaged ({first_line(error)}): remove it and use --resume") from None
+        raise UserError(
+            f"table part {path} is damaged ({first_line(error)}): move it away, `touch"
+            f" {path.with_suffix('.lost')}` and use --resume, which scores its candidates again"
+        ) from None
     values = []
     for name, column in zip(COLUMNS, columns_of_rows.values(), strict=True):
         if name in TEXTS:
@@ -130,6 +136,9 @@ def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None
         raise UserError(
             f"table part {path} is damaged: candidate {unknown.candidate} has the status {unknown.status!r}"
         )
+    for row in rows:
+        if reason := row.nonsense:
+            raise UserError(f"table part {path} is damaged: of candidate {row.candidate} {reason}")
     return rows
 
 

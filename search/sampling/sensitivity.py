@@ -21,7 +21,7 @@ from cluster.jobs import DROP, LEVEL, TRIM
 from compress import Store
 from compress.errors import UserError
 from compress.model import vocabulary
-from results.atomic_write import write_atomically
+from results.run_files import read_json, write_file
 from search.space.allocate import ActionCosts
 from search.space.space import Space
 
@@ -85,7 +85,7 @@ class SensitivityCache:
 
     def write(self, measured: Sequence[Sequence[Any]]) -> None:
         text = json.dumps(_merged([*self._stored(), *measured]))
-        write_atomically(self.copy, text)
+        write_file(self.copy, text)
         self.store.put(self.key, text.encode())
 
     def _stored(self) -> list[list[Any]]:
@@ -109,16 +109,14 @@ def check_option(option: str) -> None:
 
 def read_sensitivities(path: Path) -> list[list[Any]]:
     """A file of sensitivities: [[kind, name, level, KL], …]."""
+    if not path.exists():
+        raise UserError(f"--sensitivities: {path} is missing; give quick, full, or the file of an earlier run")
+    entries = read_json(path, "--sensitivities")
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
         for kind, name, level, kl in entries:
             if kind not in (LEVEL, DROP, TRIM) or not isinstance(name, str) or not isinstance(level, str):
                 raise ValueError(f"entry {[kind, name, level]}")
             float(kl)
-    except FileNotFoundError:
-        raise UserError(
-            f"--sensitivities: {path} is missing; give quick, full, or the file of an earlier run"
-        ) from None
     except (ValueError, TypeError) as error:
         raise UserError(f"--sensitivities: {path} is no file of sensitivities ({error})") from None
     return [list(entry) for entry in entries]

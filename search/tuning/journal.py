@@ -17,6 +17,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from results.atomic_write import full_disk
 from results.candidate import FAILED, SCORED
 
 STUDY = "search"
@@ -70,6 +71,7 @@ class _GatheringBackend(BaseJournalBackend):
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = JournalFileBackend(str(path))
         self._logs = [self._light(log) for log in self._file.read_logs(0)]
         self._waiting: list[dict[str, Any]] = []
@@ -90,7 +92,10 @@ class _GatheringBackend(BaseJournalBackend):
 
     def flush(self) -> None:
         if self._waiting:
-            self._file.append_logs(self._waiting)
+            try:
+                self._file.append_logs(self._waiting)
+            except OSError as error:
+                raise full_disk(error, self._path) from None
             self._waiting = []
         self._written = time.monotonic()
 
@@ -102,20 +107,30 @@ class Journal:
         self, path: Path, distributions: Mapping[str, BaseDistribution], entries: Sequence[JournalEntry] = ()
     ) -> None:
         self._distributions = distributions
-        if candidates_in(path) != [entry.candidate for entry in entries]:
-            path.unlink(missing_ok=True)
-        fresh = not path.exists()
+        if not path.exists() or candidates_in(path) != [entry.candidate for entry in entries]:
+            self._make_anew(path, entries)
+            return
+        try:
+            self._open(path)
+        except Exception:  # Optuna believes its file: a damaged one may end in anything
+            self._make_anew(path, entries)
+
+    def _open(self, path: Path) -> None:
         self._backend = _GatheringBackend(path)
         self._storage = JournalStorage(self._backend)
+        self._study_id = self._storage.get_study_id_from_name(STUDY)
+
+    def _make_anew(self, path: Path, entries: Sequence[JournalEntry]) -> None:
+        path.unlink(missing_ok=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            if fresh:
-                study = optuna.create_study(storage=self._storage, study_name=STUDY, directions=DIRECTIONS)
-                study.set_metric_names(METRICS)
-        self._study_id = self._storage.get_study_id_from_name(STUDY)
-        if fresh:
-            for entry in entries:
-                self.add(entry)
+            study = optuna.create_study(
+                storage=JournalStorage(JournalFileBackend(str(path))), study_name=STUDY, directions=DIRECTIONS
+            )
+            study.set_metric_names(METRICS)
+        self._open(path)
+        for entry in entries:
+            self.add(entry)
         self.flush()
 
     def add(self, entry: JournalEntry) -> None:

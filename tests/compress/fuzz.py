@@ -1,21 +1,13 @@
 """Mutated encoded tensors and artifacts: each is read, or refused in one line; nothing else may happen.
 
-    python -m tests.compress.fuzz [--rounds 10000] [--seed 0]
-
 Half of the mutations of artifacts mend the checksums behind them, as someone with bad intentions would.
-Memory is limited, so that a claim of billions of weights that is believed ends the run.
 """
 
 from __future__ import annotations
 
-import argparse
-import copy
 import json
 import random
-import resource
 import shutil
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,45 +26,11 @@ from compress.pack import pack
 from compress.policy.policy import Policy
 from compress.policy.recipes import recipe
 from compress.policy.store import Store, checksum
+from tests.mutations import mutated, nastily, one_line, within
 
 LEVELS = ["raw:bf16", "int8", "nf4", "digits:2", "rtn:3:g16", "grid@0.5", "grid@2.5", "grid@8", "ffn:0.8+grid@3"]
+SECONDS = 20.0  # an artifact is assembled from a whole model
 LEVELS += ["grid@3:trellis"]
-NASTY: list[Any] = [
-    *(0, -1, 1, 2**31 - 1, 2**31, 2**62, 1e308, None, True, "", "x", [], {}, [[]], {"a": {}}, "../../etc/passwd"),
-    *("/etc/passwd", "a" * 300, "\0", "full", "grid@9", "nf4", [0] * 50, "qwen2", "flash_attention_2", float("nan")),
-]
-
-
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """One to four small accidents."""
-    out = bytearray(data)
-    for _ in range(rng.randint(1, 4)):
-        at = rng.randrange(len(out)) if out else 0
-        match rng.randrange(7):
-            case 0 if out:
-                out[at] ^= 1 << rng.randrange(8)
-            case 1:
-                del out[at:]
-            case 2:
-                out[at:at] = rng.randbytes(rng.randint(1, 16))
-            case 3:
-                del out[at : at + rng.randint(1, 16)]
-            case 4:
-                out[at : at + 4] = rng.choice(
-                    [b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f"]
-                )
-            case 5 if out:
-                out[at] = rng.randrange(256)
-            case _:
-                begin = rng.randrange(len(out) + 1)
-                out[at:at] = out[begin : begin + 32]
-    return bytes(out)
-
-
-def one_line(refusal: UserError, outcome: str) -> str:
-    if "\n" in str(refusal) or not str(refusal):
-        raise ValueError(f"a refusal of more or less than one line: {refusal}")
-    return outcome
 
 
 def encoded_tensors() -> list[bytes]:
@@ -170,25 +128,6 @@ class Artifacts:
         return self.good | {MANIFEST: replace(self.manifest, **changes).to_bytes()}
 
 
-def nastily(value: Any, rng: random.Random) -> None:
-    """Replace one to three values somewhere inside."""
-    for _ in range(rng.randint(1, 3)):
-        at = value
-        while True:
-            keys = list(at) if isinstance(at, dict) else list(range(len(at)))
-            if not keys:
-                break
-            key = rng.choice(keys)
-            if isinstance(at[key], (dict, list)) and at[key] and rng.random() < 0.8:
-                at = at[key]
-                continue
-            if rng.random() < 0.15:
-                del at[key]
-            else:
-                at[key] = copy.deepcopy(rng.choice(NASTY))  # a later round may change it where it is
-            break
-
-
 def fuzz(rounds: int, seed: int, source: Source, work: Path) -> Counter[str]:
     """How often what happened. Any exception but a UserError goes through to the caller."""
     rng = random.Random(seed)
@@ -197,35 +136,8 @@ def fuzz(rounds: int, seed: int, source: Source, work: Path) -> Counter[str]:
     for number in range(rounds):
         case = random.Random(rng.random())
         try:
-            outcomes[try_tensor(case.choice(seeds), case) if number % 2 else artifacts.attempt(case)] += 1
+            with within(SECONDS):
+                outcomes[try_tensor(case.choice(seeds), case) if number % 2 else artifacts.attempt(case)] += 1
         except Exception as error:
             raise AssertionError(f"round {number} of seed {seed} ended in {type(error).__name__}") from error
     return outcomes
-
-
-def main() -> None:
-    import logging
-    import warnings
-
-    from tests.compress.tiny import save_tiny
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=10000)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    torch.set_num_threads(1)
-    begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        source = Source.open(save_tiny(Path(folder) / "model"))
-        resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
-        outcomes = fuzz(given.rounds, given.seed, source, Path(folder))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    for outcome, count in sorted(outcomes.items()):
-        print(f"{outcome:20} {count}")
-    print(f"{given.rounds} rounds in {time.monotonic() - begin:.0f} s, peak memory {peak / 2**20:.0f} MiB")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Damaged tensors and artifacts: read or refused, never anything else. More: tests.compress.fuzz."""
+"""Damaged tensors and artifacts: read or refused, never anything else. More: tests.fuzz."""
 
 from __future__ import annotations
 

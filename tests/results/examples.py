@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,18 @@ def make_run(folder: Path, candidates: Sequence[Candidate], policies: Sequence[P
         rows.append(replace(c, policy=paths[min(n, len(policies))], signature=signature, order=n + 1))
     Table(folder / "candidates.parquet").append(rows)
     return folder
+
+
+def change_policies(folder: Path, change: Callable[[Policy], Policy]) -> None:
+    """Gives every candidate of a run another policy."""
+    rows = []
+    for row in Table(folder / "candidates.parquet").read():
+        changed = change(Policy.from_json((folder / row.policy).read_text()))
+        path = f"policies/{changed.digest}.json"
+        (folder / path).write_text(changed.to_json())
+        rows.append(replace(row, policy=path))
+    shutil.rmtree(folder / "candidates.parquet")
+    Table(folder / "candidates.parquet").append(rows)
 
 
 def add_model(folder: Path, original_bytes: int = 20_000) -> None:

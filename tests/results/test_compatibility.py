@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from compress import Policy
 from compress.errors import UserError
 from compress.sizes import Bin
 from results import compare, merge
@@ -17,7 +16,7 @@ from results import front as front_command
 from results.comparison import compare as compared
 from results.pareto import front
 from results.runs import RunView
-from tests.results.examples import SIGNATURE, add_model, candidate, make_run, policy
+from tests.results.examples import SIGNATURE, add_model, candidate, change_policies, make_run, policy
 
 
 def two_runs(folder: Path, **second: Any) -> tuple[str, str]:
@@ -98,9 +97,7 @@ def test_one_run_that_was_scored_by_two_metrics_is_refused(tmp_path: Path) -> No
 
 def test_different_models_have_no_common_front(tmp_path: Path) -> None:
     a, b = two_runs(tmp_path)
-    for path in (Path(b) / "policies").iterdir():
-        changed = Policy.from_json(path.read_text())
-        path.write_text(replace(changed, model="f" * 16).to_json())
+    change_policies(Path(b), lambda policy: replace(policy, model="f" * 16))
     with pytest.raises(UserError, match="compress different models"):
         merge.main([a, b, "--out", str(tmp_path / "both")])
 

@@ -13,6 +13,7 @@ import pytest
 from compress import Policy
 from compress.codecs import has_trellis
 from compress.errors import UserError
+from results.run_files import write_file
 from search.command_line import parse_levels, parser, to_config
 from search.config import FREE_TO_CHANGE, Config, check_name
 from search.run_dir import RunDir
@@ -40,9 +41,9 @@ def test_a_config_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "config.json").write_bytes(b"\xff\xfe\x00")
     same = ["--bin", "Bin2", "--lang", "en-zh", "--runs", str(tmp_path), "--name", "one", "--resume"]
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="cannot be read"):
         to_config(parser().parse_args(same))
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="cannot be read"):
         RunDir(config(tmp_path), resume=True)
 
 
@@ -257,7 +258,7 @@ def test_the_command_that_goes_on_is_whole(tmp_path: Path) -> None:
 def test_a_merged_run_is_not_gone_on_with(tmp_path: Path) -> None:
     made = begun(tmp_path, "--bin", "Bin2")
     settings = json.loads(made.to_json()) | {"merged": ["a", "b"]}
-    (made.folder / "config.json").write_text(json.dumps(settings))
+    write_file(made.folder / "config.json", json.dumps(settings))
     with pytest.raises(UserError, match="was merged from several and cannot be resumed"):
         to_config(parser().parse_args(["--resume", "one", "--runs", str(tmp_path)]))
 

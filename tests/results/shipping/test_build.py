@@ -34,7 +34,7 @@ from results.shipping.build import build
 from results.shipping.provenance import about, trained_on
 from results.shipping.verify import VerifySettings, verify_in_process
 from results.table.storage import Table
-from tests.results.examples import candidate
+from tests.results.examples import candidate, change_policies
 from tests.results.shipped import SEGMENTS, scored_run
 
 Shipped = tuple[Path, Candidate, dict[str, Any]]
@@ -140,8 +140,7 @@ def test_an_artifact_that_is_not_what_its_row_says_does_not_stay(
 
 def test_a_run_of_another_model(shipped: Shipped, tmp_path: Path) -> None:
     run = with_row(shipped, tmp_path / "run")
-    path = run / shipped[1].policy
-    path.write_text(replace(compress.Policy.from_json(path.read_text()), model="f" * 32).to_json())
+    change_policies(run, lambda policy: replace(policy, model="f" * 32))
     with pytest.raises(UserError, match="give the model of the run with --model"):
         export.main([str(run), *variants_of(shipped), "--candidate", "c00001", "--out", str(tmp_path / "c1.art")])
 

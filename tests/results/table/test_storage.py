@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,3 +112,39 @@ def test_no_flipped_bit_changes_a_value_in_silence(tmp_path: Path) -> None:
         except UserError:
             noticed += 1
     assert noticed > 200
+
+
+def test_a_part_that_is_gone_is_missed(tmp_path: Path) -> None:
+    table = Table(tmp_path)
+    for n in range(1, 5):
+        table.append([candidate(f"c{n:05d}")])
+    table.parts()[1].unlink()
+    for use in (Table(tmp_path).read, lambda: Table(tmp_path).append([candidate("c9")])):
+        with pytest.raises(UserError, match=r"lacks part-000002\.parquet: put it back, or give .* up with `touch "):
+            use()
+    (tmp_path / "part-000002.lost").touch()
+    Table(tmp_path).append([candidate("c00005")])
+    assert [c.candidate for c in Table(tmp_path).read()] == ["c00001", "c00003", "c00004", "c00005"]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"size": 0}, "bytes is 0, and it was scored"),
+        ({"size": -5}, "bytes is -5"),
+        ({"chrf": math.nan}, "chrf is no number"),
+        ({"comet": 1e300}, r"comet is 1e\+300"),
+        ({"seconds": math.inf}, "seconds is inf"),
+        ({"comet_segments": (0.5, math.nan)}, "comet_segments is no number"),
+    ],
+)
+def test_numbers_that_nobody_can_have_measured_are_refused(tmp_path: Path, values: dict[str, Any], reason: str) -> None:
+    Table(tmp_path).append([candidate("c1"), candidate("c2", **values)])
+    with pytest.raises(UserError, match=f"is damaged: of candidate c2 {reason}"):
+        Table(tmp_path).read()
+
+
+def test_candidates_without_outputs_may_lack_numbers(tmp_path: Path) -> None:
+    rows = [candidate("c1", kl=math.inf), candidate("c2", size=0, status=FAILED, comet=math.nan, chrf=math.nan)]
+    Table(tmp_path).append(rows)
+    assert [c.candidate for c in Table(tmp_path).read()] == ["c1", "c2"]

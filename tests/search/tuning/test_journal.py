@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -11,6 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from compress.errors import UserError
 from search.tuning.journal import BATCH, STUDY, Journal, JournalEntry, candidates_in
 
 SPACE = {"level a": optuna.distributions.CategoricalDistribution(["x", "y"])}
@@ -60,7 +63,7 @@ def test_a_journal_that_is_gone_on_with_keeps_what_it_had(tmp_path: Path) -> Non
     assert names(path) == candidates_in(path) == ["c00001", "c00002", "c00003"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "garbage", "missing", "one too many", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "garbage", "missing", "one too many", "empty", "another date"])
 def test_what_is_not_the_table_is_made_anew_from_it(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "study.journal"
     write(path)
@@ -71,6 +74,9 @@ def test_what_is_not_the_table_is_made_anew_from_it(tmp_path: Path, damage: str)
         path.write_text("nothing that Optuna wrote\n", encoding="utf-8")
     elif damage == "missing":
         path.unlink()
+    elif damage == "another date":  # which only Optuna reads
+        path.write_bytes(content.replace(b'"datetime_complete":"2', b'"datetime_complete":"x'))
+        assert path.read_bytes() != content
     elif damage == "empty":
         path.write_bytes(b"")
     Journal(path, SPACE, ENTRIES[:2] if damage == "one too many" else ENTRIES)
@@ -90,3 +96,23 @@ def test_several_are_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("search.tuning.journal.PATIENCE", -1.0)
     journal.add(ENTRIES[1])
     assert names(path)[-1] == "c00002", "what comes after a while is written at once"
+
+
+def test_a_full_disk_is_one_line_and_the_next_run_makes_the_file_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "study.journal"
+    journal = write(path, 2)
+    journal.add(ENTRIES[2])
+
+    def half(self: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
+        with path.open("a") as stream:
+            stream.write('{"op_code": 4, "study')
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JournalFileBackend, "append_logs", half)
+        with pytest.raises(UserError, match=r"no space left for .*study\.journal"):
+            journal.flush()
+    Journal(path, SPACE, ENTRIES)
+    assert names(path) == ["c00001", "c00002", "c00003"]
