@@ -22,7 +22,7 @@ from cluster.deadlines import Deadlines
 from cluster.jobs import Context, Job, reports_of
 from cluster.trainable import TRIAL_CPUS
 from cluster.worker import Worker
-from compress.errors import UserError
+from compress.errors import UserError, is_panic
 
 ATTEMPTS = 2  # a job whose worker died, or that ended in an unforeseen error, is tried so often
 DIED = "the worker died"
@@ -76,7 +76,9 @@ class WorkerActor:
             self._outcome = next(self._reports)
         except UserError as error:
             self._outcome = {**self._outcome, "error": str(error)}
-        except Exception as error:  # the job is tried once more
+        except BaseException as error:  # the job is tried once more
+            if not isinstance(error, Exception) and not is_panic(error):
+                raise
             self._outcome = {**self._outcome, "error": f"{type(error).__name__}: {error}", "crashed": True}
             if self._worker is not None:
                 self._worker.forget()

@@ -196,11 +196,7 @@ def connect(address: str | None, threads: int) -> Session:
     else:
         # "local": a cluster that happens to run on this machine is joined only when asked for.
         options |= {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
-    try:
-        context = ray.init(runtime_env=environment, **options)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        what = f"no Ray cluster at {address}" if address else "Ray could not be started"
-        raise UserError(f"{what} ({first_line(error)})") from None
+    context = _start(address, {**options, "runtime_env": environment})
     if not address:
         leftovers.keep_private(Path(context.address_info["session_dir"]))
     alive = [node for node in ray.nodes() if node["Alive"]]
@@ -219,6 +215,19 @@ def connect(address: str | None, threads: int) -> Session:
         gpus=float(resources.get("GPU", 0)),
         nodes=len(alive),
     )
+
+
+def _start(address: str | None, options: Mapping[str, Any]) -> Any:
+    """`ray.init`. On a slow machine the parts of a cluster of our own may miss each other: that is tried once more."""
+    for attempt in (1, 2):
+        try:
+            return ray.init(**options)
+        except Exception as error:  # Ray raises Exception itself where a node timed out
+            ray.shutdown()
+            if attempt == 2 or address:
+                what = f"no Ray cluster at {address}" if address else "Ray could not be started"
+                raise UserError(f"{what} ({first_line(error)})") from None
+    raise AssertionError
 
 
 def stranger(environment: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from compress.errors import UserError, printable
+from compress.errors import UserError, first_line, is_panic, printable
 
 NO_NUMBER = re.compile(r"argument (\S+): invalid (int|float) value: (.*)")
 NUMBERS = {"int": "a whole number", "float": "a number"}
@@ -50,6 +50,11 @@ def run(main: Callable[[list[str]], int | None], arguments: list[str] | None = N
         return 130
     except MemoryError:
         print("error: out of memory", file=sys.stderr)
+        return 2
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        print(f"error: the tokenizer of this model is damaged ({printable(first_line(error))})", file=sys.stderr)
         return 2
     return 0
 

@@ -22,6 +22,11 @@ def parse_json(text: str | bytes, complaint: str) -> Any:
         raise UserError(complaint) from None
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether a library in Rust (tokenizers, safetensors) gave up: what it raises is no Exception."""
+    return type(error).__name__ == "PanicException"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of another library's exception, at most 200 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

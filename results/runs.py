@@ -25,6 +25,7 @@ from results.table.parts import all_parts
 from results.table.storage import Table
 
 TABLE = "candidates.parquet"
+LEAST_COMET = 1e-6  # a share of less than this means nothing
 RECOVERED = "recovered"
 RECOVERY = "recovery.json"
 ORIGINAL = "original"
@@ -151,7 +152,7 @@ class RunView:
     def top_comet(self) -> float:
         """The COMET that hypervolumes are measured up to: the original's, or 1 if that was not scored."""
         original = self.original
-        return original.comet if original and original.comparable and original.comet > 0 else 1.0
+        return original.comet if original and original.comparable and original.comet > LEAST_COMET else 1.0
 
     @cached_property
     def sensitivities(self) -> list[tuple[str, str, str, float]]:

@@ -149,7 +149,11 @@ def execute(inputs: Inputs, run_dir: RunDir, progress: Progress, again: str) -> 
     config, source = inputs.config, inputs.source
     recorder = Recorder(run_dir, source.original_bytes, inputs.bins)
     finished, counts = False, ""
-    with contextlib.suppress(KeyboardInterrupt), resources(config, config.name, inputs.comet, progress.say) as reserved:
+    go_on = f"`{again}` goes on"
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        resources(config, config.name, inputs.comet, go_on, progress.say) as reserved,
+    ):
         if reserved.device == "cuda":  # how exactly a score can be had again depends on it
             run_dir.write("config.json", replace(config, device="cuda").to_json())
         recorder.signature = lambda: config.eval_spec("dev").signature(reserved.comet(), inputs.data)

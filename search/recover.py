@@ -188,7 +188,7 @@ def recover(
     source = compress.Source.open(model)
     recorder = Recorder(run_dir, source.original_bytes, config.bins_in_bytes(source.original_bytes))
     data = config.eval_spec("dev").open_data()
-    with resources(config, f"recover-{config.name}", comet, _say) as reserved:
+    with resources(config, f"recover-{config.name}", comet, "the same command goes on", _say) as reserved:
         context = context_of(config, model, len(data.segments), reserved)
         signature = context.spec.signature(reserved.comet(), data)
         recorder.signature = lambda: signature

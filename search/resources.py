@@ -14,6 +14,7 @@ from cluster import leftovers, session
 from cluster.gpu_shares import Room, share_out
 from cluster.jobs import Context
 from cluster.scorer import identify, start_scorers
+from cluster.watch import Watch
 from compress.errors import UserError
 from evaluate.metrics.comet import Identity
 from search.config import STORE, Config
@@ -48,9 +49,13 @@ def check_cluster(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def resources(config: Config, name: str, comet: str, say: Callable[[str], None]) -> Iterator[Resources]:
-    """Joins or starts Ray, shares out its room and starts scorers under `name`; all of it ends with the block."""
+def resources(config: Config, name: str, comet: str, again: str, say: Callable[[str], None]) -> Iterator[Resources]:
+    """Joins or starts Ray, shares out its room and starts scorers under `name`; all of it ends with the block.
+
+    `again` says how to go on, should Ray die.
+    """
     joined = session.connect(config.address, max(config.threads, 1))
+    watch = Watch.of_this_cluster(f"nothing that was scored is lost: {again}")
     try:
         removed = leftovers.remove(session.SESSIONS)
         if removed:
@@ -64,6 +69,7 @@ def resources(config: Config, name: str, comet: str, say: Callable[[str], None])
         handles, names = start_scorers(name, comet, room.scorers, room.scorer_gpus, max(config.threads, 1), cache)
         yield Resources(room, names, lambda: identify(handles[0]))
     finally:
+        watch.stop()
         session.disconnect()
 
 

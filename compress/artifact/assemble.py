@@ -14,7 +14,7 @@ from torch import nn
 from compress.errors import UserError, first_line, parse_json
 from compress.model.aux_files import ALWAYS, SLOW
 from compress.model.meta_model import tie_head
-from compress.model.untrusted import without_loading_keys
+from compress.model.untrusted import without_decoding_settings, without_loading_keys
 
 # What processors and tokenizers are made by.
 _CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
@@ -33,13 +33,15 @@ def prepare_model(model: nn.Module, device: str | torch.device, files: Mapping[s
     if missing:
         raise UserError(f"no weights for {missing[0]} ({len(missing)} tensors missing in total)")
     if "generation_config.json" in files:
-        settings = without_loading_keys(_json_object(files, "generation_config.json"))
+        settings = without_decoding_settings(without_loading_keys(_json_object(files, "generation_config.json")))
         with tempfile.TemporaryDirectory() as folder:  # generate accepts only what from_pretrained makes
             (Path(folder) / "generation_config.json").write_text(json.dumps(settings))
             try:
                 model.generation_config = GenerationConfig.from_pretrained(folder)
             except Exception as error:  # transformers raises many kinds
                 raise UserError(f"generation_config.json of this model is not valid: {first_line(error)}") from None
+    elif isinstance(of_config := getattr(model, "generation_config", None), GenerationConfig):
+        model.generation_config = GenerationConfig(**without_decoding_settings(of_config.to_dict()))
     model.eval()
 
 

@@ -7,6 +7,7 @@ Which attention is used, for one, is not for the file to say.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from compress.errors import UserError
@@ -33,6 +34,33 @@ LOADING_KEYS = frozenset(
 )
 IMPLEMENTATION = re.compile(r".*(attn|attention|experts)_implementation.*")  # "owner/name" is a kernel of the hub
 MOST_DEPTH = 16
+# Entries of a generation config that say what the tokens of this model mean, or which it must not say. How it is
+# decoded (beams, sampling, how long, with which cache) is not for the file to say.
+GENERATION_KEYS = frozenset(
+    {
+        "bad_words_ids",
+        "begin_suppress_tokens",
+        "bos_token_id",
+        "decoder_start_token_id",
+        "encoder_no_repeat_ngram_size",
+        "encoder_repetition_penalty",
+        "eos_token_id",
+        "forced_bos_token_id",
+        "forced_decoder_ids",
+        "forced_eos_token_id",
+        "is_multilingual",
+        "lang_to_id",
+        "no_repeat_ngram_size",
+        "no_timestamps_token_id",
+        "pad_token_id",
+        "prev_sot_token_id",
+        "remove_invalid_values",
+        "repetition_penalty",
+        "suppress_tokens",
+        "task_to_id",
+        "transformers_version",
+    }
+)
 
 
 def is_loading_key(key: object) -> bool:
@@ -49,3 +77,8 @@ def without_loading_keys(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list):
         return [without_loading_keys(inner, depth + 1) for inner in value]
     return value
+
+
+def without_decoding_settings(generation: Mapping[str, Any]) -> dict[str, Any]:
+    """A generation config's entries on tokens only."""
+    return {key: value for key, value in generation.items() if key in GENERATION_KEYS}

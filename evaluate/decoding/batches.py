@@ -15,6 +15,7 @@ from typing import Any
 from compress.errors import UserError
 from evaluate.data.audio import read_audio
 from evaluate.data.types import DataSet
+from evaluate.decoding.chat import chat_forms
 from evaluate.decoding.prompts import prompt, text_prompt
 
 FEATURES = ("input_features", "feature_attention_mask")
@@ -155,12 +156,7 @@ def prepare_text(data: DataSet, processor: Any, batch_size: int, template: str |
     chat = bool(getattr(tokenizer, "chat_template", None))
     prompts = [text_prompt(data.lang, segment.source, chat, template) for segment in data.segments]
     if chat:
-        prompts = [
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False
-            )
-            for text in prompts
-        ]
+        prompts = chat_forms(tokenizer, prompts)
     # A chat template adds the special tokens itself.
     rows = [tokenizer(text, add_special_tokens=not chat).input_ids for text in prompts]
     for segment, row in zip(data.segments, rows, strict=True):

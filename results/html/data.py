@@ -104,13 +104,13 @@ def bits(run: RunView, levels: Sequence[str]) -> dict[str, dict[str, float]]:
     }
 
 
-def translations(chosen: Mapping[int, Candidate]) -> dict[str, list[list[int | float | str]]]:
+def translations(chosen: Mapping[int, Candidate]) -> dict[str, list[list[int | float | str | None]]]:
     """For each candidate [segment, COMET, text], the worst segments first."""
-    rows: dict[str, list[list[int | float | str]]] = {}
+    rows: dict[str, list[list[int | float | str | None]]] = {}
     for i, candidate in chosen.items():
         scores, texts = candidate.comet_segments, candidate.hypotheses
         order = sorted(range(min(len(scores), len(texts))), key=lambda n: (scores[n], n))[:MOST_SEGMENTS]
-        rows[str(i)] = [[n, round(float(scores[n]), 4), texts[n]] for n in order]
+        rows[str(i)] = [[n, _rounded(float(scores[n]), 4), texts[n]] for n in order]
     return rows
 
 
@@ -169,7 +169,7 @@ def report_data(run: RunView, more: Sequence[str] = (), data: str | None = None)
         "progress": progress(run.candidates, run.bins, run.top_comet),
         "texts": translations({i: rows[shown[i].candidate] for i in translated if shown[i].candidate in rows}),
         "originalTexts": list(original.hypotheses) if original else [],
-        "originalScores": [round(float(s), 4) for s in original.comet_segments] if original else [],
+        "originalScores": [_rounded(float(s), 4) for s in original.comet_segments] if original else [],
         "sources": sources,
         "references": references,
         "byCharacter": str(run.config["lang"]).endswith("-zh"),

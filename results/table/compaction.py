@@ -69,7 +69,7 @@ def merge_parts(parts: Sequence[Path], path: Path, known: Mapping[Path, Any] | N
                 if number == len(parts) or sum(table.num_rows for table in waiting) >= GROUP:
                     writer.write_table(pa.concat_tables(waiting))
                     waiting = []
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise UserError(f"parts of the table {path.parent} cannot be merged: {first_line(error)}") from None
 
 
@@ -94,7 +94,7 @@ def tidy(folder: Path) -> None:
     for part in kept:
         try:
             written = pq.read_schema(part.path)
-        except (pa.ArrowException, OSError):
+        except (pa.ArrowException, OSError, ValueError):
             continue  # damaged: reading the table reports it
         if 0 < version_of(written.metadata) < VERSION and written.names != schema().names:
             merge_parts([part.path], part.path)

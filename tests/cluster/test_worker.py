@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 import embedded
 from cluster import jobs
 from cluster.jobs import DROP, LEVEL, TRIM, Context
+from cluster.pool import WorkerActor
 from cluster.worker import Worker
 from compress.calibration.relative_error import RelativeError
 from compress.errors import UserError
@@ -176,3 +177,16 @@ def test_calibration_lowers_the_noise_at_the_same_bytes(worker: Worker, said: st
     after = error.of(level)
     worker.store.put(encoder.build(level).key, plain)
     assert after < 0.8 * error.of(level)
+
+
+def test_a_panic_of_a_library_in_rust_is_a_crash_of_the_job(worker: Worker) -> None:
+    panic = type("PanicException", (BaseException,), {})
+
+    class Panicking(Worker):
+        def run(self, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
+            raise panic(f"no {job['kind']}")
+
+    actor = WorkerActor(worker.context, 0)
+    actor.worker_class = Panicking
+    outcome = actor.run(jobs.score(None))
+    assert (outcome["error"], outcome["crashed"]) == ("PanicException: no score", True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import compress
+from compress import cli
 from compress.model.source import Source
 from compress.policy.policy import Policy
 from compress.policy.recipes import recipe
@@ -194,3 +195,13 @@ def test_importing_the_library_is_light() -> None:
     program = "import sys, compress; print(sorted({'torch', 'transformers', 'numcodecs'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_panic_of_a_library_in_rust_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    panic = type("PanicException", (BaseException,), {})
+
+    def main(_: list[str]) -> None:
+        raise panic("byte index 5 is out of bounds\nof somewhere")
+
+    assert cli.run(main, []) == 2
+    assert capsys.readouterr().err == "error: the tokenizer of this model is damaged (byte index 5 is out of bounds)\n"

@@ -9,16 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
 import compress
-from compress.artifact.assemble import load_processor
+from compress.artifact.assemble import load_processor, prepare_model
 from compress.errors import UserError
 from compress.model.aux_files import read_aux_files
 from compress.model.meta_model import build_meta_model, config_from_dict
-from compress.model.untrusted import LOADING_KEYS, is_loading_key, without_loading_keys
+from compress.model.untrusted import (
+    LOADING_KEYS,
+    is_loading_key,
+    without_decoding_settings,
+    without_loading_keys,
+)
 from tests.needs import TRANSFORMERS_5
 
 HOSTILE = {
@@ -145,3 +151,40 @@ def test_a_class_that_fetches_another_model_by_default_is_refused(no_hub: list[s
         with pytest.raises(UserError, match="around another one"):
             config_from_dict(raw)
     assert no_hub == []
+
+
+EXPENSIVE: dict[str, Any] = {
+    "num_beams": 100_000,
+    "num_return_sequences": 1000,
+    "max_new_tokens": 10**9,
+    "use_cache": False,
+}
+EXPENSIVE |= {"prompt_lookup_num_tokens": 5, "penalty_alpha": 0.6, "do_sample": True, "stop_strings": ["a"] * 1000}
+
+
+@pytest.mark.parametrize("where", ["generation_config.json", "config.json"])
+def test_how_a_model_is_decoded_is_not_for_its_files_to_say(where: str) -> None:
+    config = {"model_type": "qwen2", "hidden_size": 16, "num_hidden_layers": 1, "vocab_size": 32, "eos_token_id": 7}
+    config |= {"intermediate_size": 16, "num_attention_heads": 1, "num_key_value_heads": 1}
+    files = {"generation_config.json": json.dumps({**EXPENSIVE, "eos_token_id": 7, "suppress_tokens": [3]}).encode()}
+    if where == "config.json":
+        config, files = config | EXPENSIVE, {}
+    model: Any = build_meta_model(config_from_dict(config)).to_empty(device="cpu")
+    prepare_model(model, "cpu", files)
+    plain = transformers.GenerationConfig().to_dict()
+    assert {name: model.generation_config.to_dict()[name] for name in EXPENSIVE if name in plain} == {
+        name: plain[name] for name in EXPENSIVE if name in plain
+    }
+    assert model.generation_config.eos_token_id == 7, "what its tokens mean is"
+    assert model.generation_config.suppress_tokens == (None if where == "config.json" else [3])
+    tokens = model.generate(input_ids=torch.tensor([[1, 2]]), do_sample=False, max_new_tokens=3)
+    assert tokens.shape[0] == 1
+    assert tokens.shape[1] <= 5
+
+
+def test_what_says_how_to_decode_is_among_what_is_left_out() -> None:
+    """Of all the entries that transformers knows, those kept name tokens or weigh them."""
+    known = set(transformers.GenerationConfig().to_dict())
+    kept = set(without_decoding_settings(dict.fromkeys(known, 1)))
+    assert not {name for name in kept if re.search("beam|sample|sequences|cache|length|time|assist|lookup", name)}
+    assert {"eos_token_id", "suppress_tokens", "repetition_penalty"} <= kept

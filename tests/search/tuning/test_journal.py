@@ -105,7 +105,7 @@ def test_a_full_disk_is_one_line_and_the_next_run_makes_the_file_anew(
     journal = write(path, 2)
     journal.add(ENTRIES[2])
 
-    def half(self: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
+    def half(_self: JournalFileBackend, _logs: list[dict[str, Any]]) -> None:
         with path.open("a") as stream:
             stream.write('{"op_code": 4, "study')
         raise OSError(errno.ENOSPC, "No space left on device")
