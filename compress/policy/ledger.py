@@ -67,7 +67,7 @@ class Ledger:
     def _variant(self, unit: str, level: str, options: EncodeOptions) -> Section:
         section = self._look_up(unit, level, options)
         if section is None:
-            raise UserError(f"unit {unit} was not yet encoded at {level}; build it first")
+            raise UserError(f"unit {unit} was not yet encoded at {level}; build it first (a search does with --resume)")
         return section
 
     def _look_up(self, unit: str, level: str, options: EncodeOptions) -> Section | None:
