@@ -59,6 +59,7 @@ sys.exit(main(sys.argv[1:]))
 SEARCH = ["--bin", "Bin2", "--lang", "en-zh", "--levels", "raw:bf16,grid@1,grid@2", "--trellis", "--no-baselines"]
 SEARCH += ["--segments", "24", "--rungs", "all", "--threads", "1", "--workers", "2"]
 PROCESS = {"worker": "ray::WorkerActor", "scorer": "ray::Scorer", "raylet": "raylet"}
+SEARCHING = 0.75  # share of the moments that come after a new row, not while the run is prepared
 ERROR = re.compile(r"^error: \S")
 
 
@@ -155,6 +156,18 @@ class Soak:
                 print(f"    {errors[0][:200]}", flush=True)
         driver.sweep()
         self.check_rows(driver.name)
+
+    def settle(self, driver: Driver) -> bool:
+        """Waits for the first worker, or in most cases for a row of this driver; False if it ended meanwhile."""
+        begin, rows = time.monotonic(), len(self.rows(driver.name))
+        searching = self.rng.random() < SEARCHING
+        while driver.code is None and time.monotonic() - begin < MOST_WAIT:
+            if len(self.rows(driver.name)) > rows or self.done(driver.name):
+                return True
+            if not searching and driver.processes(PROCESS["worker"]):
+                return True
+            time.sleep(0.5)
+        return driver.code is None
 
     # What goes wrong. Each returns whether the driver must end of it.
 
@@ -303,7 +316,7 @@ def soak(work: Path, given: argparse.Namespace) -> Outcome:
                 driver.wait(MOST_WAIT)
                 break
             at = here.rng.uniform(0, 4) if here.done(name) else here.rng.uniform(3, 14)
-            searching = here.done(name) or settle(driver)
+            searching = here.done(name) or here.settle(driver)
             if driver.wait(at) is not None or not searching:
                 break
             if here.done(name) != (left[0] == ("kill -9", "report")):
@@ -338,16 +351,6 @@ def happen(here: Soak, driver: Driver, event: tuple[str, str]) -> bool:
     if what == "read-only":
         return here.read_only(driver)
     return here.damage_store(where)
-
-
-def settle(driver: Driver) -> bool:
-    """Waits for the first process of a worker, so that moments are those of work too; False if the driver ended."""
-    begin = time.monotonic()
-    while driver.code is None and time.monotonic() - begin < MOST_WAIT:
-        if driver.processes(PROCESS["worker"]):
-            return True
-        time.sleep(0.5)
-    return driver.code is None
 
 
 def finish(here: Soak, number: int, driver: Driver | None) -> None:

@@ -36,11 +36,11 @@ FREE_TO_CHANGE = (
 
 
 TYPES: dict[str, Callable[[object], bool]] = {  # of the fields below: what a file may hold for them
-    "str": lambda value: isinstance(value, str),
+    "str": lambda value: isinstance(value, str) and "\0" not in value,
     "bool": lambda value: isinstance(value, bool),
     "int": lambda value: type(value) is int and abs(value) < 2**60,
     "float": lambda value: type(value) in (int, float) and math.isfinite(cast(float, value)),
-    "str | None": lambda value: value is None or isinstance(value, str),
+    "str | None": lambda value: value is None or (isinstance(value, str) and "\0" not in value),
     "int | None": lambda value: value is None or (type(value) is int and abs(value) < 2**60),
     "tuple[str, ...]": lambda value: isinstance(value, tuple) and all(isinstance(each, str) for each in value),
 }

@@ -50,17 +50,26 @@ def find_checkpoint(name: str) -> Path:
 
 
 def load(checkpoint: Path) -> Any:
-    """Loads a checkpoint. Its own folder is the working directory meanwhile, for a relative `pretrained_model`."""
+    """Loads a checkpoint. Its own folder is the working directory meanwhile, for a relative `pretrained_model`.
+
+    A checkpoint is a pickle: torch is told to take nothing but weights out of it, whoever else asks for more.
+    """
     from comet import load_from_checkpoint
+
+    environment = dict(os.environ)
 
     top = checkpoint.parent.parent
     before = Path.cwd()
     local = (top / "encoder").is_dir()
     os.chdir(top if local else before)
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     try:
         return load_from_checkpoint(str(checkpoint), local_files_only=local)
     finally:
         os.chdir(before)
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 def file_digest(path: Path) -> str:

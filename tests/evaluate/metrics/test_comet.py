@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import embedded
 from compress.errors import UserError
@@ -142,3 +145,27 @@ def test_half_precision_agrees_to_a_thousandth() -> None:
     layer = list(model.encoder.model.encoder.layer)[-1].output
     layer.LayerNorm.weight.data = (layer.LayerNorm.weight.data.float() * 3e4).half()
     assert all(torch.isfinite(vector).all() for vector in embedder._embed(list(data.sources)))
+
+
+class Evil:
+    """What runs a program when it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("forced", ["0", "1"])
+def test_a_checkpoint_is_weights_and_nothing_else(tmp_path: Path, forced: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the environment asks for all that a pickle can hold."""
+    shutil.copytree(embedded.COMET.parent.parent, tmp_path / "comet")
+    path = tmp_path / "comet" / "checkpoints" / "model.ckpt"
+    content = torch.load(path, weights_only=True)
+    content["hyper_parameters"]["extra"] = Evil(str(tmp_path / "ran"))
+    torch.save(content, path)
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", forced)
+    with pytest.raises(UserError, match=r"is no COMET checkpoint \(UnpicklingError: Weights only load failed"):
+        Comet(str(tmp_path / "comet")).identity  # noqa: B018
+    assert not (tmp_path / "ran").exists()
