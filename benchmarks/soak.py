@@ -50,7 +50,7 @@ import cluster.deadlines, cluster.pool
 
 class Deadlines(cluster.deadlines.Deadlines):
     def __init__(self):
-        super().__init__(least={STOPPED_FOR})
+        super().__init__(times=3.0, least={STOPPED_FOR})
 
 cluster.pool.Deadlines = Deadlines
 from search.run import main
