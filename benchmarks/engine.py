@@ -348,7 +348,7 @@ def embedded_workers(trials: int) -> str:
         began = time.monotonic()
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         whole = time.monotonic() - began
-        from results.table.storage import Table
+        from results.rows.storage import Table
 
         found = sorted(c.seconds for c in Table(runs / "w" / "candidates.parquet").read() if c.recipe == "search")
         shutil.rmtree(runs, ignore_errors=True)

@@ -28,7 +28,7 @@ from results.candidate import Candidate
 from results.html.page import write_report
 from results.pareto import Front, hypervolume
 from results.pareto import front as front_of
-from results.table.storage import Table
+from results.rows.storage import Table
 
 SEGMENTS = 64
 WORDS = "the model of a layer is small and its bytes are few but each bit counts in this search".split()  # noqa: SIM905

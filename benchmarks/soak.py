@@ -35,7 +35,7 @@ from optuna.storages.journal import JournalFileBackend
 from results.candidate import Candidate
 from results.formats import to_csv
 from results.pareto import front
-from results.table.storage import Table
+from results.rows.storage import Table
 from search.pruning import RungStats
 from search.tuning.journal import STUDY, candidates_in
 

@@ -17,7 +17,7 @@ from results.candidate import Candidate
 from results.formats import write_front
 from results.run_files import read_file, write_file
 from results.runs import ORIGINAL, RECOVERED, TABLE, RunView
-from results.table.storage import Table
+from results.rows.storage import Table
 
 # The parts of a signature that must be equal. The others (versions of torch and transformers) move the last digits.
 DECISIVE = ("metric", "checkpoint", "digest", "comet", "data", "segments", "datadigest", "clean")

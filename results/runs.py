@@ -21,8 +21,8 @@ from compress.sizes import Bin, bins_of, custom_bin, find_bin
 from results.candidate import MOST, Candidate
 from results.pareto import front
 from results.run_files import read_json
-from results.table.parts import all_parts
-from results.table.storage import Table
+from results.rows.parts import all_parts
+from results.rows.storage import Table
 
 TABLE = "candidates.parquet"
 LEAST_COMET = 1e-6  # a share of less than this means nothing

@@ -20,7 +20,7 @@ from evaluate.metrics.significance import interval
 from results.candidate import FAILED, HELD_OUT, PRUNED, SCORED, Candidate
 from results.formats import write_front
 from results.pareto import Front, hypervolume
-from results.table.storage import Table
+from results.rows.storage import Table
 from search.run_dir import RunDir
 
 NAN = math.nan

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from results.candidate import Candidate
-from results.table.storage import Table
+from results.rows.storage import Table
 from tests.cluster.nodes import Nodes
 
 pytestmark = pytest.mark.engine

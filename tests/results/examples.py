@@ -11,7 +11,7 @@ from typing import Any
 
 from compress import Policy
 from results.candidate import Candidate
-from results.table.storage import Table
+from results.rows.storage import Table
 
 
 def candidate(name: str = "c00001", size: int = 1000, comet: float = 0.5, **others: Any) -> Candidate:

@@ -26,7 +26,7 @@ from results.html.data import report_data
 from results.html.page import page
 from results.run_files import write_file
 from results.runs import RECOVERED, RunView
-from results.table.storage import Table
+from results.rows.storage import Table
 from search.config import Config
 from search.sampling.sensitivity import read_sensitivities
 from search.tuning.journal import Journal, JournalEntry

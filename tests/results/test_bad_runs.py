@@ -10,7 +10,7 @@ import pytest
 
 from compress.errors import UserError
 from results.runs import RunView
-from results.table.storage import Table
+from results.rows.storage import Table
 from tests.commands import refused, run
 from tests.results.examples import add_model, candidate, make_run
 

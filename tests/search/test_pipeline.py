@@ -22,7 +22,7 @@ from optuna.storages.journal import JournalFileBackend
 import compress
 import embedded
 from results.candidate import Candidate
-from results.table.storage import Table
+from results.rows.storage import Table
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parent.parent.parent

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from results.candidate import Candidate
-from results.table.storage import Table
+from results.rows.storage import Table
 from tests.needs import mount_small_disk, unmount
 
 pytestmark = pytest.mark.engine

@@ -33,7 +33,7 @@ from results.shipping.agreement import (
 from results.shipping.build import build
 from results.shipping.provenance import about, trained_on
 from results.shipping.verify import VerifySettings, verify_in_process
-from results.table.storage import Table
+from results.rows.storage import Table
 from tests.results.examples import candidate, change_policies
 from tests.results.shipped import SEGMENTS, scored_run
 

@@ -17,7 +17,7 @@ from compress.errors import UserError
 from compress.sizes import parse_bins
 from evaluate.spec import EvalSpec
 from results.candidate import FAILED, HELD_OUT, SCORED, Candidate
-from results.table.storage import Table
+from results.rows.storage import Table
 from search.config import Config
 from search.recorder import EvaluatedPolicy, Recorder
 from search.recovery import runner as board

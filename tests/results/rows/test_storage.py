@@ -11,7 +11,7 @@ import pytest
 
 from compress.errors import UserError
 from results.candidate import FAILED, HELD_OUT, PRUNED
-from results.table.storage import Table
+from results.rows.storage import Table
 from tests.results.examples import candidate
 
 

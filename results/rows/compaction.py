@@ -14,7 +14,7 @@ from typing import Any
 
 from compress.errors import UserError, first_line
 from results.atomic_write import replacing
-from results.table.parts import VERSION, TablePart, all_parts, complete, name_of, schema, uncovered, version_of
+from results.rows.parts import VERSION, TablePart, all_parts, complete, name_of, schema, uncovered, version_of
 
 FAN = 128
 LARGEST = FAN * FAN  # appends in one part

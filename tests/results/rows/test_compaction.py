@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from compress.errors import UserError
 from results.table import compaction
-from results.table.parts import TablePart, all_parts, name_of, uncovered
-from results.table.storage import Table
+from results.rows.parts import TablePart, all_parts, name_of, uncovered
+from results.rows.storage import Table
 from tests.forked import start
 from tests.results.examples import candidate
 

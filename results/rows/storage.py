@@ -2,7 +2,7 @@
 
 A Parquet file cannot be appended to, so the table is a folder of parts, which pandas, polars and duckdb read as one
 table while the search runs. A part appears whole or not at all, and is never changed. Many small parts are merged
-(results/table/compaction.py), so that the 100,000th append costs what the first did.
+(results/rows/compaction.py), so that the 100,000th append costs what the first did.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from compress.errors import UserError, first_line
 from results.atomic_write import replacing
 from results.candidate import HELD_OUT, PRUNED, STATUSES, Candidate
-from results.table.compaction import GROUP, compact, tidy
-from results.table.parts import VERSION, MissingPart, TablePart, complete, name_of, present, schema, version_of
+from results.rows.compaction import GROUP, compact, tidy
+from results.rows.parts import VERSION, MissingPart, TablePart, complete, name_of, present, schema, version_of
 
 TEXTS = ("comet_segments", "hypotheses")  # nearly all bytes of a row, and seldom needed
 COLUMNS = tuple(f.name for f in fields(Candidate))
