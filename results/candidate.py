@@ -12,7 +12,7 @@ FAILED = "failed"
 STATUS_WORDS = {SCORED: "scored", PRUNED: "pruned", HELD_OUT: "held-out", FAILED: "failed"}  # for messages, reports
 STATUSES = tuple(STATUS_WORDS)
 MOST = 2**60  # no number of a row is as large
-MEASURED = ("comet_low", "comet_high", "chrf", "bleu", "bits_per_weight", "seconds_per_segment")
+MEASURED = ("comet_low", "comet_high", "chrf", "bleu", "bits_per_weight", "cached_seconds_per_segment")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Candidate:
     bits_per_weight: float  # 8 × bytes / parameters
     layers_dropped: int
     vocabulary: str
-    seconds_per_segment: float
+    cached_seconds_per_segment: float  # of translating during the search: what caches held took no time
     policy: str  # path of the policy's JSON, relative to the run's folder
     signature: str
 

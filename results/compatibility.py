@@ -15,9 +15,9 @@ from pathlib import Path
 from compress.errors import UserError
 from results.candidate import Candidate
 from results.formats import write_front
+from results.rows.storage import Table
 from results.run_files import read_file, write_file
 from results.runs import ORIGINAL, RECOVERED, TABLE, RunView
-from results.rows.storage import Table
 
 # The parts of a signature that must be equal. The others (versions of torch and transformers) move the last digits.
 DECISIVE = ("metric", "checkpoint", "digest", "comet", "data", "segments", "datadigest", "clean")

@@ -18,7 +18,7 @@ from results.pareto import front
 DIGITS = {
     **dict.fromkeys(("gb", "comet", "comet_low", "comet_high"), 6),
     **dict.fromkeys(("chrf", "bleu"), 3),
-    **dict.fromkeys(("bits_per_weight", "seconds_per_segment"), 4),
+    **dict.fromkeys(("bits_per_weight", "cached_seconds_per_segment"), 4),
 }
 COLUMNS = (*CSV_COLUMNS[:4], "gb", *CSV_COLUMNS[4:])
 SHORT = ("candidate", "recipe", "bin", "bytes", "bits_per_weight", "comet", "comet_low", "comet_high", "chrf", "bleu")

@@ -20,9 +20,9 @@ from compress.policy.policy import read_hashed_policy
 from compress.sizes import Bin, bins_of, custom_bin, find_bin
 from results.candidate import MOST, Candidate
 from results.pareto import front
-from results.run_files import read_json
 from results.rows.parts import all_parts
 from results.rows.storage import Table
+from results.run_files import read_json
 
 TABLE = "candidates.parquet"
 LEAST_COMET = 1e-6  # a share of less than this means nothing

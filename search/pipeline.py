@@ -24,6 +24,9 @@ from compress.policy.recipes import original_policy
 from results.candidate import FAILED, SCORED, Candidate
 from results.formats import to_text
 from results.html.page import write_report
+from results.paper_table import paper_table
+from results.paper_table import to_text as to_paper
+from results.runs import RunView
 from search.baselines import single_drops, without
 from search.config import Config
 from search.encoding import UnitLevel, Variants, encoding_jobs, needed
@@ -404,8 +407,16 @@ def show(inputs: Inputs, recorder: Recorder, finished: bool, counts: str, again:
     sizes = f"{len(inside)} of {len(front)} on the whole front, {len(recorder.candidates)} candidates"
     print(f"\nThe front in {', '.join(each.name for each in inputs.bins)} ({sizes}):")
     print(to_text(inside) if inside else "  no candidate inside yet")
+    if inputs.recipes and (table := beside_recipes(run_dir)):
+        print(f"\nBeside the published recipes:\n{table}", end="")
     if counts:
         print(f"\n{counts[0].upper()}{counts[1:]}")
     print(f"\nPareto CSV  {run_dir.pareto}\nReport      {run_dir.path / 'report.html'}")
     if not finished:
         print(f"\nStopped before the end; nothing that was scored is lost. To go on: {again}")
+
+
+def beside_recipes(run_dir: RunDir) -> str:
+    """The table of a paper; empty as long as the original was not scored."""
+    view = RunView.open(run_dir.path)
+    return to_paper(paper_table(view)) if view.original is not None and view.original.comparable else ""

@@ -128,7 +128,7 @@ class Recorder:
             bits_per_weight=8 * evaluated.bytes / max(evaluated.parameters, 1),
             layers_dropped=len(evaluated.policy.dropped),
             vocabulary=evaluated.policy.vocabulary,
-            seconds_per_segment=float(outcome.get("translate_seconds", 0.0)) / max(len(scores), 1),
+            cached_seconds_per_segment=float(outcome.get("translate_seconds", 0.0)) / max(len(scores), 1),
             policy=self.run_dir.save_policy(evaluated.policy),
             signature=self._signed(),
             status=FAILED if error else PRUNED if pruned else HELD_OUT if outcome.get("held_out") else SCORED,

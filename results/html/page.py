@@ -22,6 +22,7 @@ from results.atomic_write import write_atomically
 from results.candidate import SCORED, STATUS_WORDS
 from results.html.data import report_data
 from results.html.plots import draw, encode
+from results.paper_table import paper_table, shown
 from results.pareto import hypervolume_share
 from results.runs import RunView
 
@@ -86,6 +87,28 @@ def front_table(run: RunView, indices: Sequence[int]) -> str:
     return f'<table id="front"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
+def beside_recipes(run: RunView) -> str:
+    """The table of a paper: the original, the recipes and the best of the search; empty where no recipe was scored."""
+    if run.original is None or not run.original.comparable:
+        return ""
+    rows = paper_table(run)
+    if all(row.method == "Original" or row.method.startswith("Search") for row in rows):
+        return ""
+    head, *lines = shown(rows)
+    left = (0, len(head) - 1)
+
+    def cells(tag: str, line: Sequence[str]) -> str:
+        kinds = (" class=text" if n in left else "" for n in range(len(line)))
+        return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, line, strict=True))
+
+    body = "".join(f"<tr>{cells('td', line)}</tr>" for line in lines)
+    return (
+        '<h2>Beside the published recipes</h2><p class="note">Δ: to the original, p by the paired bootstrap. Ratio:'
+        ' bytes of the original to those of the artifact.</p><div class="scroll"><table id="recipes">'
+        f"<thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
 def chips(run: RunView) -> str:
     """The figures at the top of the page."""
     counts = Counter(c.status for c in run.candidates)
@@ -140,7 +163,7 @@ def page(run: RunView, data: dict[str, Any]) -> str:
 <p class="note">Underlined is what is not in the reference.</p><div id="texts"></div>
 <h2>The front</h2>
 <div class="scroll">{front_table(run, data["front"])}</div>
-<h2>Sensitivities</h2>
+{beside_recipes(run)}<h2>Sensitivities</h2>
 <p class="note">Divergence of the outputs when one unit alone is at a level, one layer alone is dropped, or the
 vocabulary alone is trimmed.</p>
 <div id="heat"></div>

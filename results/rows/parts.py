@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +14,10 @@ from results.candidate import Candidate
 if TYPE_CHECKING:
     import pyarrow
 
-VERSION = 3  # 1 lacked rung, parent, kl and attempts, which are read as their defaults; 2 the status "held-out"
+# 1 lacked rung, parent, kl and attempts, which are read as their defaults; 2 the status "held-out"; 3 had the column of
+# seconds under a name that promised more.
+VERSION = 4
+RENAMED = {"cached_seconds_per_segment": "seconds_per_segment"}  # columns of today, and what they were called before
 VERSION_KEY = b"compression-search-table"
 NAME = re.compile(r"part-(\d{6,})(?:-(\d{6,}))?\.parquet")
 
@@ -90,14 +93,20 @@ def schema() -> pyarrow.Schema:
     return pa.schema(columns, metadata={VERSION_KEY: str(VERSION)})
 
 
+def name_in(column: str, written: Sequence[str]) -> str:
+    """What a column of today is called in a part with these columns."""
+    return RENAMED[column] if column in RENAMED and column not in written else column
+
+
 def complete(table: pyarrow.Table, path: Path) -> pyarrow.Table:
     """The rows of a part in today's columns. Those that an older part lacks have their defaults."""
     import pyarrow as pa
 
     columns = []
     for field in schema():
-        if field.name in table.column_names:
-            columns.append(table.column(field.name).cast(field.type))
+        name = name_in(field.name, table.column_names)
+        if name in table.column_names:
+            columns.append(table.column(name).cast(field.type))
             continue
         default = Candidate.__dataclass_fields__[field.name].default
         if default is MISSING:

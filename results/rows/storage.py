@@ -17,7 +17,17 @@ from compress.errors import UserError, first_line
 from results.atomic_write import replacing
 from results.candidate import HELD_OUT, PRUNED, STATUSES, Candidate
 from results.rows.compaction import GROUP, compact, tidy
-from results.rows.parts import VERSION, MissingPart, TablePart, complete, name_of, present, schema, version_of
+from results.rows.parts import (
+    VERSION,
+    MissingPart,
+    TablePart,
+    complete,
+    name_in,
+    name_of,
+    present,
+    schema,
+    version_of,
+)
 
 TEXTS = ("comet_segments", "hypotheses")  # nearly all bytes of a row, and seldom needed
 COLUMNS = tuple(f.name for f in fields(Candidate))
@@ -102,7 +112,8 @@ def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             _check_version(path, version_of(file.schema_arrow.metadata))
-            held = [name for name in columns if name in file.schema_arrow.names]
+            written = file.schema_arrow.names
+            held = [name for column in columns if (name := name_in(column, written)) in written]
             if names is None:
                 table = file.read(held)
             else:  # a few rows of many: the texts of the others are never all in memory

@@ -27,7 +27,7 @@ def candidate(name: str = "c00001", size: int = 1000, comet: float = 0.5, **othe
         "bits_per_weight": 2.0,
         "layers_dropped": 1,
         "vocabulary": "full",
-        "seconds_per_segment": 0.01,
+        "cached_seconds_per_segment": 0.01,
         "policy": f"policies/{name}.json",
         "signature": "metric:comet",
         "comet_segments": (comet, comet),

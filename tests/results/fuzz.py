@@ -24,9 +24,9 @@ from results.compatibility import check_same, merge_runs
 from results.formats import FORMATS
 from results.html.data import report_data
 from results.html.page import page
+from results.rows.storage import Table
 from results.run_files import write_file
 from results.runs import RECOVERED, RunView
-from results.rows.storage import Table
 from search.config import Config
 from search.sampling.sensitivity import read_sensitivities
 from search.tuning.journal import Journal, JournalEntry

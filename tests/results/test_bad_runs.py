@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from compress.errors import UserError
-from results.runs import RunView
 from results.rows.storage import Table
+from results.runs import RunView
 from tests.commands import refused, run
 from tests.results.examples import add_model, candidate, make_run
 
@@ -94,7 +94,7 @@ def look_at(folder: Path) -> None:
         (no_table, "has no candidates yet"),
         (empty_table, "has no candidates yet"),
         (cut_short, "is damaged"),
-        (newer, "has version 99, this program reads 1 to 3"),
+        (newer, "has version 99, this program reads 1 to 4"),
         (not_ours, "is not a part of a run's table"),
         (lacking, "lacks the column bytes"),
         (odd_model, "model.json is damaged"),

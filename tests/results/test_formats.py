@@ -16,7 +16,7 @@ from tests.results.examples import candidate, make_run
 
 PROMISED = (
     "candidate,recipe,bin,bytes,gb,comet,comet_low,comet_high,chrf,bleu,segments,parameters,bits_per_weight,"
-    "layers_dropped,vocabulary,seconds_per_segment,policy,signature"
+    "layers_dropped,vocabulary,cached_seconds_per_segment,policy,signature"
 )
 
 

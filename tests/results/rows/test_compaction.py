@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.errors import UserError
-from results.table import compaction
+from results.rows import compaction
 from results.rows.parts import TablePart, all_parts, name_of, uncovered
 from results.rows.storage import Table
 from tests.forked import start

@@ -148,3 +148,17 @@ def test_candidates_without_outputs_may_lack_numbers(tmp_path: Path) -> None:
     rows = [candidate("c1", kl=math.inf), candidate("c2", size=0, status=FAILED, comet=math.nan, chrf=math.nan)]
     Table(tmp_path).append(rows)
     assert [c.candidate for c in Table(tmp_path).read()] == ["c1", "c2"]
+
+
+def test_seconds_of_version_3_are_read_under_their_new_name(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    Table(tmp_path).append([candidate("c00001", cached_seconds_per_segment=0.25)])
+    (part,) = Table(tmp_path).parts()
+    table = pq.ParquetFile(part).read()
+    names = [name.removeprefix("cached_") for name in table.column_names]
+    pq.write_table(table.rename_columns(names).replace_schema_metadata({"compression-search-table": "3"}), part)
+    assert Table(tmp_path).read()[0].cached_seconds_per_segment == 0.25
+    Table(tmp_path).append([candidate("c00002", cached_seconds_per_segment=0.5)])
+    assert [c.cached_seconds_per_segment for c in Table(tmp_path).read()] == [0.25, 0.5]
+    assert pq.read_schema(part).names == table.column_names, "the first part has today's columns, as pandas wants"

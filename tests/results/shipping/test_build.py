@@ -19,6 +19,7 @@ from compress.artifact.recovered import RecoveredSource, RecoveryDelta
 from compress.errors import UserError
 from results import export
 from results.candidate import Candidate
+from results.rows.storage import Table
 from results.runs import RunView
 from results.shipping import build as build_module
 from results.shipping.agreement import (
@@ -33,7 +34,6 @@ from results.shipping.agreement import (
 from results.shipping.build import build
 from results.shipping.provenance import about, trained_on
 from results.shipping.verify import VerifySettings, verify_in_process
-from results.rows.storage import Table
 from tests.results.examples import candidate, change_policies
 from tests.results.shipped import SEGMENTS, scored_run
 
