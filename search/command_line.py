@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -18,6 +19,7 @@ from compress.sizes import BINS, parse_bytes
 from evaluate.data.conditions import CONDITIONS
 from evaluate.data.languages import LANGUAGES, check_language
 from evaluate.decoding.batches import is_chat
+from search import settings_file
 from search.config import FREE_TO_CHANGE, TRIALS, Config, check_gpus_per_worker, check_name
 from search.sampling.registry import BAYESIAN, NAMES, canonical
 from search.space import vocabularies
@@ -27,6 +29,7 @@ EXAMPLES = """examples:
   python -m search.run --bin Bin2 --lang en-zh
   python -m search.run --bin Bin1 --bin Bin2 --lang en-de --trials 200 --name mine
   python -m search.run --resume mine --trials 400
+  python -m search.run runs/mine/run.toml --seed 1 --name other
   python -m search.run --bin Bin2 --lang en-zh --model Qwen/Qwen2-Audio-7B-Instruct --data acl6060:/data/acl6060 \\
       --comet Unbabel/wmt22-comet-da --gpus-per-worker 1 --address auto
   python -m search.run --doctor
@@ -45,12 +48,23 @@ SAME_NAME = (  # settings that one option of the same name says
 class RunParser(Parser):
     """Also says which options were given (`given`): those that are not are the run's own when it is resumed."""
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
+    def parse_args(self, args: Any = None, _: Any = None) -> argparse.Namespace:  # type: ignore[override]
         defaults = vars(super().parse_args([]))
         missing = object()
-        preset = {name: None if value is None else missing for name, value in defaults.items()}
-        options = super().parse_args(args, argparse.Namespace(**preset) if namespace is None else namespace)
-        options.given = {name for name in defaults if getattr(options, name) not in (None, missing)}
+
+        def parsed(arguments: Any) -> argparse.Namespace:
+            preset = {name: None if value is None else missing for name, value in defaults.items()}
+            options = super(RunParser, self).parse_args(arguments, argparse.Namespace(**preset))
+            options.given = {name for name in defaults if getattr(options, name) not in (None, missing)}
+            return options
+
+        arguments = sys.argv[1:] if args is None else list(args)
+        options = parsed(arguments)
+        if options.settings:
+            if options.resume is not None:
+                raise UserError(f"{options.settings} and --resume: a run that goes on has its settings already")
+            file = Path(options.settings)
+            options = parsed([*settings_file.read(file, self, options.given), *arguments])
         for name, value in defaults.items():
             if getattr(options, name) is missing:
                 setattr(options, name, value)
@@ -60,98 +74,29 @@ class RunParser(Parser):
 def parser() -> argparse.ArgumentParser:
     p = RunParser(
         prog="python -m search.run",
+        usage="python -m search.run [RUN.toml] --bin BIN --lang PAIR [option]...",
         description="Search compression policies of a speech-translation model: the front of COMET against bytes.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument(
+    what = p.add_argument_group("what is searched")
+    what.add_argument(
+        "settings", nargs="?", metavar="RUN.toml", help='a file of settings (lang = "en-zh", ...); flags override it'
+    )
+    what.add_argument(
         "--bin", action="append", metavar="BIN", help=f"{', '.join(BINS)}, or all that are in reach; may be repeated"
     )
-    p.add_argument("--lang", metavar="PAIR", help=f"language pair: {', '.join(LANGUAGES)}")
-    p.add_argument("--model", default="embedded", help="embedded (default), a folder, or a hub name")
-    p.add_argument(
-        "--data", help="embedded, acl6060:DIR or manifest:FILE.csv[,AUDIO_ROOT]; the dev split is searched on"
-    )
-    p.add_argument(
-        "--comet", help="embedded, a checkpoint, or a hub name (default outside the embedded model: wmt22-comet-da)"
-    )
-    p.add_argument(
+    what.add_argument(
         "--max-bytes",
         type=parse_bytes,
         metavar="SIZE",
         help="instead of --bin: artifacts of fewer bytes; 569412, 500MB, 1.5GB (1e9) or 1.5GiB",
     )
-    p.add_argument("--min-bytes", type=parse_bytes, metavar="SIZE", help="with --max-bytes: of no fewer (default 0)")
-    p.add_argument("--trials", type=int, default=TRIALS, help=f"candidates asked of the sampler (default {TRIALS})")
-    p.add_argument("--workers", type=int, default=0, help="workers at once (default: as many as there is room for)")
-    p.add_argument("--gpus-per-worker", type=float, default=None, help="default 1 where there are GPUs, else 0")
-    p.add_argument("--threads", type=int, default=0, help="of each worker (default: all CPUs but one, shared out)")
-    p.add_argument("--sampler", default=BAYESIAN, type=canonical, help=f"{', '.join(NAMES)} (default {BAYESIAN})")
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument(
-        "--rungs",
-        help="measures a candidate climbs while it has a chance: kl,all (default), kl,part,all, part,all or all",
-    )
-    p.add_argument(
-        "--sensitivities",
-        default="quick",
-        metavar="HOW",
-        help="quick (default: two levels a unit, and drops), full (every level), or a run's sensitivities.json;"
-        " what was measured once is kept for later runs",
-    )
-    p.add_argument("--condition", default="unconstrained", help="unconstrained (default), constrained: ACL 60/60 only")
-    p.add_argument("--freeze", default="", metavar="REGEX", help="units whose names match stay as they are")
-    p.add_argument(
-        "--groups",
-        default="",
-        metavar="HOW",
-        help="tie units: layer (all units of a layer at one level), or N (N neighbouring layers alike)",
-    )
-    p.add_argument(
-        "--plan",
-        action="store_true",
-        help="print units, levels, bins and times, then stop; loads no weights and needs no --data",
-    )
-    p.add_argument("--levels", help="comma-separated levels to choose from (default: a ladder from raw to grid@1)")
-    p.add_argument(
-        "--trellis",
-        action=argparse.BooleanOptionalAction,
-        help="`grid` levels with a trellis: less damage at the same bytes, several times as long to encode, and no"
-        " integers for `codes` and `distill` to train, only scales (default: yes, but not with --recover or --levels)",
-    )
-    p.add_argument(
-        "--vocabulary",
-        metavar="NAMES",
-        help="comma-separated vocabularies to choose from: full, scripts (those of the two languages), top:N (the N"
-        " most used tokens of --vocabulary-texts); default: full,scripts where the tokenizer can be trimmed",
-    )
-    p.add_argument("--vocabulary-texts", default="", metavar="FILE", help="text whose most used tokens stay in top:N")
-    p.add_argument("--no-drop", dest="drop", action="store_false", help="never drop a layer")
-    p.add_argument(
-        "--no-calibration", dest="calibration", action="store_false", help="encode without looking at the speech"
-    )
-    p.add_argument("--segments", type=int, help="score on the first N segments of dev (default: all; embedded: 64)")
-    p.add_argument("--batch-size", type=int, help="segments translated at once (default 32; embedded: 64)")
-    p.add_argument("--max-new-tokens", type=int, help="longest translation in tokens (default 256; embedded: 64)")
-    p.add_argument(
-        "--baselines",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="score the published recipes too (default: on for the embedded model)",
-    )
-    p.add_argument(
-        "--score-drops",
-        action="store_true",
-        help="score the original without each layer that may be dropped too, COMET and chrF: rows drop:LAYER (KL is"
-        " measured anyhow)",
-    )
-    p.add_argument(
-        "--recover", type=int, default=0, metavar="N", help="train the N best of the bins afterwards (search.recover)"
-    )
-    p.add_argument("--runs", default="runs", metavar="DIR", help="folder of the runs (default runs/)")
-    p.add_argument("--store", default="", metavar="DIR", help="where encoded units are kept (default RUNS/.store)")
-    p.add_argument("--name", help="name of the run (default: language, bins and time)")
-    p.add_argument(
+    what.add_argument("--min-bytes", type=parse_bytes, metavar="SIZE", help="with --max-bytes: of no fewer (default 0)")
+    what.add_argument("--lang", metavar="PAIR", help=f"language pair: {', '.join(LANGUAGES)}")
+    what.add_argument("--trials", type=int, default=TRIALS, help=f"candidates asked of the sampler (default {TRIALS})")
+    what.add_argument("--name", help="name of the run (default: language, bins and time)")
+    what.add_argument(
         "--resume",
         nargs="?",
         const="",
@@ -159,11 +104,102 @@ def parser() -> argparse.ArgumentParser:
         help="go on with the run of that name, or of --name; everything else is as it was begun, and of it may change: "
         + ", ".join(f"--{name.replace('_', '-')}" for name in FREE_TO_CHANGE if name not in ("name", "runs", "device")),
     )
-    p.add_argument(
+    what.add_argument(
+        "--plan",
+        action="store_true",
+        help="print units, levels, bins and times, then stop; loads no weights and needs no --data",
+    )
+    what.add_argument(
+        "--doctor", action="store_true", help="check versions, GPUs, Ray, COMET, model and disk, then stop"
+    )
+    data = p.add_argument_group("model and data")
+    data.add_argument("--model", default="embedded", help="embedded (default), a folder, or a hub name")
+    data.add_argument(
+        "--data", help="embedded, acl6060:DIR or manifest:FILE.csv[,AUDIO_ROOT]; the dev split is searched on"
+    )
+    data.add_argument(
+        "--comet", help="embedded, a checkpoint, or a hub name (default outside the embedded model: wmt22-comet-da)"
+    )
+    data.add_argument("--segments", type=int, help="score on the first N segments of dev (default: all; embedded: 64)")
+    data.add_argument(
+        "--condition", default="unconstrained", help="unconstrained (default), constrained: ACL 60/60 only"
+    )
+    data.add_argument("--batch-size", type=int, help="segments translated at once (default 32; embedded: 64)")
+    data.add_argument("--max-new-tokens", type=int, help="longest translation in tokens (default 256; embedded: 64)")
+    search = p.add_argument_group("search")
+    search.add_argument("--sampler", default=BAYESIAN, type=canonical, help=f"{', '.join(NAMES)} (default {BAYESIAN})")
+    search.add_argument("--seed", type=int, default=0)
+    search.add_argument(
+        "--rungs",
+        help="measures a candidate climbs while it has a chance: kl,all (default), kl,part,all, part,all or all",
+    )
+    search.add_argument(
+        "--sensitivities",
+        default="quick",
+        metavar="HOW",
+        help="quick (default: two levels a unit, and drops), full (every level), or a run's sensitivities.json;"
+        " what was measured once is kept for later runs",
+    )
+    search.add_argument(
+        "--baselines",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="score the published recipes too (default: on for the embedded model)",
+    )
+    search.add_argument(
+        "--score-drops",
+        action="store_true",
+        help="score the original without each layer that may be dropped too, COMET and chrF: rows drop:LAYER (KL is"
+        " measured anyhow)",
+    )
+    search.add_argument(
+        "--recover", type=int, default=0, metavar="N", help="train the N best of the bins afterwards (search.recover)"
+    )
+    compression = p.add_argument_group("compression")
+    compression.add_argument(
+        "--levels", help="comma-separated levels to choose from (default: a ladder from raw to grid@1)"
+    )
+    compression.add_argument(
+        "--trellis",
+        action=argparse.BooleanOptionalAction,
+        help="`grid` levels with a trellis: less damage at the same bytes, several times as long to encode, and no"
+        " integers for `codes` and `distill` to train, only scales (default: yes, but not with --recover or --levels)",
+    )
+    compression.add_argument(
+        "--vocabulary",
+        metavar="NAMES",
+        help="comma-separated vocabularies to choose from: full, scripts (those of the two languages), top:N (the N"
+        " most used tokens of --vocabulary-texts); default: full,scripts where the tokenizer can be trimmed",
+    )
+    compression.add_argument(
+        "--vocabulary-texts", default="", metavar="FILE", help="text whose most used tokens stay in top:N"
+    )
+    compression.add_argument("--no-drop", dest="drop", action="store_false", help="never drop a layer")
+    compression.add_argument(
+        "--no-calibration", dest="calibration", action="store_false", help="encode without looking at the speech"
+    )
+    compression.add_argument("--freeze", default="", metavar="REGEX", help="units whose names match stay as they are")
+    compression.add_argument(
+        "--groups",
+        default="",
+        metavar="HOW",
+        help="tie units: layer (all units of a layer at one level), or N (N neighbouring layers alike)",
+    )
+    cluster = p.add_argument_group("cluster")
+    cluster.add_argument(
         "--address",
         help=f"address of a running Ray cluster, auto, or {HERE} (default: start Ray on this machine)",
     )
-    p.add_argument("--doctor", action="store_true", help="check versions, GPUs, Ray, COMET, model and disk, then stop")
+    cluster.add_argument(
+        "--workers", type=int, default=0, help="workers at once (default: as many as there is room for)"
+    )
+    cluster.add_argument("--gpus-per-worker", type=float, default=None, help="default 1 where there are GPUs, else 0")
+    cluster.add_argument(
+        "--threads", type=int, default=0, help="of each worker (default: all CPUs but one, shared out)"
+    )
+    output = p.add_argument_group("output")
+    output.add_argument("--runs", default="runs", metavar="DIR", help="folder of the runs (default runs/)")
+    output.add_argument("--store", default="", metavar="DIR", help="where encoded units are kept (default RUNS/.store)")
     return p
 
 

@@ -13,6 +13,7 @@ from compress.errors import UserError
 from compress.policy.policy import read_hashed_policy
 from results.atomic_write import full_disk, write_atomically
 from results.run_files import write_file
+from search import settings_file
 from search.config import Config
 
 
@@ -43,6 +44,7 @@ class RunDir:
         self.fresh = not exists
         self._lock = self._take_lock()
         self.write("config.json", config.to_json())
+        self.write("run.toml", settings_file.written(config))
 
     def _take_lock(self) -> IO[str]:
         """Held as long as the process lives; the kernel lets go of it even after kill -9."""
