@@ -12,7 +12,6 @@ from compress.cli import Parser
 from compress.cli import run as run_command
 from compress.errors import UserError
 from results.atomic_write import write_atomically
-from results.outside import confirmed
 from results.paper_table import DEFAULT, FORMATS, RECIPES, chosen_rows, paper_table
 from results.runs import ORIGINAL, RunView
 from results.selection import RULES
@@ -45,17 +44,13 @@ def main(arguments: list[str]) -> None:
     run = RunView.open(options.run)
     seconds = None
     if options.time:
-        from results.shipping.build import default_device  # with torch and transformers, which take seconds
-        from results.shipping.verify import VerifySettings
-        from results.timing import time_rows
+        from results.timing import Timing, time_rows  # with torch and transformers, which take seconds
 
-        config = run.config | {"data": confirmed(run.config, "data", options.data)}
-        settings = VerifySettings.of(config, Path(), "", options.device or default_device(), None)
+        timing_options = Timing(
+            options.model, options.data, options.store, options.device, options.time_segments, options.threads
+        )
         rows = chosen_rows(run, options.rows)
-        seconds = time_rows(
-            run, rows, settings.spec, settings.device, options.model, options.store, options.time_segments,
-            options.threads, lambda line: print(line, file=sys.stderr, flush=True),
-        )  # fmt: skip
+        seconds = time_rows(run, rows, timing_options, lambda line: print(line, file=sys.stderr, flush=True))
     text = FORMATS[options.format](paper_table(run, options.rows, seconds))
     if options.out is not None:
         write_atomically(options.out, text)

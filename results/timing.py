@@ -7,6 +7,8 @@ one model in memory, without any cache of encoder outputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -15,33 +17,41 @@ from compress.models import resolve_model
 from compress.resident import Resident
 from evaluate.decoding.batches import prepare
 from evaluate.evaluate import translate_cleaned
-from evaluate.spec import EvalSpec
 from results.candidate import Candidate
 from results.outside import confirmed, confirmed_store
 from results.paper_table import Seconds
 from results.runs import RunView
-from results.shipping.build import source_of
+from results.shipping.build import default_device, source_of
+from results.shipping.verify import VerifySettings
 
+STORE = ".store"  # beside the run
 PASSES = 2  # the shorter one counts
 
 
+@dataclass(frozen=True)
+class Timing:
+    """What a run's folder names is not obeyed: model, data and store are given again where they are no defaults."""
+
+    model: str | None = None
+    data: str | None = None
+    store: str | None = None
+    device: str | None = None  # a GPU if there is one
+    sequential: int = 16  # segments translated one at a time; all are in batches
+    threads: int = 0  # torch's choice
+
+
 def time_rows(
-    run: RunView,
-    rows: Sequence[Candidate],
-    spec: EvalSpec,
-    device: str,
-    model: str | None = None,
-    store: str | None = None,
-    sequential: int = 16,
-    threads: int = 0,
-    say: Callable[[str], None] = lambda _: None,
+    run: RunView, rows: Sequence[Candidate], timing: Timing, say: Callable[[str], None] = lambda _: None
 ) -> dict[str, Seconds]:
-    """Seconds by candidate. `sequential`: how many segments are translated one at a time; all are in batches."""
-    if threads:
-        torch.set_num_threads(threads)
-    base = compress.Source.open(resolve_model(confirmed(run.config, "model", model), download=False))
-    variants = compress.Store(confirmed_store(run.path, run.config, store) or run.path.resolve().parent / ".store")
-    data = spec.open_data()
+    """Seconds by candidate."""
+    if timing.threads:
+        torch.set_num_threads(timing.threads)
+    base = compress.Source.open(resolve_model(confirmed(run.config, "model", timing.model), download=False))
+    variants = compress.Store(confirmed_store(run.path, run.config, timing.store) or run.path.resolve().parent / STORE)
+    config = run.config | {"data": confirmed(run.config, "data", timing.data)}
+    settings = VerifySettings.of(config, Path(), "", timing.device or default_device(), None)
+    spec, device, data = settings.spec, settings.device, settings.spec.open_data()
+    first = data.first(min(timing.sequential, len(data.segments)))
     seconds: dict[str, Seconds] = {}
     resident: Resident | None = None
     for number, row in enumerate(rows, start=1):
@@ -52,7 +62,7 @@ def time_rows(
             resident = Resident(source, variants, device=device)
         resident.apply(run.policy(row))
         measured = []
-        for part, batch_size in ((data.first(min(sequential, len(data.segments))), 1), (data, spec.batch_size)):
+        for part, batch_size in ((first, 1), (data, spec.batch_size)):
             batches = prepare(part, resident.processor, batch_size, spec.chat)
             passes = [
                 translate_cleaned(resident.model, resident.processor, batches, spec.max_new_tokens)[1]

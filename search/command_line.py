@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -276,6 +276,21 @@ def check_values(options: argparse.Namespace) -> None:
     check_regex(options.freeze)
     if options.condition not in CONDITIONS:
         raise UserError(f"unknown condition '{options.condition}': known are {', '.join(CONDITIONS)}")
+
+
+def check_config(config: Config) -> None:
+    """What is wrong by itself in a configuration that was not made from arguments."""
+    share = None if config.gpus_per_worker == -1 else config.gpus_per_worker
+    absent = {"recover": 0, "levels": None, "gpus_per_worker": share}
+    options = argparse.Namespace(**{**asdict(config), **absent, "bin": list(config.bins)})
+    check_values(options)
+    if config.max_bytes is not None or config.min_bytes is not None:
+        check_bytes(options)
+    elif not config.bins:
+        raise UserError("bins is empty: name one, or give max_bytes")
+    check_language(config.lang)
+    check_rungs(",".join(config.rungs), canonical(config.sampler))
+    check_name(config.name)
 
 
 def as_begun(options: argparse.Namespace) -> Config:

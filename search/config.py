@@ -78,7 +78,7 @@ class Config:
     batch_size: int = 32
     max_new_tokens: int = 256
     workers: int = 0  # 0: as many as the cluster has room for
-    gpus_per_worker: float = 0.0
+    gpus_per_worker: float = -1.0  # -1: 1 where there are GPUs
     threads: int = 0  # of each worker; 0: the CPUs are shared out
     device: str = "cpu"
     address: str | None = None
