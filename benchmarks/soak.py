@@ -37,7 +37,7 @@ from results.formats import to_csv
 from results.pareto import front
 from results.rows.storage import Table
 from search.pruning import RungStats
-from search.tuning.journal import STUDY, candidates_in
+from search.tuning.journal import candidates_in
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "COMPRESSION_SEARCH_SOAK"  # in the environment of every process of a driver
@@ -116,7 +116,7 @@ class Soak:
             self.seen.broken.append(f"{name}: pareto.csv is not the front of the table")
         ids = [c.candidate for c in rows]
         trials = optuna.load_study(
-            storage=JournalStorage(JournalFileBackend(str(folder / "study.journal"))), study_name=STUDY
+            storage=JournalStorage(JournalFileBackend(str(folder / "study.journal"))), study_name=None
         ).get_trials()
         if [t.user_attrs["candidate"] for t in trials] != candidates_in(folder / "study.journal"):
             self.seen.broken.append(f"{name}: the study is not the table's")

@@ -116,12 +116,13 @@ class WorkerPool:
         self.running: Counter[str] = Counter()  # jobs of `map` under way, by kind
 
     @classmethod
-    def start(cls, context: Context, count: int, cpus: float, gpus: float) -> WorkerPool:
-        """`cpus` and `gpus` are what a worker, and the trial that borrows it, reserve."""
+    def start(cls, context: Context, count: int, cpus: float, gpus: float, run: str = "") -> WorkerPool:
+        """`cpus` and `gpus` are what a worker, and the trial that borrows it, reserve. `run` names the workers."""
         actor = ray.remote(WorkerActor).options(
             num_cpus=cpus - TRIAL_CPUS, num_gpus=gpus, max_restarts=-1, max_task_retries=0
         )
-        pool = cls([actor.remote(context, number) for number in range(count)])
+        names = [f"worker-{run}-{number}" if run else None for number in range(count)]
+        pool = cls([actor.options(name=name).remote(context, number) for number, name in enumerate(names)])
         pool.needs = {"CPU": cpus, "GPU": gpus}
         pool._free.clear()
         for number in range(count):  # free once they have been started

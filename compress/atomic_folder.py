@@ -23,6 +23,8 @@ def atomic_folder(out: Path) -> Iterator[Path]:
         ) as partial:
             os.chmod(partial, 0o755)
             yield Path(partial)
+            for path in Path(partial).rglob("*"):  # safetensors writes for its owner only
+                path.chmod(0o755 if path.is_dir() else 0o644)
             os.rename(partial, out)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}; nothing was left behind") from None

@@ -168,6 +168,7 @@ def execute(inputs: Inputs, run_dir: RunDir, progress: Progress, again: str) -> 
             room.workers,
             max(config.threads, 1),
             room.worker_gpus,
+            config.name,
         )
         status = RunStatus(config.name, config.trials, recorder, lambda: pool.alive, progress, pool.waiting)
         pool.on_wait = status.update

@@ -104,9 +104,13 @@ class Journal:
     """Adds candidates to the file. It is made anew where it does not hold exactly the candidates it should hold."""
 
     def __init__(
-        self, path: Path, distributions: Mapping[str, BaseDistribution], entries: Sequence[JournalEntry] = ()
+        self,
+        path: Path,
+        distributions: Mapping[str, BaseDistribution],
+        entries: Sequence[JournalEntry] = (),
+        study: str = STUDY,
     ) -> None:
-        self._distributions = distributions
+        self._distributions, self._study = distributions, study
         if not path.exists() or candidates_in(path) != [entry.candidate for entry in entries]:
             self._make_anew(path, entries)
             return
@@ -118,14 +122,14 @@ class Journal:
     def _open(self, path: Path) -> None:
         self._backend = _GatheringBackend(path)
         self._storage = JournalStorage(self._backend)
-        self._study_id = self._storage.get_study_id_from_name(STUDY)
+        self._study_id = self._storage.get_study_id_from_name(self._study)
 
     def _make_anew(self, path: Path, entries: Sequence[JournalEntry]) -> None:
         path.unlink(missing_ok=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study = optuna.create_study(
-                storage=JournalStorage(JournalFileBackend(str(path))), study_name=STUDY, directions=DIRECTIONS
+                storage=JournalStorage(JournalFileBackend(str(path))), study_name=self._study, directions=DIRECTIONS
             )
             study.set_metric_names(METRICS)
         self._open(path)

@@ -74,7 +74,7 @@ class TrialManager:
             bayesian.may_score = self.rung_stats.may_score
             bayesian.warm_after = min(WARM, max(1, config.trials // 4))
         self.distributions = distributions(self.space)
-        self.journal = Journal(recorder.run_dir.journal, self.distributions, self.earlier())
+        self.journal = Journal(recorder.run_dir.journal, self.distributions, self.earlier(), recorder.run_dir.path.name)
 
     def start(self, parameters: dict[str, str]) -> PendingTrial:
         """A suggestion becomes a candidate."""

@@ -60,6 +60,7 @@ def test_pack_inspect_verify_unpack(
     code, out, _ = run("compress.unpack", art, "--out", tmp_path / "plain", capsys=capsys)
     assert code == 0
     assert (tmp_path / "plain" / "model.safetensors").is_file()
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "plain").iterdir()} == {0o644}
 
 
 def test_a_policy_file_and_a_recipe_pack_alike(

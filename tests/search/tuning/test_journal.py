@@ -116,3 +116,12 @@ def test_a_full_disk_is_one_line_and_the_next_run_makes_the_file_anew(
             journal.flush()
     Journal(path, SPACE, ENTRIES)
     assert names(path) == ["c00001", "c00002", "c00003"]
+
+
+def test_the_study_bears_the_name_of_its_run(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    write(path)  # as before it had one
+    Journal(path, SPACE, ENTRIES, "mine")
+    named = optuna.load_study(storage=JournalStorage(JournalFileBackend(str(path))), study_name=None)
+    assert named.study_name == "mine"
+    assert len(named.get_trials()) == len(ENTRIES)
