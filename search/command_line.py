@@ -199,6 +199,9 @@ def parser() -> argparse.ArgumentParser:
     )
     output = p.add_argument_group("output")
     output.add_argument("--runs", default="runs", metavar="DIR", help="folder of the runs (default runs/)")
+    output.add_argument(
+        "--verbose", action="store_true", help="technical counters too while it runs: hypervolume, cache hits, speed"
+    )
     output.add_argument("--store", default="", metavar="DIR", help="where encoded units are kept (default RUNS/.store)")
     return p
 

@@ -116,17 +116,17 @@ class Run:
         return self.config.seed * 1_000_003 + len(self.recorder.candidates)
 
 
-def run(config: Config, resume: bool = False, recover: int = 0) -> int:
+def run(config: Config, resume: bool = False, recover: int = 0, verbose: bool = False) -> int:
     """The whole run. Exit code: 0 done, 130 interrupted. Raises UserError with one line for the user.
 
-    `recover` candidates are trained afterwards, by whoever calls this.
+    `recover` candidates are trained afterwards, by whoever calls this. `verbose`: technical counters in the line.
     """
     inputs = prepare(config)
     run_dir = RunDir(inputs.config, resume)
     progress = Progress()
     announce(inputs, run_dir, progress)
     try:
-        finished = execute(inputs, run_dir, progress, inputs.config.resume_command(recover))
+        finished = execute(inputs, run_dir, progress, inputs.config.resume_command(recover), verbose)
     except Exception:
         run_dir.discard()
         raise
@@ -147,7 +147,7 @@ def announce(inputs: Inputs, run_dir: RunDir, progress: Progress) -> None:
         progress.say(f"COMET: {embedded.LABEL}")
 
 
-def execute(inputs: Inputs, run_dir: RunDir, progress: Progress, again: str) -> bool:
+def execute(inputs: Inputs, run_dir: RunDir, progress: Progress, again: str, verbose: bool = False) -> bool:
     """Ray, scorers, workers, all steps, the report; True if it came to its end. `again` is the command to go on."""
     config, source = inputs.config, inputs.source
     recorder = Recorder(run_dir, source.original_bytes, inputs.bins)
@@ -170,7 +170,7 @@ def execute(inputs: Inputs, run_dir: RunDir, progress: Progress, again: str) -> 
             room.worker_gpus,
             config.name,
         )
-        status = RunStatus(config.name, config.trials, recorder, lambda: pool.alive, progress, pool.waiting)
+        status = RunStatus(config.name, config.trials, recorder, lambda: pool.alive, progress, pool.waiting, verbose)
         pool.on_wait = status.update
         try:
             finished, counts = steps(Run(inputs, run_dir, store, recorder, pool, status, progress))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 
@@ -23,13 +24,13 @@ class Progress:
         self._clear()
         print(text, file=self.stream, flush=True)
 
-    def update(self, text: str | Callable[[], str], force: bool = False) -> None:
-        """The line that is renewed; a function is only called when it is time to show it."""
+    def update(self, parts: Callable[[], Sequence[str]], force: bool = False) -> None:
+        """The line that is renewed, of as many parts as the terminal has room for; asked for when it is to be shown."""
         now = time.time()
         if not force and now - self._last < (0.5 if self._live else 10.0):
             return
         self._last = now
-        line = f"[{clock(now - self.started)}] {text() if callable(text) else text}"
+        line = fitting([f"[{clock(now - self.started)}]", *parts()], self._columns())
         if self._live:
             self.stream.write("\r" + line.ljust(self._width))
             self._width = len(line)
@@ -37,10 +38,25 @@ class Progress:
         else:
             print(line, file=self.stream, flush=True)
 
+    def _columns(self) -> int:
+        """What fits on one line without wrapping, which would leave broken lines behind; no limit for a log."""
+        return shutil.get_terminal_size().columns - 1 if self._live else sys.maxsize
+
     def _clear(self) -> None:
         if self._live and self._width:
             self.stream.write("\r" + " " * self._width + "\r")
             self._width = 0
+
+
+def fitting(parts: Sequence[str], columns: int) -> str:
+    """The first part, a space, then the others with bars between them, as many as there is room for."""
+    line = parts[0]
+    for number, part in enumerate(parts[1:]):
+        longer = f"{line} {part}" if not number else f"{line} | {part}"
+        if number and len(longer) > columns:
+            break
+        line = longer
+    return line[:columns]
 
 
 def clock(seconds: float) -> str:

@@ -31,7 +31,7 @@ def _main(arguments: list[str]) -> int:
         return show(config)
     from search import pipeline
 
-    code = pipeline.run(config, options.resume is not None, options.recover)
+    code = pipeline.run(config, options.resume is not None, options.recover, options.verbose)
     if not code and options.recover > 0:
         from search.recover import after_search  # needs the training libraries
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from cluster.jobs import Job
 from cluster.metrics import Metrics, Snapshot
-from results.candidate import FAILED, PRUNED, SCORED
+from results.candidate import FAILED, PRUNED, SCORED, Candidate
+from results.runs import ORIGINAL
 from search.progress import Progress, clock
 from search.recorder import SEARCH, Recorder
 
@@ -29,9 +30,10 @@ class RunStatus:
         alive: Callable[[], int],
         progress: Progress,
         waiting: Callable[[], str] = lambda: "",
+        verbose: bool = False,
     ) -> None:
         self.trials, self.recorder, self.alive, self.progress = trials, recorder, alive, progress
-        self.waiting = waiting
+        self.waiting, self.verbose = waiting, verbose
         self.metrics = Metrics(name, tuple(each.name for each in recorder.bins))
         self.busy = 0.0  # seconds the driver spent on candidates
         self.step, self.total, self.ended = "", 0, 0  # of the preparation: its name, its jobs, those that ended
@@ -55,7 +57,7 @@ class RunStatus:
         if time.time() - self._reported > METRICS_EVERY:
             self._reported = time.time()
             self.metrics.update(self.snapshot())
-        self.progress.update(self.line)
+        self.progress.update(self.parts)
 
     def close(self) -> None:
         self.metrics.update(self.snapshot())
@@ -101,19 +103,28 @@ class RunStatus:
             driver_milliseconds=1000 * self.busy / max(len(self.recorder.candidates), 1),
         )
 
-    def line(self) -> str:
-        """Where the run stands, in one line."""
+    def parts(self) -> list[str]:
+        """Where the run stands, the most important first: a narrow terminal shows only the beginning."""
         if self.step:
             waiting = self.waiting()
-            line = f"{self.step} {self.ended}/{self.total}, {self.running.total()} running"
-            return f"{line} | {waiting}" if waiting else line
+            return [
+                f"{self.step} {self.ended}/{self.total}, {self.running.total()} running",
+                *([waiting] if waiting else []),
+            ]
         best, now, left = self.recorder.best(), self.snapshot(), self.seconds_left()
-        speed = f" | {now.utterances_per_second:.1f} utterances/s" if now.utterances_per_second else ""
-        return (
-            f"candidates {now.done + now.stopped + now.failed}/{now.wanted}: {now.done} scored, {now.stopped} pruned,"
-            f" {now.failed} failed, {now.running} running"
-            f" | best COMET {f'{best.comet:.4f} at {best.bytes:,} bytes' if best else '-'}"
-            f" | hypervolume {now.hypervolume:.4f}"
-            f" | cache hits {now.cache_hits['comet']} COMET, {now.cache_hits['tower']} encoder{speed}"
-            f" | {clock(left) if left is not None else '?'} left"
-        )
+        ended = now.done + now.stopped + now.failed
+        parts = [f"candidates {ended}/{now.wanted}", f"{clock(left) if left is not None else '?'} left"]
+        if best is not None:
+            parts.append(f"best COMET {best.comet:.4f}{self._loss(best)} at {best.bytes:,} bytes")
+        parts.append(f"{now.done} scored, {now.stopped} pruned, {now.failed} failed, {now.running} running")
+        if self.verbose:
+            parts += [f"hypervolume {now.hypervolume:.4f}"]
+            parts += [f"cache hits {now.cache_hits['comet']} COMET, {now.cache_hits['tower']} encoder"]
+            if now.utterances_per_second:
+                parts.append(f"{now.utterances_per_second:.1f} utterances/s")
+        return parts
+
+    def _loss(self, best: Candidate) -> str:
+        """By how much it is below the original."""
+        original = self.recorder.find(ORIGINAL)
+        return "" if original is None or not original.comparable else f" ({best.comet - original.comet:+.4f})"

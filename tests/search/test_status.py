@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cluster.metrics import METRICS
-from search.progress import Progress
+from search.progress import Progress, fitting
 from search.status import RunStatus
 from tests.cluster.test_metrics import Recorded, told  # noqa: F401
 from tests.search.tuning.runs import ask, finish, manager, scored, searcher
@@ -69,14 +71,52 @@ def test_totals_of_two_workers_are_summed(finished: RunStatus) -> None:
 
 
 def test_the_line_names_the_step_then_the_candidates(finished: RunStatus) -> None:
-    assert finished.line().startswith("candidates 3/3: 2 scored, 0 pruned, 1 failed, 0 running | best COMET 0.6000 at")
+    candidates, left, best, counts = finished.parts()
+    assert (candidates, left) == ("candidates 3/3", "0:00 left")
+    assert best.startswith("best COMET 0.6000 at ")
+    assert counts == "2 scored, 0 pruned, 1 failed, 0 running"
     finished.begin("sensitivities", 4)
-    assert finished.line() == "sensitivities 0/4, 0 running"
+    assert finished.parts() == ["sensitivities 0/4, 0 running"]
 
 
-def test_progress_is_written_now_and_then() -> None:
+def test_technical_counters_are_for_who_asks(finished: RunStatus) -> None:
+    assert not any("hypervolume" in part for part in finished.parts())
+    finished.verbose = True
+    assert any(part.startswith("hypervolume ") for part in finished.parts())
+    assert any(part.startswith("cache hits 7 COMET, 5 encoder") for part in finished.parts())
+
+
+@given(st.lists(st.text("abc ", min_size=1, max_size=30), min_size=1, max_size=6), st.integers(1, 120))
+def test_the_line_is_as_wide_as_the_terminal_at_most(parts: list[str], columns: int) -> None:
+    line = fitting(parts, columns)
+    assert len(line) <= columns
+    whole = fitting(parts, 10_000)
+    assert whole.startswith(line)
+    assert len(whole) == sum(map(len, parts)) + max(0, 3 * (len(parts) - 1) - 2)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_of_80_columns_nothing_wraps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    progress = Progress(stream)
+    progress.update(lambda: ["x" * 30] * 8, force=True)
+    progress.update(lambda: ["y" * 200], force=True)
+    progress.say("done")
+    shown = [line for line in stream.getvalue().replace("\n", "\r").split("\r") if line]
+    assert max(map(len, shown)) < 80
+    assert shown[-1] == "done"
+
+
+def test_progress_is_written_now_and_then_to_a_log_and_whole() -> None:
     stream = io.StringIO()
     progress = Progress(stream)
     for _ in range(3):
-        progress.update("a line")
+        progress.update(lambda: ["a line", "x" * 300])
     assert stream.getvalue().count("a line") <= 1
+    progress.update(lambda: ["a line", "x" * 300], force=True)
+    assert "x" * 300 in stream.getvalue()
