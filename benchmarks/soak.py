@@ -169,6 +169,18 @@ class Soak:
             time.sleep(0.5)
         return driver.code is None
 
+    def settle_report(self, driver: Driver) -> bool:
+        """Waits until the report is under way; False if the driver ended first."""
+        while driver.code is None and not driver.draws():
+            time.sleep(0.05)
+        return driver.code is None
+
+    def pause(self, driver: Driver, seconds: float, done: bool) -> None:
+        """Waits so long, or until the driver ends, or the search is done that was not."""
+        end = time.monotonic() + seconds
+        while driver.code is None and time.monotonic() < end and self.done(driver.name) == done:
+            time.sleep(min(0.2, max(0.0, end - time.monotonic())))
+
     # What goes wrong. Each returns whether the driver must end of it.
 
     def kill(self, driver: Driver, what: str) -> bool:
@@ -229,6 +241,12 @@ class Driver:
     def code(self) -> int | None:
         code: int | None = self._process.poll()
         return code
+
+    def draws(self) -> bool:
+        """Whether it draws the plots of its report: matplotlib's fonts are in memory then, and not before."""
+        with contextlib.suppress(OSError):
+            return "ft2font" in Path(f"/proc/{self._process.pid}/maps").read_text()
+        return False
 
     def wait(self, seconds: float) -> int | None:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -304,7 +322,7 @@ def plan(kills: int, rng: random.Random) -> list[tuple[str, str]]:
 
 def soak(work: Path, given: argparse.Namespace) -> Outcome:
     here = Soak(work, given.candidates, given.seed)
-    waiting = plan(given.kills, here.rng)
+    waiting = [event for event in plan(given.kills, here.rng) if given.only in " ".join(event)]
     begin, number, driver = time.monotonic(), 1, None
     while waiting and time.monotonic() - begin < 60 * given.minutes:
         name = f"run{number}"
@@ -315,11 +333,13 @@ def soak(work: Path, given: argparse.Namespace) -> Outcome:
             if not left:
                 driver.wait(MOST_WAIT)
                 break
-            at = here.rng.uniform(0, 4) if here.done(name) else here.rng.uniform(3, 14)
-            searching = here.done(name) or here.settle(driver)
-            if driver.wait(at) is not None or not searching:
+            reporting = here.done(name)
+            if not (here.settle_report(driver) if reporting else here.settle(driver)):
                 break
-            if here.done(name) != (left[0] == ("kill -9", "report")):
+            here.pause(driver, here.rng.uniform(0, 1.5) if reporting else here.rng.uniform(3, 14), reporting)
+            if driver.code is not None:
+                break
+            if here.done(name) != reporting:
                 continue
             event = left[0]
             waiting.remove(event)
@@ -387,6 +407,7 @@ def main() -> int:
     parser.add_argument("--candidates", type=int, default=60, help="of each search")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", metavar="EVENT", default="", help='such as "kill -9 report"')
     given = parser.parse_args()
     begin = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="soak-"))  # short: Ray's sockets are below it
