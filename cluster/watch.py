@@ -6,6 +6,7 @@ several times a second comes first, and says in one line how to go on.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -56,8 +57,9 @@ class Watch:
         """Not by an exception: the main thread may wait inside Ray for an answer that will not come."""
         sys.stderr.write(f"\nerror: {reason}; {self._advice}\n")
         sys.stderr.flush()
-        for process in children():
-            os.kill(process, signal.SIGTERM)  # what we started of Ray and is still there
+        for process in children():  # what we started of Ray and is still there
+            with contextlib.suppress(OSError):
+                os.kill(process, signal.SIGTERM)
         os._exit(2)
 
 
@@ -77,5 +79,6 @@ def children() -> list[int]:
     """The processes that this one started."""
     found = []
     for task in Path("/proc/self/task").glob("*/children"):
-        found += [int(each) for each in task.read_text(encoding="ascii").split()]
+        with contextlib.suppress(OSError):  # of a thread that has ended meanwhile
+            found += [int(each) for each in task.read_text(encoding="ascii").split()]
     return found

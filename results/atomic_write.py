@@ -41,7 +41,7 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # network file systems that cannot
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):  # anything else: a file system that cannot
             raise
     finally:
         os.close(descriptor)

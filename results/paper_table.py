@@ -22,6 +22,7 @@ from results.selection import RULES, select
 
 RECIPES = "recipes"  # what --rows calls all of them
 SEARCHED = ("search", "iterative-pruning")  # recipes of candidates that nobody published as such
+SINGLE_DROP = "drop:"  # recipes of --score-drops
 DEFAULT = (ORIGINAL, RECIPES, "best", "knee", "like-original")
 
 
@@ -78,7 +79,7 @@ def default_names(run: RunView) -> tuple[str, ...]:
 def _rows_of(run: RunView, name: str) -> list[Candidate]:
     if name == RECIPES:
         scored = [c for c in run.candidates if c.comparable and not c.parent and c.candidate != ORIGINAL]
-        published = [c for c in scored if c.recipe not in SEARCHED]
+        published = [c for c in scored if c.recipe not in SEARCHED and not c.recipe.startswith(SINGLE_DROP)]
         pruned = [c for c in scored if c.recipe == SEARCHED[1]]
         return sorted([*published, *pruned[-1:]], key=lambda c: -c.bytes)
     if any(c.candidate == name for c in run.candidates):

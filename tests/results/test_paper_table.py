@@ -31,6 +31,7 @@ def folder(tmp_path: Path) -> Path:
         row("mlp-q2", 9_000, 0.88, "mlp-q2"),
         row("pruned:1", 15_000, 0.7, "iterative-pruning"),
         row("pruned:2", 12_000, 0.6, "iterative-pruning"),
+        row("drop:lm.1", 19_000, 0.89, "drop:lm.1"),
         row("c00001", 2_000, 0.8),
         row("c00002", 1_500, 0.5, vocabulary="scripts:en,zh"),
         row("c00002+cheap", 1_600, 0.55, "cheap", parent="c00002"),
