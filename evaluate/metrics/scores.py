@@ -57,7 +57,8 @@ def score(
         result = metric.corpus_score(list(hypotheses), [references], n_bootstrap=RESAMPLES)
         half = float(result._ci)
         signature = f"metric:{name}|{data_signature}|{metric.get_signature()}"
-        scores.append(Score(name, float(result.score), result._mean - half, result._mean + half, signature))
+        low, high = max(0.0, result._mean - half), min(100.0, result._mean + half)  # the metric goes no further
+        scores.append(Score(name, float(result.score), low, high, signature))
     return scores
 
 

@@ -60,6 +60,12 @@ def test_figures_are_those_of_sacrebleu(data: DataSet) -> None:
     assert f"segments:{COUNT}|datadigest:{data.digest}|clean:no|nrefs:1|bs:1000" in by_metric["chrF"].signature
 
 
+def test_intervals_end_where_their_metric_does(data: DataSet) -> None:
+    for hypotheses in ([*data.references[:-1], data.references[-1][:-1]], ["x"] * (COUNT - 1) + data.references[-1:]):
+        for each in score(hypotheses, data):
+            assert 0 <= each.low <= each.high <= 100, each
+
+
 def test_versus_tells_systems_apart_and_not_from_themselves(data: DataSet) -> None:
     worse = [line[::-1] for line in data.references]
     by_metric = {each.metric: each for each in versus(data.references, worse, data, ([0.9] * COUNT, [0.1] * COUNT))}
