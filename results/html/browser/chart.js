@@ -1,5 +1,7 @@
 // The front: bytes on a log axis, COMET upwards. Points on a canvas, what has a meaning of its own in SVG over it.
-const chart = { view: "all", hover: -1, picked: -1, onPick: null };
+// The bins asked for, where there is anything in them; "everything" is one click away.
+const inTargets = (i) => D.bins.some((bin) => bin.target && P.bytes[i] >= bin.low && P.bytes[i] < bin.high);
+const chart = { view: D.front.some(inTargets) ? "bins" : "all", hover: -1, picked: -1, onPick: null };
 const onFront = new Set(D.front);
 const kindOf = (i) =>
   P.status[i] !== "scored" ? P.status[i] : P.name[i] === "original" || P.recipe[i] === "original" ? "original"

@@ -133,11 +133,10 @@ function start() {
     tr.addEventListener("click", () => pick(Number(tr.dataset.point)));
     tr.addEventListener("keydown", (event) => { if (event.key === "Enter") pick(Number(tr.dataset.point)); });
   });
-  document.querySelectorAll("button[data-view]").forEach((button) => button.addEventListener("click", () => {
-    chart.view = button.dataset.view;
-    document.querySelectorAll("button[data-view]").forEach((b) => b.setAttribute("aria-pressed", String(b === button)));
-    redraw();
-  }));
+  const buttons = document.querySelectorAll("button[data-view]");
+  const press = () => buttons.forEach((b) => b.setAttribute("aria-pressed", String(b.dataset.view === chart.view)));
+  buttons.forEach((button) => button.addEventListener("click", () => { chart.view = button.dataset.view; press(); redraw(); }));
+  press();
   let waiting = 0;
   window.addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(() => { redraw(); progress(); }, 120); });
   window.matchMedia("(prefers-color-scheme:dark)").addEventListener("change", redraw);

@@ -44,7 +44,8 @@ def test_hover_click_and_a_silent_console(report: str) -> None:
         assert "dropped: lm.1" in tip
         assert await tab.value("document.querySelectorAll('#tip .strip > *').length") == len(UNITS)
 
-        # Click on another point of the front: the original.
+        # Click on another point of the front: the original, which is in no bin.
+        await tab.mouse(*await middle_of(tab, "button[data-view='all']"), click=True)
         x, y = await middle_of(tab, "#over polygon")
         await tab.mouse(x, y, click=True)
         await tab.until(text.format("chosen-name") + " === 'original'")
@@ -81,7 +82,9 @@ def test_zoom_dark_and_narrow(report: str) -> None:
     async def work(tab: Tab) -> None:
         await tab.open(report, READY)
         before = await tab.value("document.querySelector('#over [data-point=\"1\"]').getAttribute('cx')")
-        x, y = await middle_of(tab, "button[data-view='bins']")
+        pressed = "document.querySelector('[aria-pressed=true]').dataset.view"
+        assert await tab.value(pressed) == "bins", "what was asked for"
+        x, y = await middle_of(tab, "button[data-view='all']")
         await tab.mouse(x, y, click=True)
         await tab.until(f"document.querySelector('#over [data-point=\"1\"]').getAttribute('cx') !== '{before}'")
         await tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
