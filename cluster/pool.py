@@ -118,11 +118,11 @@ class WorkerPool:
     @classmethod
     def start(cls, context: Context, count: int, cpus: float, gpus: float, run: str = "") -> WorkerPool:
         """`cpus` and `gpus` are what a worker, and the trial that borrows it, reserve. `run` names the workers."""
-        actor = ray.remote(WorkerActor).options(
-            num_cpus=cpus - TRIAL_CPUS, num_gpus=gpus, max_restarts=-1, max_task_retries=0
-        )
+        actor = ray.remote(WorkerActor)
+        needs: dict[str, Any] = {"num_cpus": cpus - TRIAL_CPUS, "num_gpus": gpus}
+        needs |= {"max_restarts": -1, "max_task_retries": 0}
         names = [f"worker-{run}-{number}" if run else None for number in range(count)]
-        pool = cls([actor.options(name=name).remote(context, number) for number, name in enumerate(names)])
+        pool = cls([actor.options(**needs, name=name).remote(context, n) for n, name in enumerate(names)])
         pool.needs = {"CPU": cpus, "GPU": gpus}
         pool._free.clear()
         for number in range(count):  # free once they have been started

@@ -140,7 +140,7 @@ def test_the_vocabulary_is_chosen_weighed_to_the_byte_and_kept_on_resume(tmp_pat
 
 def test_the_study_opens_in_optuna(finished: tuple[Path, Any]) -> None:
     storage = JournalStorage(JournalFileBackend(str(finished[0] / "t" / "study.journal")))
-    study = optuna.load_study(storage=storage, study_name="search")
+    study = optuna.load_study(storage=storage, study_name="t")
     assert len(study.trials) == 5
     assert study.metric_names == ["comet", "bytes"]
 
