@@ -34,6 +34,7 @@ LOADING_KEYS = frozenset(
 )
 IMPLEMENTATION = re.compile(r".*(attn|attention|experts)_implementation.*")  # "owner/name" is a kernel of the hub
 MOST_DEPTH = 16
+MOST_NEW_TOKENS = 4096
 # Entries of a generation config that say what the tokens of this model mean, or which it must not say. How it is
 # decoded (beams, sampling, how long, with which cache) is not for the file to say.
 GENERATION_KEYS = frozenset(
@@ -80,5 +81,7 @@ def without_loading_keys(value: Any, depth: int = 0) -> Any:
 
 
 def without_decoding_settings(generation: Mapping[str, Any]) -> dict[str, Any]:
-    """A generation config's entries on tokens only."""
-    return {key: value for key, value in generation.items() if key in GENERATION_KEYS}
+    """A generation config's entries on tokens only, and how many new ones are usual: for a plain `generate`."""
+    kept = {key: value for key, value in generation.items() if key in GENERATION_KEYS}
+    usual = generation.get("max_new_tokens")
+    return kept | ({"max_new_tokens": usual} if type(usual) is int and 0 < usual <= MOST_NEW_TOKENS else {})

@@ -188,3 +188,5 @@ def test_what_says_how_to_decode_is_among_what_is_left_out() -> None:
     kept = set(without_decoding_settings(dict.fromkeys(known, 1)))
     assert not {name for name in kept if re.search("beam|sample|sequences|cache|length|time|assist|lookup", name)}
     assert {"eos_token_id", "suppress_tokens", "repetition_penalty"} <= kept
+    assert without_decoding_settings({"max_new_tokens": 256}) == {"max_new_tokens": 256}, "for a plain `generate`"
+    assert without_decoding_settings({"max_new_tokens": 10**9}) == {}
