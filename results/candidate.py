@@ -60,8 +60,8 @@ class Candidate:
         return self.status == SCORED and math.isfinite(self.comet)
 
     @property
-    def nonsense(self) -> str:
-        """Which value nobody can have measured, empty for none: the row may come from a damaged or hostile file."""
+    def invalid_value(self) -> str:
+        """A value that cannot have been measured, in words; empty for none. The file of a row may be damaged."""
         for name, value in vars(self).items():
             if isinstance(value, int) and not 0 <= value < MOST:
                 return f"{name} is {value}"

@@ -60,21 +60,25 @@ def uncovered(parts: Iterable[TablePart]) -> list[TablePart]:
     return kept
 
 
-def present(folder: Path) -> list[TablePart]:
+def readable_parts(folder: Path) -> list[TablePart]:
     """The parts to read, in order. Raises MissingPart if rows are lost that nobody gave up."""
     parts = uncovered(all_parts(folder))
-    given_up = {path.stem for path in folder.glob("part-*.lost")}
     after = 1
-    for part in parts:
-        for number in range(after, part.first):
-            name = f"part-{number:06d}"
-            if name not in given_up:
-                raise MissingPart(
-                    f"table {folder} lacks {name}.parquet: put it back, or give its candidates up with"
-                    f" `touch {folder / name}.lost` and use --resume"
-                )
-        after = part.last + 1
+    for part in sorted([*parts, *_given_up(folder)], key=lambda p: p.first):
+        if part.first > after:
+            lacking = folder / name_of(after, part.first - 1)
+            raise MissingPart(
+                f"table {folder} lacks {lacking.name}: put it back, or give its candidates up with"
+                f" `touch {lacking.with_suffix('.lost')}` and use --resume"
+            )
+        after = max(after, part.last + 1)
     return parts
+
+
+def _given_up(folder: Path) -> list[TablePart]:
+    """Empty files that stand for parts whose candidates are given up: the part's name, but `.lost`."""
+    matches = ((path, NAME.fullmatch(path.with_suffix(".parquet").name)) for path in folder.glob("part-*.lost"))
+    return [TablePart(int(match[1]), int(match[2] or match[1]), path) for path, match in matches if match]
 
 
 def schema() -> pyarrow.Schema:
@@ -93,7 +97,7 @@ def schema() -> pyarrow.Schema:
     return pa.schema(columns, metadata={VERSION_KEY: str(VERSION)})
 
 
-def name_in(column: str, written: Sequence[str]) -> str:
+def column_in(column: str, written: Sequence[str]) -> str:
     """What a column of today is called in a part with these columns."""
     return RENAMED[column] if column in RENAMED and column not in written else column
 
@@ -104,7 +108,7 @@ def complete(table: pyarrow.Table, path: Path) -> pyarrow.Table:
 
     columns = []
     for field in schema():
-        name = name_in(field.name, table.column_names)
+        name = column_in(field.name, table.column_names)
         if name in table.column_names:
             columns.append(table.column(name).cast(field.type))
             continue

@@ -21,10 +21,10 @@ from results.rows.parts import (
     VERSION,
     MissingPart,
     TablePart,
+    column_in,
     complete,
-    name_in,
     name_of,
-    present,
+    readable_parts,
     schema,
     version_of,
 )
@@ -48,7 +48,7 @@ class Table:
             folder.mkdir(parents=True, exist_ok=True)
 
     def parts(self) -> list[Path]:
-        return [part.path for part in present(self.folder)]
+        return [part.path for part in readable_parts(self.folder)]
 
     def append(self, candidates: Iterable[Candidate]) -> None:
         """Adds a part. Existing parts stay untouched, except that now and then many small ones are merged."""
@@ -60,7 +60,7 @@ class Table:
             return
         if self._parts is None:
             tidy(self.folder)
-            self._parts = present(self.folder)
+            self._parts = readable_parts(self.folder)
         table = pa.Table.from_pydict({name: [getattr(c, name) for c in rows] for name in COLUMNS}, schema=schema())
         number = self._parts[-1].last + 1 if self._parts else 1
         part = TablePart(number, number, self.folder / name_of(number, number))
@@ -113,7 +113,7 @@ def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             _check_version(path, version_of(file.schema_arrow.metadata))
             written = file.schema_arrow.names
-            held = [name for column in columns if (name := name_in(column, written)) in written]
+            held = [name for column in columns if (name := column_in(column, written)) in written]
             if names is None:
                 table = file.read(held)
             else:  # a few rows of many: the texts of the others are never all in memory
@@ -148,7 +148,7 @@ def _read_part(path: Path, columns: Sequence[str], names: Collection[str] | None
             f"table part {path} is damaged: candidate {unknown.candidate} has the status {unknown.status!r}"
         )
     for row in rows:
-        if reason := row.nonsense:
+        if reason := row.invalid_value:
             raise UserError(f"table part {path} is damaged: of candidate {row.candidate} {reason}")
     return rows
 

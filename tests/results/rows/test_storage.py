@@ -11,6 +11,7 @@ import pytest
 
 from compress.errors import UserError
 from results.candidate import FAILED, HELD_OUT, PRUNED
+from results.rows import compaction
 from results.rows.storage import Table
 from tests.results.examples import candidate
 
@@ -162,3 +163,19 @@ def test_seconds_of_version_3_are_read_under_their_new_name(tmp_path: Path) -> N
     Table(tmp_path).append([candidate("c00002", cached_seconds_per_segment=0.5)])
     assert [c.cached_seconds_per_segment for c in Table(tmp_path).read()] == [0.25, 0.5]
     assert pq.read_schema(part).names == table.column_names, "the first part has today's columns, as pandas wants"
+
+
+def test_a_merged_part_can_be_given_up_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction, "FAN", 4)
+    table = Table(tmp_path)
+    for n in range(1, 6):
+        table.append([candidate(f"c{n:05d}")])
+    assert [path.name for path in table.parts()] == ["part-000001-000004.parquet", "part-000005.parquet"]
+    table.parts()[0].write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"move it away, `touch .*part-000001-000004.lost` and use --resume"):
+        Table(tmp_path).read()
+    (tmp_path / "part-000001-000004.parquet").unlink()
+    with pytest.raises(UserError, match=r"lacks part-000001-000004\.parquet.*`touch .*/part-000001-000004.lost`"):
+        Table(tmp_path).read()
+    (tmp_path / "part-000001-000004.lost").touch()
+    assert [c.candidate for c in Table(tmp_path).read()] == ["c00005"]
