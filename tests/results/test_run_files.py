@@ -110,3 +110,18 @@ def test_no_flipped_bit_of_a_recovery_is_read_in_silence(tmp_path: Path) -> None
             assert read.units == {"lm.0.mlp": b"payload" * 20}
             assert read.policy == policy()
         (tmp_path / "c1" / name).write_bytes(content)
+
+
+def test_a_run_in_progress_may_replace_a_file_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sensitivities.json"
+    write_file(path, "[1]")
+    checksums, changes = run_files._checksums, iter(["[2]", "[3]"])
+
+    def later(folder: Path) -> dict[str, list[str]]:
+        monkeypatch.setattr(run_files, "_checksums", checksums)
+        for text in changes:
+            write_file(path, text)
+        return checksums(folder)
+
+    monkeypatch.setattr(run_files, "_checksums", later)
+    assert read_json(path, "the run") == [3]
