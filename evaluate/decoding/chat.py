@@ -15,6 +15,7 @@ from typing import Any
 from compress.errors import UserError
 
 SECONDS = 10  # of processor time, for all texts; a thousand take half a second
+WAIT = 60  # seconds by the clock: what is forked may wait for a lock that a thread of the parent held
 MEMORY = 1 << 30  # bytes more than this process has
 GROWTH, ROOM = 8, 1 << 16  # a form has at most so many times the characters of its text, and some more
 
@@ -63,7 +64,9 @@ def _in_child(work: Callable[[], list[str]]) -> list[str]:
 
 
 def _limit() -> None:
-    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    for limit in (signal.SIGXCPU, signal.SIGALRM):
+        signal.signal(limit, signal.SIG_DFL)
+    signal.alarm(WAIT)
     used = resource.getrusage(resource.RUSAGE_SELF)
     spent = int(used.ru_utime + used.ru_stime)  # a forked process begins at zero; where it does not, nothing is lost
     resource.setrlimit(resource.RLIMIT_CPU, (spent + SECONDS, spent + SECONDS + 5))

@@ -50,26 +50,17 @@ def find_checkpoint(name: str) -> Path:
 
 
 def load(checkpoint: Path) -> Any:
-    """Loads a checkpoint. Its own folder is the working directory meanwhile, for a relative `pretrained_model`.
-
-    A checkpoint is a pickle: torch is told to take nothing but weights out of it, whoever else asks for more.
-    """
+    """Loads a checkpoint. Its own folder is the working directory meanwhile, for a relative `pretrained_model`."""
     from comet import load_from_checkpoint
-
-    environment = dict(os.environ)
 
     top = checkpoint.parent.parent
     before = Path.cwd()
     local = (top / "encoder").is_dir()
     os.chdir(top if local else before)
-    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     try:
         return load_from_checkpoint(str(checkpoint), local_files_only=local)
     finally:
         os.chdir(before)
-        os.environ.clear()
-        os.environ.update(environment)
 
 
 def file_digest(path: Path) -> str:
@@ -213,6 +204,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--predict", action="store_true", help="score with comet's own predict, keep no embeddings")
     options = parser.parse_args()
+    # A checkpoint is a pickle: torch takes nothing but weights out of it, whatever the environment asks for.
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     # Libraries print to standard output: answers get a copy of it, and it becomes standard error.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
