@@ -8,13 +8,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import embedded
 from compress.cli import Parser
 from compress.cli import run as run_command
-from results.outside import confirmed
 from results.runs import RunView
 from results.selection import RULES, select
-from results.shipping.build import check_unused, default_device, export
+from results.shipping.build import check_unused, export
 from results.shipping.verify import VerifySettings
 
 HOW_TO_USE = """
@@ -59,10 +57,9 @@ def main(arguments: list[str]) -> None:
         name = selection.candidate.candidate
         print(f"{selection.rule}: {name}: {selection.why}")
     row = run.with_texts([name])[name]
-    config = run.config | {"data": confirmed(run.config, "data", options.data)}
-    comet = confirmed(run.config, "comet", options.comet)
-    comet = str(embedded.COMET) if comet == "embedded" else comet
-    settings = VerifySettings.of(config, options.out, comet, options.device or default_device(), options.batch_size)
+    settings = VerifySettings.of(
+        run.config, options.out, options.data, options.comet, options.device, options.batch_size
+    )
     export(run, row, options.out, settings, options.model, options.store, options.tolerance, options.train)
     data = f"--data {settings.spec.data} --lang {settings.spec.lang}"
     print(HOW_TO_USE.format(art=options.out, quoted=repr(str(options.out)), data=data))

@@ -18,6 +18,7 @@ DEFAULTS = {
     "data": ("embedded",),
     "comet": ("embedded", "Unbabel/wmt22-comet-da"),
 }
+STORE = ".store"  # in the folder of runs: variants are shared by all of them
 WORDS = {"train": "training data"}
 
 
@@ -34,7 +35,7 @@ def confirmed(config: Mapping[str, Any], what: str, given: str | None) -> str:
 def confirmed_store(run: Path, config: Mapping[str, Any], given: str | None) -> str | None:
     """The store that was given, else the one beside the run; None if there is none."""
     named = str(config.get("store") or "")
-    beside = run.resolve().parent / ".store"
+    beside = run.resolve().parent / STORE
     if given:
         return given
     if named and Path(named).absolute() != beside:

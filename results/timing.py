@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -18,13 +17,12 @@ from compress.resident import Resident
 from evaluate.decoding.batches import prepare
 from evaluate.evaluate import translate_cleaned
 from results.candidate import Candidate
-from results.outside import confirmed, confirmed_store
+from results.outside import STORE, confirmed, confirmed_store
 from results.paper_table import Seconds
 from results.runs import RunView
-from results.shipping.build import default_device, source_of
-from results.shipping.verify import VerifySettings
+from results.shipping.build import source_of
+from results.shipping.verify import default_device, spec_of
 
-STORE = ".store"  # beside the run
 PASSES = 2  # the shorter one counts
 
 
@@ -48,9 +46,8 @@ def time_rows(
         torch.set_num_threads(timing.threads)
     base = compress.Source.open(resolve_model(confirmed(run.config, "model", timing.model), download=False))
     variants = compress.Store(confirmed_store(run.path, run.config, timing.store) or run.path.resolve().parent / STORE)
-    config = run.config | {"data": confirmed(run.config, "data", timing.data)}
-    settings = VerifySettings.of(config, Path(), "", timing.device or default_device(), None)
-    spec, device, data = settings.spec, settings.device, settings.spec.open_data()
+    spec, device = spec_of(run.config, timing.data), timing.device or default_device()
+    data = spec.open_data()
     first = data.first(min(timing.sequential, len(data.segments)))
     seconds: dict[str, Seconds] = {}
     resident: Resident | None = None

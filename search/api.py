@@ -11,15 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import embedded
 from compress.errors import UserError
 from results.candidate import Candidate
 from results.formats import as_dict
-from results.outside import confirmed
 from results.pareto import front
 from results.runs import RunView
 from results.selection import select
-from results.shipping.build import check_unused, default_device, export
+from results.shipping.build import check_unused, export
 from results.shipping.verify import VerifySettings
 from search import pipeline
 from search.command_line import check_config
@@ -60,10 +58,7 @@ class Run:
         check_unused(out)
         known = any(c.candidate == candidate for c in run.candidates)
         name = candidate if known else select(run, candidate).candidate.candidate
-        config = run.config | {"data": confirmed(run.config, "data", data)}
-        checkpoint = confirmed(run.config, "comet", comet)
-        checkpoint = str(embedded.COMET) if checkpoint == "embedded" else checkpoint
-        settings = VerifySettings.of(config, out, checkpoint, device or default_device(), None)
+        settings = VerifySettings.of(run.config, out, data, comet, device)
         export(run, run.with_texts([name])[name], out, settings, model)
         return out
 

@@ -13,12 +13,12 @@ from typing import Any, cast
 from compress.errors import UserError, parse_json
 from compress.sizes import BINS, Bin, custom_bin, parse_bins
 from evaluate.spec import EvalSpec
+from results.outside import STORE
 from results.run_files import read_file
 from search.pruning import choose_part
 from search.sampling.registry import BAYESIAN, canonical
 
 TRIALS = 120
-STORE = ".store"  # in the folder of runs: variants are shared by all of them
 FREE_TO_CHANGE = (
     "trials",
     "workers",

@@ -17,7 +17,8 @@ from cluster.scorer import identify, start_scorers
 from cluster.watch import Watch
 from compress.errors import UserError
 from evaluate.metrics.comet import Identity
-from search.config import STORE, Config
+from results.outside import STORE
+from search.config import Config
 
 SCORES = "scores.sqlite"
 

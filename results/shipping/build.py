@@ -95,9 +95,3 @@ def source_of(run: RunView, row: Candidate, base: compress.Source) -> compress.S
         f"candidate {row.candidate} is of model {policy.model[:12]}, this one is {base.digest[:12]}, and there is no"
         f" recovery of it in {run.path / RECOVERED}: give the model of the run with --model"
     )
-
-
-def default_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

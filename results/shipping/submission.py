@@ -21,9 +21,8 @@ from evaluate.decoding.cleanup import clean
 from evaluate.spec import EvalSpec
 from results.atomic_write import write_atomically
 from results.shipping import provenance
-from results.shipping.build import default_device
 from results.shipping.declaration import declare
-from results.shipping.verify import VerifySettings, translations
+from results.shipping.verify import VerifySettings, default_device, translations
 
 TASK, SET, SPEECHM = "ModelCompressionTask", "IWSLT25", "speechm"
 YEARS = ("2025", "2026", "both")

@@ -12,11 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import compress
+import embedded
 from compress.cli import run as run_command
 from compress.errors import UserError
 from evaluate.data.types import DataSet
@@ -24,6 +26,7 @@ from evaluate.decoding.batches import prepare
 from evaluate.evaluate import score_hypotheses, translate_cleaned
 from evaluate.metrics.comet import Comet
 from evaluate.spec import EvalSpec
+from results.outside import confirmed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,21 +42,46 @@ class VerifySettings:
     threads: int = 0
 
     @staticmethod
-    def of(config: dict[str, Any], artifact: Path, comet: str, device: str, batch_size: int | None) -> VerifySettings:
-        """Those of a run's configuration. Refuses one that lacks any."""
-        try:
-            spec = EvalSpec(
-                data=str(config["data"]),
-                split="dev",
-                lang=str(config["lang"]),
-                segments=config["segments"],
-                chat=bool(config["chat"]),
-                batch_size=batch_size or int(config["batch_size"]),
-                max_new_tokens=int(config["max_new_tokens"]),
-            )
-            return VerifySettings(str(artifact.resolve()), spec, comet, device, int(config.get("threads", 0)))
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"the run's config.json lacks what scoring needs ({error})") from None
+    def of(
+        config: Mapping[str, Any],
+        artifact: Path,
+        data: str | None = None,
+        comet: str | None = None,
+        device: str | None = None,
+        batch_size: int | None = None,
+    ) -> VerifySettings:
+        """Those of a run's configuration, with what was given in place of what it names (results/outside.py)."""
+        checkpoint = confirmed(config, "comet", comet)
+        return VerifySettings(
+            artifact=str(artifact.resolve()),
+            spec=spec_of(config, data, batch_size),
+            comet=str(embedded.COMET) if checkpoint == "embedded" else checkpoint,
+            device=device or default_device(),
+            threads=int(config.get("threads") or 0),
+        )
+
+
+def spec_of(config: Mapping[str, Any], data: str | None = None, batch_size: int | None = None) -> EvalSpec:
+    """How a run translated and scored. Refuses a configuration that does not say so."""
+    try:
+        return EvalSpec(
+            data=confirmed(config, "data", data),
+            split="dev",
+            lang=str(config["lang"]),
+            segments=config["segments"],
+            chat=bool(config["chat"]),
+            batch_size=batch_size or int(config["batch_size"]),
+            max_new_tokens=int(config["max_new_tokens"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"the run's config.json lacks what scoring needs ({error})") from None
+
+
+def default_device() -> str:
+    """A GPU if there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def translations(settings: VerifySettings, data: DataSet) -> tuple[dict[int, str], float, dict[str, Any]]:

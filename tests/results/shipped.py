@@ -43,7 +43,7 @@ def scored_run(folder: Path, store: compress.Store) -> tuple[Path, Candidate, di
         "max_new_tokens": 64,
         "threads": 1,
     }
-    outcome = verify(VerifySettings.of(config, artifact, str(embedded.COMET), "cpu", None))
+    outcome = verify(VerifySettings.of(config, artifact, comet=str(embedded.COMET), device="cpu"))
     scores = outcome["comet_segments"]
     low, high = interval(scores)
     row = replace(

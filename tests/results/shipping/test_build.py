@@ -75,9 +75,8 @@ def variants_of(shipped: Shipped) -> list[str]:
 @pytest.mark.slow  # loads torch, the model and COMET afresh
 def test_another_process_gives_what_this_one_does(shipped: Shipped) -> None:
     run, row, expected = shipped
-    settings = VerifySettings.of(
-        {**RunView.open(run).config, "threads": 1}, run.parent / "first", str(embedded.COMET), "cpu", None
-    )
+    config = {**RunView.open(run).config, "threads": 1}
+    settings = VerifySettings.of(config, run.parent / "first", comet=str(embedded.COMET), device="cpu")
     found = verify_in_process(settings)
     assert found["hypotheses"] == list(row.hypotheses) == expected["hypotheses"]
     assert found["comet_segments"] == pytest.approx(row.comet_segments, abs=1e-6)
