@@ -44,7 +44,7 @@ class RunDir:
         self.fresh = not exists
         self._lock = self._take_lock()
         self.write("config.json", config.to_json())
-        self.write("run.toml", settings_file.written(config))
+        self.write("run.toml", settings_file.to_toml(config))
 
     def _take_lock(self) -> IO[str]:
         """Held as long as the process lives; the kernel lets go of it even after kill -9."""

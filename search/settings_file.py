@@ -30,8 +30,8 @@ EITHER = ("bin", "max_bytes", "min_bytes")  # what the command line says of one 
 ABOUT = "# Every setting of this run. `python -m search.run THIS_FILE` begins another with the same.\n"
 
 
-def read(path: Path, parser: argparse.ArgumentParser, given: set[str]) -> list[str]:
-    """The file as arguments of the command line. `given`: what the command line itself says, which goes before."""
+def read(path: Path, parser: argparse.ArgumentParser, overridden: set[str]) -> list[str]:
+    """The file as arguments of the command line. `overridden`: the options that the command line itself has."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path} is too large for a file of settings")
@@ -42,23 +42,24 @@ def read(path: Path, parser: argparse.ArgumentParser, given: set[str]) -> list[s
         raise UserError(f"the settings {path} are not TOML: {str(error).splitlines()[0]}") from None
     options = {action.dest: action for action in parser._actions if action.dest not in NOT_IN_A_FILE}
     arguments: list[str] = []
-    for key, value in flat(content, path):
-        name = {"no_drop": "drop", "no_calibration": "calibration"}.get(key.replace("-", "_"), key.replace("-", "_"))
+    for key, value in flattened(content, path):
+        name = key.replace("-", "_")
+        negated = name.startswith("no_") and isinstance(value, bool)  # no_drop = true
+        name = name.removeprefix("no_") if negated else name
         if name not in options:
             known = ", ".join(sorted(each.replace("_", "-") for each in options))
             raise UserError(f"{path}: there is no setting '{key}'; known are {known}")
-        if name in given or (name in EITHER and given & set(EITHER)):
+        if name in overridden or (name in EITHER and overridden & set(EITHER)):
             continue
-        wanted = (not value) if key.replace("-", "_").startswith("no_") and isinstance(value, bool) else value
-        arguments += as_flags(options[name], wanted, f"{path}: {key}")
+        arguments += as_flags(options[name], not value if negated else value, f"{path}: {key}")
     return arguments
 
 
-def flat(table: dict[str, Any], path: Path) -> Iterable[tuple[str, Any]]:
+def flattened(table: dict[str, Any], path: Path) -> Iterable[tuple[str, Any]]:
     """The keys of a table and of those in it."""
     seen: dict[str, Any] = {}
     for key, value in table.items():
-        inner = dict(flat(value, path)) if isinstance(value, dict) else {key: value}
+        inner = dict(flattened(value, path)) if isinstance(value, dict) else {key: value}
         if twice := set(seen) & set(inner):
             raise UserError(f"{path}: {min(twice)} is given twice")
         seen |= inner
@@ -83,10 +84,12 @@ def as_flags(action: argparse.Action, value: Any, where: str) -> list[str]:
         if isinstance(action, argparse._AppendAction):
             return [f"{flags[0]}={each}" for each in value]
         value = ",".join(value)
+    if "\0" in str(value):
+        raise UserError(f"{where} holds a NUL character")
     return [f"{flags[0]}={value}"]
 
 
-def written(config: Config) -> str:
+def to_toml(config: Config) -> str:
     """The file that gives the configuration back."""
     values: dict[str, Any] = {
         "bin": list(config.bins),
@@ -121,7 +124,7 @@ def written(config: Config) -> str:
         "address": config.address,
         "store": config.store,
     }
-    lines = [f"{key} = {as_toml(value)}" for key, value in values.items() if value not in (None, "", [])]
+    lines = [f"{key} = {toml_value(value)}" for key, value in values.items() if value not in (None, "", [])]
     return ABOUT + "\n".join(lines) + "\n"
 
 
@@ -131,9 +134,9 @@ def vocabulary_flags(names: Sequence[str]) -> list[str]:
     return [kind[0] if kind[0] != "top" else f"top:{kind[1]}" for kind in kinds]
 
 
-def as_toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return f"[{', '.join(map(as_toml, value))}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

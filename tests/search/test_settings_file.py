@@ -11,7 +11,7 @@ from compress.errors import UserError
 from search.command_line import parser, to_config
 from search.config import Config
 from search.run_dir import RunDir
-from search.settings_file import written
+from search.settings_file import to_toml
 
 RUNS = [
     ["--bin", "Bin2", "--lang", "en-zh"],
@@ -57,7 +57,7 @@ def config(*arguments: str) -> Config:
 def test_what_a_run_writes_gives_its_configuration_back(tmp_path: Path, arguments: list[str]) -> None:
     made = config(*arguments)
     path = tmp_path / "run.toml"
-    path.write_text(written(made), encoding="utf-8")
+    path.write_text(to_toml(made), encoding="utf-8")
     assert config(str(path)) == made
 
 
@@ -74,7 +74,9 @@ def settings(folder: Path, text: str) -> str:
 
 
 def test_flags_override_the_file(tmp_path: Path) -> None:
-    path = settings(tmp_path, 'bin = ["Bin2", "Bin3"]\nlang = "en-zh"\ntrials = 7\nno_drop = true\nbaselines = false\n')
+    path = settings(
+        tmp_path, 'bin = ["Bin2", "Bin3"]\nlang = "en-zh"\ntrials = 7\nno_drop = true\nno-baselines = true\n'
+    )
     made = config(path)
     assert (made.bins, made.trials, made.drop, made.baselines) == (("Bin2", "Bin3"), 7, False, False)
     changed = config(path, "--trials", "9", "--bin", "Bin1", "--baselines")
@@ -100,6 +102,8 @@ def test_tables_group_keys_and_dashes_are_underscores(tmp_path: Path) -> None:
         ("[a]\nseed = 1\n[b]\nseed = 2\n", "seed is given twice"),
         ("doctor = true", "there is no setting 'doctor'"),
         ("when = 2026-01-01", "there is no setting 'when'"),
+        ("seed = 2026-01-01", "seed is datetime.date.*: a text, a number"),
+        ('model = "a\\u0000b"', "model holds a NUL character"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, text: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
