@@ -51,12 +51,12 @@ class Pin(NamedTuple):
 
 def pins_of(path: Path) -> list[Pin]:
     lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
-    found = []
+    pins = []
     for line in filter(None, lines):
         pinned, semicolon, marker = line.partition(";")
         name, _, version = pinned.partition("==")
-        found.append(Pin(canonical(name), version.strip(), f" ; {marker.strip()}" if semicolon else ""))
-    return found
+        pins.append(Pin(canonical(name), version.strip(), f" ; {marker.strip()}" if semicolon else ""))
+    return pins
 
 
 def direct_requirements() -> set[str]:
@@ -75,8 +75,8 @@ def cuda_requirements(torch: str, pins: Iterable[Pin]) -> list[Pin]:
     )
     known = {pin.name for pin in pins}
     about = [each["metadata"] for each in json.loads(done.stdout)["install"]]
-    found = [Pin(canonical(each["name"]), each["version"], "") for each in about]
-    return sorted(pin for pin in found if pin.name not in known)
+    pins_of_torch = [Pin(canonical(each["name"]), each["version"], "") for each in about]
+    return sorted(pin for pin in pins_of_torch if pin.name not in known)
 
 
 def fits(filename: str) -> bool:
@@ -108,9 +108,9 @@ def version_of(filename: str, name: str) -> str:
     return parts[1] if len(parts) > 1 and canonical(parts[0]) == name else ""
 
 
-def entry(pin: Pin, found: Iterable[str]) -> str:
+def entry(pin: Pin, hashes: Iterable[str]) -> str:
     pinned = f"{pin.name}=={pin.version}{pin.marker}"
-    return " \\\n    ".join([pinned, *(f"--hash=sha256:{each}" for each in found)]) + "\n"
+    return " \\\n    ".join([pinned, *(f"--hash=sha256:{each}" for each in hashes)]) + "\n"
 
 
 def write(wheels: list[Path]) -> None:
@@ -122,7 +122,7 @@ def write(wheels: list[Path]) -> None:
     for wheel in wheels:
         name, version = canonical(wheel.name.split("-")[0]), wheel.name.split("-")[1].split("+")[0]
         known[name, version] = sorted({*known[name, version], hashlib.sha256(wheel.read_bytes()).hexdigest()})
-    if none := [f"{name} {version}" for (name, version), found in known.items() if not found]:
+    if none := [f"{name} {version}" for (name, version), hashes in known.items() if not hashes]:
         sys.exit(f"the index has no file for Linux x86-64 of {', '.join(none)}")
     for path, source, held in (
         (LOCK, PINS.name, [pin for pin in pins if pin.name != "torch"]),
@@ -136,13 +136,13 @@ def write(wheels: list[Path]) -> None:
 
 def locked(path: Path) -> list[str]:
     """The requirements of a lock file; each has to have a hash."""
-    found = []
+    requirements = []
     for each in path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
         if each and not each.startswith("#"):
             if not HASH.search(each):
                 sys.exit(f"{path.name}: {each} has no hash; run `make lock`")
-            found.append(each.split("--hash")[0].strip())
-    return found
+            requirements.append(each.split("--hash")[0].strip())
+    return requirements
 
 
 def check() -> None:
@@ -159,8 +159,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--wheel", type=Path, action="append", default=[])
-    given = parser.parse_args()
-    check() if given.check else write(given.wheel)
+    options = parser.parse_args()
+    check() if options.check else write(options.wheel)
 
 
 if __name__ == "__main__":

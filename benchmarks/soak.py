@@ -122,9 +122,9 @@ class Soak:
             self.seen.broken.append(f"{name}: the study is not the table's")
         if set(candidates_in(folder / "study.journal") or ()) - set(ids):
             self.seen.broken.append(f"{name}: the study has candidates that the table has not")
-        told = RungStats.of([c for c in rows if c.recipe == "search"], {c.candidate for c in front(rows)}).summary()
-        if told and told[1:] not in driver.printed():
-            self.seen.broken.append(f"{name}: the counts printed are not those of the table ({told})")
+        summary = RungStats.of([c for c in rows if c.recipe == "search"], {c.candidate for c in front(rows)}).summary()
+        if summary and summary[1:] not in driver.output():
+            self.seen.broken.append(f"{name}: the counts printed are not those of the table ({summary})")
         for file, end in (("report.html", b"</html>\n"), ("pareto.png", b"IEND\xaeB`\x82")):
             if not (folder / file).read_bytes().endswith(end):
                 self.seen.broken.append(f"{name}: {file} is not whole")
@@ -139,7 +139,7 @@ class Soak:
     def ended(self, driver: Driver, killed: bool) -> None:
         """Reads how a driver ended; whatever it did not clean up is ended."""
         code = driver.wait(MOST_WAIT)
-        errors = [line for line in driver.said().splitlines() if ERROR.match(line)]
+        errors = [line for line in driver.errors().splitlines() if ERROR.match(line)]
         if code is None:
             driver.kill()
             self.seen.broken.append(f"{driver.name}: the driver did not end in {MOST_WAIT} s")
@@ -150,7 +150,7 @@ class Soak:
             self.seen.ends["came to its end"] += 1
         else:
             self.seen.ends[f"exit {code}"] += 1
-            if len(errors) != 1 or "Traceback" in driver.said():
+            if len(errors) != 1 or "Traceback" in driver.errors():
                 self.seen.broken.append(f"{driver.name}: exit {code} with {len(errors)} error lines: {driver.kept()}")
             else:
                 print(f"    {errors[0][:200]}", flush=True)
@@ -187,10 +187,10 @@ class Soak:
         if what == "driver":
             driver.kill()
             return True
-        found = driver.processes(PROCESS[what])
-        if not found:
+        processes = driver.processes(PROCESS[what])
+        if not processes:
             return False
-        os.kill(self.rng.choice(found), signal.SIGKILL)
+        os.kill(self.rng.choice(processes), signal.SIGKILL)
         return what == "raylet"
 
     def stop(self, driver: Driver) -> bool:
@@ -257,10 +257,10 @@ class Driver:
         self._process.kill()
         self._process.wait()
 
-    def said(self) -> str:
+    def errors(self) -> str:
         return self._err.read_text(errors="replace")
 
-    def printed(self) -> str:
+    def output(self) -> str:
         return self._out.read_text(errors="replace")
 
     def kept(self) -> Path:
@@ -269,15 +269,15 @@ class Driver:
 
     def processes(self, title: str = "") -> list[int]:
         """Its processes whose command begins so."""
-        found = []
+        processes: list[int] = []
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if f"{MARK}={self.mark}".encode() not in (folder / "environ").read_bytes().split(b"\0"):
                     continue
                 command = (folder / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
                 if Path(command).name.startswith(title) or command.startswith(title):
-                    found.append(int(folder.name))
-        return found
+                    processes.append(int(folder.name))
+        return processes
 
     def sweep(self) -> None:
         """Ends what a killed driver left running."""
@@ -320,11 +320,11 @@ def plan(kills: int, rng: random.Random) -> list[tuple[str, str]]:
     return events
 
 
-def soak(work: Path, given: argparse.Namespace) -> Outcome:
-    here = Soak(work, given.candidates, given.seed)
-    waiting = [event for event in plan(given.kills, here.rng) if given.only in " ".join(event)]
+def soak(work: Path, options: argparse.Namespace) -> Outcome:
+    here = Soak(work, options.candidates, options.seed)
+    waiting = [event for event in plan(options.kills, here.rng) if options.only in " ".join(event)]
     begin, number, driver = time.monotonic(), 1, None
-    while waiting and time.monotonic() - begin < 60 * given.minutes:
+    while waiting and time.monotonic() - begin < 60 * options.minutes:
         name = f"run{number}"
         driver = here.start(name)
         over = killed = False
@@ -408,16 +408,16 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", metavar="EVENT", default="", help='such as "kill -9 report"')
-    given = parser.parse_args()
+    options = parser.parse_args()
     begin = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="soak-"))  # short: Ray's sockets are below it
     try:
         with small_disks(work):
-            seen = soak(work, given)
+            seen = soak(work, options)
     except BaseException:
         print(f"what was said is in {work}", file=sys.stderr)
         raise
-    print(report(seen, given, time.monotonic() - begin))
+    print(report(seen, options, time.monotonic() - begin))
     print(json.dumps({"broken": seen.broken}, ensure_ascii=False), file=sys.stderr)
     if not seen.broken:
         shutil.rmtree(work, ignore_errors=True)

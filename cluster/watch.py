@@ -77,8 +77,8 @@ def listens(address: str) -> bool:
 
 def children() -> list[int]:
     """The processes that this one started."""
-    found = []
+    processes: list[int] = []
     for task in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError):  # of a thread that has ended meanwhile
-            found += [int(each) for each in task.read_text(encoding="ascii").split()]
-    return found
+            processes += [int(each) for each in task.read_text(encoding="ascii").split()]
+    return processes

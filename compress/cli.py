@@ -54,7 +54,10 @@ def run(main: Callable[[list[str]], int | None], arguments: list[str] | None = N
     except BaseException as error:
         if not is_panic(error):
             raise
-        print(f"error: the tokenizer of this model is damaged ({printable(first_line(error))})", file=sys.stderr)
+        print(
+            f"error: the tokenizer or weights of this model are damaged ({printable(first_line(error))})",
+            file=sys.stderr,
+        )
         return 2
     return 0
 

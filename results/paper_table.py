@@ -21,8 +21,8 @@ from results.runs import ORIGINAL, RunView
 from results.selection import RULES, select
 
 RECIPES = "recipes"  # what --rows calls all of them
-SEARCHED = ("search", "iterative-pruning")  # recipes of candidates that nobody published as such
-SINGLE_DROP = "drop:"  # recipes of --score-drops
+SEARCH, PRUNING = "search", "iterative-pruning"  # recipes of the search, and of every step of Moslem's pruning
+SINGLE_DROP = "drop:"  # what recipes of --score-drops begin with
 DEFAULT = (ORIGINAL, RECIPES, "best", "knee", "like-original")
 
 
@@ -79,9 +79,9 @@ def default_names(run: RunView) -> tuple[str, ...]:
 def _rows_of(run: RunView, name: str) -> list[Candidate]:
     if name == RECIPES:
         scored = [c for c in run.candidates if c.comparable and not c.parent and c.candidate != ORIGINAL]
-        published = [c for c in scored if c.recipe not in SEARCHED and not c.recipe.startswith(SINGLE_DROP)]
-        pruned = [c for c in scored if c.recipe == SEARCHED[1]]
-        return sorted([*published, *pruned[-1:]], key=lambda c: -c.bytes)
+        recipes = [c for c in scored if c.recipe not in (SEARCH, PRUNING) and not c.recipe.startswith(SINGLE_DROP)]
+        pruning_steps = [c for c in scored if c.recipe == PRUNING]
+        return sorted([*recipes, *pruning_steps[-1:]], key=lambda c: -c.bytes)
     if any(c.candidate == name for c in run.candidates):
         return [run.find(name)]
     if not any(name.partition(":")[0] == rule.partition(":")[0] for rule in RULES):
@@ -124,7 +124,7 @@ def _method(row: Candidate) -> str:
         return "Original"
     if row.parent:
         return f"Search, recovered ({row.candidate})"
-    return f"Search ({row.candidate})" if row.recipe == "search" else row.recipe
+    return f"Search ({row.candidate})" if row.recipe == SEARCH else row.recipe
 
 
 def setting_of(row: Candidate) -> str:

@@ -42,16 +42,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10000, help="of all kinds together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=sorted(KINDS))
-    given = parser.parse_args()
+    options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
-    chosen = [given.only] if given.only else list(KINDS)
+    chosen = [options.only] if options.only else list(KINDS)
     for kind in chosen:
-        begin, rounds = time.monotonic(), given.rounds // len(chosen)
+        begin, rounds = time.monotonic(), options.rounds // len(chosen)
         with tempfile.TemporaryDirectory() as folder:
-            outcomes = KINDS[kind](rounds, given.seed, Path(folder))
+            outcomes = KINDS[kind](rounds, options.seed, Path(folder))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         print(f"{kind}: {rounds} rounds in {time.monotonic() - begin:.0f} s, peak memory {peak / 2**20:.0f} MiB")
         for outcome, count in sorted(outcomes.items()):

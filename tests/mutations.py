@@ -6,7 +6,8 @@ import copy
 import json
 import random
 import signal
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -102,3 +103,16 @@ def nastily(value: Any, rng: random.Random) -> None:
             else:
                 at[key] = copy.deepcopy(rng.choice(NASTY))  # a later round may change it where it is
             break
+
+
+def count_outcomes(rounds: int, seed: int, attempt: Callable[[int, random.Random], str]) -> Counter[str]:
+    """How often what happened. `attempt` gets the number of the round; any exception of it names its round."""
+    rng = random.Random(seed)
+    outcomes: Counter[str] = Counter()
+    for number in range(rounds):
+        case = random.Random(rng.random())
+        try:
+            outcomes[attempt(number, case)] += 1
+        except Exception as error:
+            raise AssertionError(f"round {number} of seed {seed} ended in {type(error).__name__}") from error
+    return outcomes

@@ -67,7 +67,7 @@ class TrialManager:
         searched = recorder.searched()
         self.rung_stats = RungStats.of(searched)
         self.remaining = config.trials - len(searched)  # candidates still to be asked of the sampler
-        self._number = max((int(c.candidate[1:]) for c in searched), default=0)
+        self._number = max((int(c.candidate[1:]) for c in searched if c.candidate[1:].isdecimal()), default=0)
         self._random = np.random.default_rng([config.seed, len(recorder.candidates)])
         self._learn_from_the_table()
         if config.sampler == BAYESIAN and jobs.KL in config.rungs:

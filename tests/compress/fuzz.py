@@ -26,7 +26,7 @@ from compress.pack import pack
 from compress.policy.policy import Policy
 from compress.policy.recipes import recipe
 from compress.policy.store import Store, checksum
-from tests.mutations import mutated, nastily, one_line, within
+from tests.mutations import count_outcomes, mutated, nastily, one_line, within
 
 LEVELS = ["raw:bf16", "int8", "nf4", "digits:2", "rtn:3:g16", "grid@0.5", "grid@2.5", "grid@8", "ffn:0.8+grid@3"]
 SECONDS = 20.0  # an artifact is assembled from a whole model
@@ -129,15 +129,11 @@ class Artifacts:
 
 
 def fuzz(rounds: int, seed: int, source: Source, work: Path) -> Counter[str]:
-    """How often what happened. Any exception but a UserError goes through to the caller."""
-    rng = random.Random(seed)
-    seeds, artifacts = encoded_tensors(), Artifacts(work, source)
-    outcomes: Counter[str] = Counter()
-    for number in range(rounds):
-        case = random.Random(rng.random())
-        try:
-            with within(SECONDS):
-                outcomes[try_tensor(case.choice(seeds), case) if number % 2 else artifacts.attempt(case)] += 1
-        except Exception as error:
-            raise AssertionError(f"round {number} of seed {seed} ended in {type(error).__name__}") from error
-    return outcomes
+    """How often what happened: tensors and artifacts in turn. Any exception but a UserError goes through."""
+    tensors, artifacts = encoded_tensors(), Artifacts(work, source)
+
+    def attempt(number: int, rng: random.Random) -> str:
+        with within(SECONDS):
+            return try_tensor(rng.choice(tensors), rng) if number % 2 else artifacts.attempt(rng)
+
+    return count_outcomes(rounds, seed, attempt)

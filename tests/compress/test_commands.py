@@ -205,4 +205,7 @@ def test_a_panic_of_a_library_in_rust_is_one_line(capsys: pytest.CaptureFixture[
         raise panic("byte index 5 is out of bounds\nof somewhere")
 
     assert cli.run(main, []) == 2
-    assert capsys.readouterr().err == "error: the tokenizer of this model is damaged (byte index 5 is out of bounds)\n"
+    assert (
+        capsys.readouterr().err
+        == "error: the tokenizer or weights of this model are damaged (byte index 5 is out of bounds)\n"
+    )

@@ -19,7 +19,7 @@ from evaluate.data.text import read_lines
 from evaluate.decoding.cleanup import clean_all
 from evaluate.metrics.mt import corpus_metrics
 from evaluate.metrics.scores import check_hypotheses
-from tests.mutations import NASTY, mutated, one_line, within
+from tests.mutations import NASTY, count_outcomes, mutated, one_line, within
 
 SECONDS = 5.0
 NINE = "*{0}, *{0}, *{0}, *{0}, *{0}, *{0}, *{0}, *{0}, *{0}"
@@ -119,12 +119,5 @@ class Data:
 
 def fuzz(rounds: int, seed: int, work: Path) -> Counter[str]:
     """How often what happened. Any exception but a UserError goes through to the caller."""
-    rng = random.Random(seed)
-    data = Data(work)
-    outcomes: Counter[str] = Counter()
-    for number in range(rounds):
-        try:
-            outcomes[data.attempt(random.Random(rng.random()))] += 1
-        except Exception as error:
-            raise AssertionError(f"round {number} of seed {seed} ended in {type(error).__name__}") from error
-    return outcomes
+    inputs = Data(work)
+    return count_outcomes(rounds, seed, lambda _, rng: inputs.attempt(rng))

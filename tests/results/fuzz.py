@@ -30,7 +30,7 @@ from results.runs import RECOVERED, RunView
 from search.config import Config
 from search.sampling.sensitivity import read_sensitivities
 from search.tuning.journal import Journal, JournalEntry
-from tests.mutations import NASTY, mutated, mutated_json, one_line, within
+from tests.mutations import NASTY, count_outcomes, mutated, mutated_json, one_line, within
 from tests.results.examples import add_model, candidate, make_run, policy
 
 DISTRIBUTIONS = {"x": optuna.distributions.CategoricalDistribution(["a", "b"])}
@@ -150,12 +150,5 @@ class Runs:
 
 def fuzz(rounds: int, seed: int, work: Path) -> Counter[str]:
     """How often what happened. Any exception but a UserError goes through to the caller."""
-    rng = random.Random(seed)
-    runs = Runs(work)
-    outcomes: Counter[str] = Counter()
-    for number in range(rounds):
-        try:
-            outcomes[runs.attempt(random.Random(rng.random()))] += 1
-        except Exception as error:
-            raise AssertionError(f"round {number} of seed {seed} ended in {type(error).__name__}") from error
-    return outcomes
+    inputs = Runs(work)
+    return count_outcomes(rounds, seed, lambda _, rng: inputs.attempt(rng))

@@ -125,6 +125,7 @@ def test_a_policy_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
 COMMANDS = {
     "front": ["{run}"],
     "report": ["{run}"],
+    "table": ["{run}"],
     "select": ["{run}", "best"],
     "export": ["{run}", "--candidate", "c1", "--out", "{out}"],
     "compare": ["{run}", "{run}"],
@@ -144,11 +145,11 @@ def test_every_command_tells_it_in_one_line_and_ends_with_2(
     assert not list((tmp_path / "empty").iterdir())
 
 
-@pytest.mark.parametrize("command", ["front", "report"])
+@pytest.mark.parametrize("command", ["front", "report", "table"])
 def test_a_place_that_cannot_be_written_is_told_by_its_name(
     tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make_run(tmp_path / "run", [candidate("c1")])
+    folder = make_run(tmp_path / "run", [candidate("original"), candidate("c1")])
     out = tmp_path / "none" / "file"
     told = refused(run(f"results.{command}", folder, "--out", out, capsys=capsys))
     assert told.startswith(f"error: {out}: No such file or directory")
