@@ -77,7 +77,7 @@ comet-env: .comet/.installed
 	touch $@
 	@echo 'export COMET_PYTHON=$(abspath .comet/bin/python)'
 
-# Hashes of what the constraints pin, anew; WHEEL=FILE for a build that is not on the index.
+# Hashes of what the constraints pin, anew, from the index that PIP_INDEX_URL names; WHEEL=FILE for a build that is not there.
 lock:
 	$(PYTHON) .ci/lock.py $(addprefix --wheel ,$(WHEEL))
 

@@ -1,6 +1,6 @@
 """Writes what the two commands of the README install as requirements with hashes, or checks that they are up to date.
 
-    python .ci/lock.py [--wheel FILE]...     asks the package index (PIP_INDEX_URL, else PyPI)
+    python .ci/lock.py [--wheel FILE]...     asks the package index that PIP_INDEX_URL names
     python .ci/lock.py --check               offline
 
 The pins are those of constraints.txt and constraints-transformers5.txt; the hashes are of the files that pip may take
@@ -92,7 +92,7 @@ def fits(filename: str) -> bool:
 
 def hashes(name: str, version: str) -> list[str]:
     """SHA-256 of the files of one version on the index."""
-    index = (os.environ.get("PIP_INDEX_URL") or "https://pypi.org/simple").rstrip("/")
+    index = os.environ["PIP_INDEX_URL"].rstrip("/")
     request = urllib.request.Request(f"{index}/{name}/", headers={"Accept": "application/vnd.pypi.simple.v1+json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
         files: list[dict[str, Any]] = json.load(answer)["files"]
@@ -160,7 +160,12 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--wheel", type=Path, action="append", default=[])
     options = parser.parse_args()
-    check() if options.check else write(options.wheel)
+    if options.check:
+        check()
+    elif os.environ.get("PIP_INDEX_URL"):
+        write(options.wheel)
+    else:
+        sys.exit("PIP_INDEX_URL is not set: give the address of a package index that answers in JSON (.../simple)")
 
 
 if __name__ == "__main__":

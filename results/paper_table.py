@@ -168,7 +168,7 @@ def shown(rows: Sequence[PaperRow]) -> list[tuple[str, ...]]:
 
 def to_text(rows: Sequence[PaperRow]) -> str:
     lines = shown(rows)
-    return "\n".join(aligned(lines, left=(0, len(lines[0]) - 1))) + "\n"
+    return "".join(f"{line.rstrip()}\n" for line in aligned(lines, left=(0, len(lines[0]) - 1)))
 
 
 def to_markdown(rows: Sequence[PaperRow]) -> str:
