@@ -329,11 +329,13 @@ def soak(work: Path, options: argparse.Namespace) -> Outcome:
         driver = here.start(name)
         over = killed = False
         while not over:
-            left = [event for event in waiting if (event == ("kill -9", "report")) == here.done(name)]
-            if not left:
-                driver.wait(MOST_WAIT)
-                break
             reporting = here.done(name)
+            left = [event for event in waiting if (event == ("kill -9", "report")) == reporting]
+            if not left:
+                here.pause(driver, MOST_WAIT, reporting)
+                if driver.code is not None or here.done(name) == reporting:
+                    break
+                continue
             if not (here.settle_report(driver) if reporting else here.settle(driver)):
                 break
             here.pause(driver, here.rng.uniform(0, 1.5) if reporting else here.rng.uniform(3, 14), reporting)
