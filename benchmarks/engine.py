@@ -132,6 +132,7 @@ def make_search(source: Any, store: Any, runs: Path, name: str, trials: int, poo
     """The searcher of a run whose preparation is done, with made-up sensitivities."""
     import compress
     from search.config import Config
+    from search.phases import SEARCH, Phases
     from search.progress import Progress
     from search.recorder import Recorder, parameters_left
     from search.run_dir import RunDir
@@ -144,6 +145,7 @@ def make_search(source: Any, store: Any, runs: Path, name: str, trials: int, poo
     from search.status import RunStatus
     from search.tuning.searcher import ParetoSearch
     from search.tuning.trials import TrialManager
+    from search.workload import Workload
 
     config = Config(
         bins=("Bin1", "Bin2", "Bin3"),
@@ -177,7 +179,9 @@ def make_search(source: Any, store: Any, runs: Path, name: str, trials: int, poo
         "",
         SEGMENTS,
     )
-    status = RunStatus(name, trials, recorder, lambda: len(pool.actors), Progress())
+    workload = Workload.of(config, source.structure, ())
+    status = RunStatus(name, trials, recorder, pool, Progress(), Phases(workload, calibration=False, share=1.0))
+    status.begin(SEARCH)
     return ParetoSearch(manager, pool, bayesian, manager.distributions, None, status)
 
 
@@ -273,7 +277,7 @@ def dry(searcher: Any, trials: int, every: int, profiled: int = 0) -> Probe:
         trial, job = out.pop(0)
         for rung in job["rungs"]:
             outcome = answer(job, rung) | {"job_seconds": 1.0}
-            if rung != "all" and not searcher.manager.should_continue(searcher.trial(trial), outcome):
+            if rung != "all" and not searcher.should_continue(trial, outcome):
                 break
         searcher.on_trial_complete(trial, {"outcome": json.dumps(outcome)})
 

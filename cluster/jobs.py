@@ -16,6 +16,7 @@ from evaluate.spec import EvalSpec
 Job = dict[str, Any]
 CALIBRATE, BUILD, SCORE, SENSE = "calibrate", "build", "score", "sense"
 KL, PART, ALL = "kl", "part", "all"  # rungs of a score
+RUNG_WORDS = {KL: "divergence", PART: "translating a part", ALL: "translating"}
 LEVEL, DROP, TRIM = "level", "drop", "trim"
 
 
@@ -58,6 +59,25 @@ def sense(actions: Sequence[tuple[str, str, str]], calibration: str, reference: 
 def reports_of(job: Job) -> int:
     """How many reports a job gives: one a rung, or one."""
     return len(job.get("rungs", "1"))
+
+
+def describe(job: Job) -> str:
+    """What a worker does with a job, for the person who watches."""
+    if job["kind"] == SCORE:
+        return describe_rung(job.get("name", "a candidate"), job["rungs"][0] if len(job["rungs"]) == 1 else "")
+    if job["kind"] == BUILD:
+        units = list(dict.fromkeys(unit for unit, _ in job["actions"]))
+        more = f" and {len(units) - 1} more" if units[1:] else ""
+        variants = len(job["actions"])
+        return f"encoding {units[0]}{more} ({variants} variant{'s'[: variants > 1]})"
+    if job["kind"] == SENSE:
+        return f"measuring {len(job['actions'])} sensitivities"
+    return "calibrating" if job["kind"] == CALIBRATE else str(job["kind"])
+
+
+def describe_rung(candidate: str, rung: str) -> str:
+    """What is done with a candidate at a rung."""
+    return f"{candidate}, {RUNG_WORDS.get(rung, 'scoring')}"
 
 
 def keep_reference_outputs(store: Store, texts: Sequence[str]) -> str:

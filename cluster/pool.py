@@ -13,13 +13,14 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
 
 from cluster.deadlines import Deadlines
-from cluster.jobs import Context, Job, reports_of
+from cluster.jobs import Context, Job, describe, reports_of
 from cluster.trainable import TRIAL_CPUS
 from cluster.worker import Worker
 from compress.errors import UserError, is_panic
@@ -28,6 +29,21 @@ ATTEMPTS = 2  # a job whose worker died, or that ended in an unforeseen error, i
 DIED = "the worker died"
 STARTING = 60.0  # seconds that a worker may take to start before the cluster's room is looked at
 EVERY = 1.0  # seconds between two looks at workers that are being started again
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a worker does now, and for how many seconds; `kind` is the kind of its job, or idle, starting, lost."""
+
+    worker: int
+    kind: str
+    doing: str = ""
+    seconds: float | None = None
+
+    @property
+    def text(self) -> str:
+        doing = self.doing or self.kind
+        return doing if self.seconds is None else f"{doing}, {self.seconds:.0f} s"
 
 
 class WorkerActor:
@@ -109,6 +125,7 @@ class WorkerPool:
         self.on_wait: Callable[[], object] = lambda: None  # called every second or so while jobs are under way
         self.stuck = 0  # workers that were ended because they took too long
         self._busy: dict[int, tuple[str, float]] = {}  # worker → the kind of its job, and since when
+        self._doing: dict[int, tuple[str, float]] = {}  # worker → what a person is told that it does, and since when
         self._free = deque(range(len(self.actors)))
         self._restarting: dict[Any, int] = {}  # the answer of a worker that may be dead → its number
         self._ask_again: dict[int, float] = {}  # when to ask workers that are being started again
@@ -161,7 +178,31 @@ class WorkerPool:
             return None
         number = self._free.popleft()
         self._busy[number] = kind, time.monotonic()
+        self._doing.pop(number, None)
         return number
+
+    def describe(self, number: int, doing: str) -> None:
+        """What a worker does from now on, for who watches."""
+        self._doing[number] = doing, time.monotonic()
+
+    def activities(self) -> list[Activity]:
+        """What each worker does, by number."""
+        now = time.monotonic()
+        starting = {*self._restarting.values(), *self._ask_again}
+        activities = []
+        for number in range(len(self.actors)):
+            if number in self._busy:
+                kind, since = self._busy[number]
+                doing, began = self._doing.get(number, (kind, since))
+                if math.isinf(since):
+                    activities.append(Activity(number, "starting", "does not answer: started again"))
+                else:
+                    activities.append(Activity(number, kind, doing, now - began))
+            elif number in self._lost:
+                activities.append(Activity(number, "lost", f"lost: {self._lost[number]}"))
+            else:
+                activities.append(Activity(number, "starting" if number in starting else "idle"))
+        return activities
 
     def give_back(self, number: int, died: bool = False) -> None:
         """A worker that may have died is free again once it answers."""
@@ -189,6 +230,7 @@ class WorkerPool:
         while waiting or running:
             while waiting and (number := self.borrow(waiting[0][0]["kind"])) is not None:
                 job, attempt = waiting.popleft()
+                self.describe(number, describe(job))
                 running[self.actors[number].run.remote(job)] = (job, attempt, number)
                 self.running[job["kind"]] += 1
             self.on_wait()

@@ -27,11 +27,13 @@ from results.html.page import write_report
 from results.paper_table import paper_table
 from results.paper_table import to_text as to_paper
 from results.runs import RunView
+from search import phases
 from search.baselines import single_drops, without
 from search.config import Config
 from search.encoding import UnitLevel, Variants, encoding_jobs, needed
 from search.inputs import Inputs, frozen_units, levels_of, prepare
 from search.iterative_pruning import IterativePruning, dropped_last, lm_layers
+from search.phases import Phases
 from search.progress import Progress
 from search.recorder import EvaluatedPolicy, Recorder, parameters_left
 from search.resources import context_of, resources
@@ -50,6 +52,7 @@ from search.status import RunStatus
 from search.tuning.searcher import ParetoSearch, study_of
 from search.tuning.trials import TrialManager
 from search.tuning.tuner import run_search
+from search.workload import Workload
 
 ORIGINAL, PRUNING = "original", "iterative-pruning"  # recipes of the table
 NEAR = (0.5, 2.0)  # uniform levels are scored from half a bin's lower bound to twice its upper one
@@ -75,11 +78,9 @@ class Run:
     def source(self) -> compress.Source:
         return self.inputs.source
 
-    def map(self, step: str, work: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
-        """Jobs with their outcomes, as they end; shown as a step of the run."""
-        if not work:
-            return
-        self.status.begin(step, len(work))
+    def map(self, phase: str, work: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
+        """Jobs with their outcomes, as they end; shown as a phase of the run."""
+        self.status.begin(phase, len(work))
         for job, outcome in self.pool.map(work):
             self.status.running = self.pool.running
             self.status.job_ended(job, outcome)
@@ -121,16 +122,17 @@ def run(config: Config, resume: bool = False, recover: int = 0, verbose: bool = 
 
     `recover` candidates are trained afterwards, by whoever calls this. `verbose`: technical counters in the line.
     """
-    inputs = prepare(config)
-    run_dir = RunDir(inputs.config, resume)
-    progress = Progress()
-    announce(inputs, run_dir, progress)
-    try:
-        finished = execute(inputs, run_dir, progress, inputs.config.resume_command(recover), verbose)
-    except Exception:
-        run_dir.discard()
-        raise
-    run_dir.release()
+    with Progress() as progress:
+        with progress.doing("reading model and data"):
+            inputs = prepare(config)
+        run_dir = RunDir(inputs.config, resume)
+        announce(inputs, run_dir, progress)
+        try:
+            finished = execute(inputs, run_dir, progress, inputs.config.resume_command(recover), verbose)
+        except Exception:
+            run_dir.discard()
+            raise
+        run_dir.release()
     return 0 if finished else 130
 
 
@@ -152,11 +154,11 @@ def execute(inputs: Inputs, run_dir: RunDir, progress: Progress, again: str, ver
     config, source = inputs.config, inputs.source
     recorder = Recorder(run_dir, source.original_bytes, inputs.bins)
     finished, counts = False, ""
-    go_on = f"`{again}` goes on"
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        resources(config, config.name, inputs.comet, go_on, progress.say) as reserved,
-    ):
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+        with progress.doing("starting Ray" if not config.address else f"joining the Ray cluster at {config.address}"):
+            reserved = stack.enter_context(
+                resources(config, config.name, inputs.comet, f"`{again}` goes on", progress.say)
+            )
         if reserved.device == "cuda":  # how exactly a score can be had again depends on it
             run_dir.write("config.json", replace(config, device="cuda").to_json())
         recorder.signature = lambda: config.eval_spec("dev").signature(reserved.comet(), inputs.data)
@@ -170,14 +172,21 @@ def execute(inputs: Inputs, run_dir: RunDir, progress: Progress, again: str, ver
             room.worker_gpus,
             config.name,
         )
-        status = RunStatus(config.name, config.trials, recorder, lambda: pool.alive, progress, pool.waiting, verbose)
+        status = RunStatus(config.name, config.trials, recorder, pool, progress, phases_of(inputs), verbose)
+        stack.callback(status.close)
         pool.on_wait = status.update
-        try:
-            finished, counts = steps(Run(inputs, run_dir, store, recorder, pool, status, progress))
-        finally:
-            status.close()
+        finished, counts = steps(Run(inputs, run_dir, store, recorder, pool, status, progress))
+        status.begin(phases.REPORT)
+    progress.close()
     show(inputs, recorder, finished, counts, again)
     return finished
+
+
+def phases_of(inputs: Inputs) -> Phases:
+    """The phases that this run has."""
+    config = inputs.config
+    workload = Workload.of(config, inputs.source.structure, frozen_units(config, inputs.source))
+    return Phases(workload, config.calibration, config.sense_segments / len(inputs.data.segments))
 
 
 def steps(run: Run) -> tuple[bool, str]:
@@ -225,7 +234,7 @@ def score_original(run: Run, variants: Variants, plain: Sequence[UnitLevel]) -> 
         work.insert(0, jobs.score(None) | {"name": ORIGINAL, "recipe": ORIGINAL})
     run.progress.say(f"encoding {len(run.source.structure.units)} units, scoring the original")
     scored: dict[str, Any] = {}
-    for job, outcome in run.map("encode", work):
+    for job, outcome in run.map(phases.ORIGINAL, work):
         if job["kind"] == jobs.BUILD:
             variants.add(outcome)
         elif "error" in outcome:
@@ -250,7 +259,7 @@ def calibrate(run: Run, reference: str) -> str:
     """Statistics of every matrix's inputs on the reference outputs; returns their digest, '' without calibration."""
     if not run.config.calibration:
         return ""
-    ((_, outcome),) = run.map("calibrate", [jobs.calibrate(reference)])
+    ((_, outcome),) = run.map(phases.CALIBRATE, [jobs.calibrate(reference)])
     if "error" in outcome:
         raise UserError(f"calibrating failed: {outcome['error']}")
     return str(outcome["calibration"])
@@ -258,7 +267,7 @@ def calibrate(run: Run, reference: str) -> str:
 
 def encode(run: Run, variants: Variants, calibrated: Sequence[UnitLevel], calibration: str) -> None:
     """Encodes the levels that look at the calibration into `variants`."""
-    for _, outcome in run.map("encode", run.encoding_jobs(calibrated, calibration)):
+    for _, outcome in run.map(phases.ENCODE, run.encoding_jobs(calibrated, calibration)):
         variants.add(outcome)
 
 
@@ -301,7 +310,7 @@ def measure_sensitivities(run: Run, space: Space, variants: Variants, calibratio
     work = [
         jobs.sense(piece, calibration, reference) for piece in sensitivity.split_actions(missing, len(run.pool.actors))
     ]
-    for _, outcome in run.map("sensitivities", work):
+    for _, outcome in run.map(phases.SENSITIVITIES, work):
         if "error" in outcome:
             raise UserError(f"measuring sensitivities failed: {outcome['error']}")
         measured += outcome["sensed"]
@@ -331,7 +340,7 @@ def score_baselines(
             run.progress.say(f"scoring the original without one layer: {len(drops)} candidates")
         policies |= drops
     work = [run.scoring_job(policy, reference, name, name) for name, policy in policies.items()]
-    for job, outcome in run.map("recipes", work):
+    for job, outcome in run.map(phases.BASELINES, work):
         run.record(job["name"], job["recipe"], policies[job["name"]], ledger, outcome)
 
 
@@ -369,7 +378,7 @@ def prune_iteratively(run: Run, ledger: compress.Ledger, reference: str) -> None
             name = f"pruned-{len(dropped)}-{dropped_last(dropped, pruning.dropped)}"
             policies[name] = without(original_policy(run.source), run.source.structure, dropped)
         work = [run.scoring_job(policy, reference, name, PRUNING) for name, policy in policies.items()]
-        for job, outcome in run.map(PRUNING, work):
+        for job, outcome in run.map(phases.PRUNING, work):
             tell(run.record(job["name"], PRUNING, policies[job["name"]], ledger, outcome))
     run.progress.say(f"{PRUNING} drops {', '.join(pruning.dropped)}")
 
@@ -392,7 +401,7 @@ def search(
     if manager.remaining > 0:
         rungs = " → ".join(config.rungs)
         run.progress.say(f"searching: {manager.remaining} candidates, sampler {config.sampler}, rungs {rungs}")
-    run.status.begin("", 0)
+    run.status.begin(phases.SEARCH)
     return run_search(searcher, run.progress.stream), manager.summary()
 
 

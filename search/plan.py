@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,21 +21,19 @@ from compress.errors import UserError
 from compress.model.aux_files import read_aux_files
 from compress.model.meta_model import build_meta_model, config_from_dict
 from compress.models import resolve_model
-from compress.policy.recipes import recipe_names
 from compress.sizes import Bin, scale_for
 from evaluate.peak_memory import peaks, shapes
 from search.config import Config
 from search.encoding_cost import encoding_seconds, free_bytes, store_bytes, this_machine
 from search.given import bounded, check_names, open_checked
-from search.iterative_pruning import IterativePruning, lm_layers
 from search.progress import clock
 from search.space import bounds, vocabularies
 from search.space.space import DEFAULT_LEVELS
+from search.workload import KL_SHARE, Workload
 
 FROZEN = "raw:bf16"  # the level of units that stay as they are
 ASSUMED_GPU = 80e9  # bytes of a GPU, where there is none
 ACL_DEV = 468  # segments
-KL_SHARE = 0.15  # of the seconds that a score takes: what a KL takes
 SECONDS_AN_UTTERANCE = {"full": 0.12, "small": 0.03}  # an H100-class GPU, batch 32 (assumed); this model on one core
 
 
@@ -55,6 +53,7 @@ class Outline:
     vocabulary: str  # a line on them
     segments: int | None  # of the data; None where none was given
     model_config: Any  # of transformers
+    workload: Workload
 
 
 class SourceWithoutWeights:
@@ -112,6 +111,7 @@ def outline(config: Config) -> Outline:
         vocabulary=description,
         segments=segments,
         model_config=source.config,
+        workload=Workload.of(replace(config, vocabulary=names), structure, frozen),
     )
 
 
@@ -150,9 +150,8 @@ def describe(config: Config, plan: Outline) -> list[str]:
         )
     bits = ", ".join(f"{level} ({describe_bits(level)})" for level in plan.levels)
     lines.append(f"levels    {len(plan.levels)}, nominal bits a weight: {bits}")
-    droppable = sum(layer.index > 0 for layer in structure.layers) if config.drop else 0
-    choices = (len(structure.units) - len(plan.frozen), droppable)
-    lines.append(f"space     {choices[0]} units at {len(plan.levels)} levels, {choices[1]} layers that may be dropped")
+    todo = plan.workload
+    lines.append(f"space     {todo.units} units at {len(plan.levels)} levels, {todo.layers} layers that may be dropped")
     lines.append(f"vocabulary {plan.vocabulary}")
     least, most = plan.reach
     lines.append(f"reach     about {least:,} to {most:,} bytes")
@@ -166,7 +165,7 @@ def describe(config: Config, plan: Outline) -> list[str]:
             " with every layer kept"
         )
     lines += plan.left_out
-    return lines + _times(config, plan, choices) + [_memory(config, plan)]
+    return lines + _times(config, plan) + [_memory(config, plan)]
 
 
 def _memory(config: Config, plan: Outline) -> str:
@@ -185,21 +184,14 @@ def _memory(config: Config, plan: Outline) -> str:
     return f"GPU       GB at the peak of {whose} GPU of {gpu / 1e9:.0f} GB: {figures}{fits}"
 
 
-def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]:
-    per_unit = len(plan.levels) if config.sensitivities == "full" else 2
-    sensed = choices[0] * per_unit + choices[1] + max(len(plan.tokens) - 1, 0)
-    recipes = (len(recipe_names()) + len(plan.levels)) if config.baselines else 0
-    layers = lm_layers(plan.structure) if any(layer.stack == "lm" for layer in plan.structure.layers) else ()
-    rounds = len(layers) // 4 if config.baselines and config.drop else 0
-    pruning = IterativePruning(layers, rounds=rounds).evaluations if rounds and len(layers) - 2 >= rounds else 0
-    singles = choices[1] if config.score_drops else 0
-    full = round(config.trials * 0.3) if "kl" in config.rungs else config.trials
+def _times(config: Config, plan: Outline) -> list[str]:
+    todo = plan.workload
     segments = plan.segments or ACL_DEV
     whose = "" if plan.segments else " (those of ACL 60/60 dev, since no --data was given)"
     pace = SECONDS_AN_UTTERANCE["full" if plan.original_bytes > 1e9 else "small"]
     score = segments * pace
     near = config.sense_segments * pace * KL_SHARE
-    total = sensed * near + (recipes + singles + pruning + full) * score + config.trials * near
+    total = (todo.sensitivities + todo.trials) * near + (todo.recipes + todo.drops + todo.pruning + todo.full) * score
     workers = max(config.workers, 1)
     device, speed, at_once = this_machine(config)
     encoding = encoding_seconds(plan.structure, plan.levels, speed, plan.frozen) / at_once
@@ -207,9 +199,9 @@ def _times(config: Config, plan: Outline, choices: tuple[int, int]) -> list[str]
     free = "" if "://" in config.variants else f", where {free_bytes(config.variants) / 1e9:.1f} GB are free"
     where = "GPUs" if device == "cuda" else "CPUs"
     return [
-        f"to do     {len(plan.structure.units) * len(plan.levels)} encodings, {sensed} sensitivities (known ones are"
-        f" not measured again), {recipes} recipes at most, {singles} single drops, {pruning} evaluations of"
-        f" iterative pruning, {config.trials} candidates of which about {full} are scored in full",
+        f"to do     {todo.encodings} encodings, {todo.sensitivities} sensitivities (known ones are"
+        f" not measured again), {todo.recipes} recipes at most, {todo.drops} single drops, {todo.pruning} evaluations"
+        f" of iterative pruning, {todo.trials} candidates of which about {todo.full} are scored in full",
         f"encoding  about {clock(encoding)} on {at_once} {where} at this machine's speed"
         f" ({speed.trellis / 1e6:.1f} million weights a second with a trellis, measured); once for all runs",
         f"store     about {store / 1e9:.1f} GB in {config.variants}{free}",

@@ -1,54 +1,73 @@
-"""Where a run stands: the line that a person watches, and the same as metrics for Prometheus."""
+"""Where a run stands: what a person watches, and the same as metrics for Prometheus."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from cluster.jobs import Job
 from cluster.metrics import Metrics, Snapshot
+from cluster.pool import Activity
 from results.candidate import FAILED, PRUNED, SCORED, Candidate
 from results.runs import ORIGINAL
-from search.progress import Progress, clock
+from search.phases import SEARCH as SEARCH_PHASE
+from search.phases import Phases
+from search.progress import Progress, View, clock
 from search.recorder import SEARCH, Recorder
 
 METRICS_EVERY = 2.0  # seconds
 RECENT = 200  # candidates that the pace is taken from
+MOST_ROWS = 8  # workers of which each has a row
 CACHES = ("comet", "tower", "variants")
 
 
+class Workers(Protocol):
+    """What is asked of the pool."""
+
+    @property
+    def alive(self) -> int:
+        """Workers that are there now."""
+
+    def waiting(self) -> str:
+        """Why not all are; empty where all are."""
+
+    def activities(self) -> list[Activity]:
+        """What each worker does, by number."""
+
+
 class RunStatus:
-    """Numbers of a run that is under way. `alive` tells how many workers are there now, `waiting` why not all are."""
+    """Numbers of a run that is under way. `verbose` shows technical counters too."""
 
     def __init__(
         self,
         name: str,
         trials: int,
         recorder: Recorder,
-        alive: Callable[[], int],
+        workers: Workers,
         progress: Progress,
-        waiting: Callable[[], str] = lambda: "",
+        phases: Phases,
         verbose: bool = False,
     ) -> None:
-        self.trials, self.recorder, self.alive, self.progress = trials, recorder, alive, progress
-        self.waiting, self.verbose = waiting, verbose
+        self.trials, self.recorder, self.workers, self.progress = trials, recorder, workers, progress
+        self.phases, self.verbose = phases, verbose
         self.metrics = Metrics(name, tuple(each.name for each in recorder.bins))
         self.busy = 0.0  # seconds the driver spent on candidates
-        self.step, self.total, self.ended = "", 0, 0  # of the preparation: its name, its jobs, those that ended
         self.running: Counter[str] = Counter()  # jobs that workers do now, by kind
         self._totals: dict[str, dict[Any, int]] = {}  # cache → who reports → the total so far
         self._reported = 0.0
+        self._scoring: float | None = None  # seconds that scoring the original took
 
-    def begin(self, step: str, total: int) -> None:
-        """A step of the preparation begins; '' for the search itself."""
-        self.step, self.total, self.ended = step, total, 0
+    def begin(self, phase: str, jobs: int = 0) -> None:
+        self.phases.begin(phase, jobs)
         self.update()
 
     def job_ended(self, job: Job, outcome: dict[str, Any]) -> None:
-        self.ended += 1
+        self.phases.job_ended()
         self._count_hits(outcome)
+        if job.get("name") == ORIGINAL:
+            self._scoring = outcome.get("job_seconds")
         self.metrics.job_ended(job["kind"], outcome.get("job_seconds"), ok="error" not in outcome)
         self.update()
 
@@ -57,7 +76,7 @@ class RunStatus:
         if time.time() - self._reported > METRICS_EVERY:
             self._reported = time.time()
             self.metrics.update(self.snapshot())
-        self.progress.update(self.parts)
+        self.progress.update(self.view)
 
     def close(self) -> None:
         self.metrics.update(self.snapshot())
@@ -74,12 +93,23 @@ class RunStatus:
         return sum(self._totals.get(cache, {}).values())
 
     def seconds_left(self) -> float | None:
-        """To the end, from the pace of the search so far."""
+        """To the end of the run, None where that cannot be told yet."""
+        original, scoring = self.recorder.find(ORIGINAL), self._scoring
+        if scoring is None and original is not None and original.segments:  # by an earlier part of this run
+            scoring = original.cached_seconds_per_segment * original.segments
+        return self.phases.seconds_left(scoring, len(self.workers.activities()), self._search_left())
+
+    def _search_left(self) -> float | None:
+        """Seconds to the end of the search, from its pace; None where it has none, or has not begun."""
+        if self.phases.name != SEARCH_PHASE:
+            return None
         seconds = [c.seconds for c in self.recorder.candidates if c.recipe == SEARCH][-RECENT:]
         if len(seconds) < 2 or seconds[-1] <= seconds[0]:
             return None
-        to_come = self.trials - sum(self.recorder.count(status) for status in (SCORED, PRUNED, FAILED))
-        return (seconds[-1] - seconds[0]) / (len(seconds) - 1) * max(to_come, 0)
+        return (seconds[-1] - seconds[0]) / (len(seconds) - 1) * max(self.trials - self._ended(), 0)
+
+    def _ended(self) -> int:
+        return sum(self.recorder.count(status) for status in (SCORED, PRUNED, FAILED))
 
     def snapshot(self) -> Snapshot:
         count = self.recorder.count
@@ -99,32 +129,61 @@ class RunStatus:
             utterances_per_second=sum(c.segments for c in recent[1:]) / span if span > 0 else None,
             jobs_running={kind: number for kind, number in self.running.items() if number},
             seconds_left=self.seconds_left(),
-            workers=self.alive(),
+            workers=self.workers.alive,
             driver_milliseconds=1000 * self.busy / max(len(self.recorder.candidates), 1),
         )
 
-    def parts(self) -> list[str]:
-        """Where the run stands, the most important first: a narrow terminal shows only the beginning."""
-        if self.step:
-            waiting = self.waiting()
-            return [
-                f"{self.step} {self.ended}/{self.total}, {self.running.total()} running",
-                *([waiting] if waiting else []),
-            ]
-        best, now, left = self.recorder.best(), self.snapshot(), self.seconds_left()
-        ended = now.done + now.stopped + now.failed
-        parts = [f"candidates {ended}/{now.wanted}", f"{clock(left) if left is not None else '?'} left"]
-        if best is not None:
-            parts.append(f"best COMET {best.comet:.4f}{self._loss(best)} at {best.bytes:,} bytes")
-        parts.append(f"{now.done} scored, {now.stopped} pruned, {now.failed} failed, {now.running} running")
-        if self.verbose:
-            parts += [f"hypervolume {now.hypervolume:.4f}"]
-            parts += [f"cache hits {now.cache_hits['comet']} COMET, {now.cache_hits['tower']} encoder"]
-            if now.utterances_per_second:
-                parts.append(f"{now.utterances_per_second:.1f} utterances/s")
-        return parts
+    def view(self) -> View:
+        """Where the run stands."""
+        searching, waiting = self.phases.name == SEARCH_PHASE, self.workers.waiting()
+        left = self.seconds_left()
+        rows = [("wait", waiting)] if waiting else []
+        best = self._best()
+        rows += [("best", best)] if best else []
+        counts = self._counts() if searching else ""
+        rows += [("so far", counts)] if counts else []
+        technical = self._technical() if self.verbose and searching else ""
+        rows += [("", technical)] if technical else []
+        running = "" if searching else f"{self.running.total()} running"
+        return View(
+            title=self.phases.place,
+            done=self._ended() if searching else self.phases.ended,
+            total=self.trials if searching else self.phases.jobs,
+            left=f"about {clock(left)} to the end of the run" if left is not None else "",
+            parts=tuple(part for part in (waiting, running, best if searching else "", counts, technical) if part),
+            rows=(*rows, *activity_rows(self.workers.activities())),
+        )
+
+    def _best(self) -> str:
+        best = self.recorder.best()
+        if best is None:
+            return ""
+        return f"COMET {best.comet:.4f}{self._loss(best)} at {best.bytes:,} bytes"
+
+    def _counts(self) -> str:
+        count = self.recorder.count
+        return f"{count(SCORED)} scored, {count(PRUNED)} pruned, {count(FAILED)} failed"
+
+    def _technical(self) -> str:
+        now = self.snapshot()
+        parts = [f"hypervolume {now.hypervolume:.4f}"]
+        parts += [f"cache hits {now.cache_hits['comet']} COMET, {now.cache_hits['tower']} encoder"]
+        if now.utterances_per_second:
+            parts.append(f"{now.utterances_per_second:.1f} utterances/s")
+        return ", ".join(parts)
 
     def _loss(self, best: Candidate) -> str:
         """By how much it is below the original."""
         original = self.recorder.find(ORIGINAL)
-        return "" if original is None or not original.comparable else f" ({best.comet - original.comet:+.4f})"
+        if original is None or not original.comparable:
+            return ""
+        return f" ({best.comet - original.comet:+.4f} to the original)"
+
+
+def activity_rows(activities: Sequence[Activity]) -> list[tuple[str, str]]:
+    """A row a worker, and one that sums up those for whom there is no room."""
+    rows = [(f"worker {each.worker}", each.text) for each in activities[:MOST_ROWS]]
+    more = Counter(each.kind for each in activities[MOST_ROWS:])
+    if more:
+        rows.append(("others", ", ".join(f"{number} {kind}" for kind, number in more.most_common())))
+    return rows

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from embedded.recipe.talks import Voice
 
@@ -33,6 +32,8 @@ def synthesize(text: str, voice: Voice, gain: float) -> np.ndarray:
     samples = np.frombuffer(raw[: len(raw) // 2 * 2], dtype="<i2").astype(np.float32) / 32768
     if not samples.size or not samples.any():
         raise EspeakError(f"espeak-ng gave no sound for voice {voice.name!r}: is its voice data installed?")
+    from scipy.signal import resample_poly  # takes a second, and whoever has made a mistake should hear of it before
+
     samples = resample_poly(samples, 320, 441).astype(np.float32)  # 22,050 Hz to 16,000 Hz
     loud = np.flatnonzero(np.abs(samples) > 0.01)
     samples = samples[max(0, loud[0] - RATE // 20) : loud[-1] + RATE // 10]

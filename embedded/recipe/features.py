@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from transformers import WhisperFeatureExtractor
+
+if TYPE_CHECKING:
+    from transformers import WhisperFeatureExtractor
 
 MELS = 40
 HOP = 320  # samples: one mel frame is 20 ms
@@ -12,6 +16,8 @@ FRAMES = SECONDS * 16000 // HOP
 
 
 def extractor() -> WhisperFeatureExtractor:
+    from transformers import WhisperFeatureExtractor  # takes seconds, and whoever speaks sentences needs no features
+
     return WhisperFeatureExtractor(
         feature_size=MELS, sampling_rate=16000, hop_length=HOP, n_fft=512, chunk_length=SECONDS
     )

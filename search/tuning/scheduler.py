@@ -30,8 +30,7 @@ class RungScheduler(FIFOScheduler):
         if result.get("done"):
             return str(FIFOScheduler.CONTINUE)
         with self._searcher.measured():
-            candidate = self._searcher.trial(trial.trial_id)
-            if self._searcher.manager.should_continue(candidate, json.loads(result["outcome"])):
+            if self._searcher.should_continue(trial.trial_id, json.loads(result["outcome"])):
                 return str(FIFOScheduler.CONTINUE)
         return str(FIFOScheduler.STOP)
 

@@ -23,7 +23,7 @@ from optuna.storages import InMemoryStorage
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from cluster.jobs import SCORE
+from cluster.jobs import SCORE, describe_rung
 from cluster.pool import ATTEMPTS, DIED, WorkerPool
 from search.status import RunStatus
 from search.tuning.journal import DIRECTIONS, METRICS, STUDY, JournalEntry
@@ -73,9 +73,6 @@ class ParetoSearch(OptunaSearch):
     def running(self) -> int:
         return len(self._running)
 
-    def trial(self, trial_id: str) -> PendingTrial:
-        return self._running[trial_id][0]
-
     @contextlib.contextmanager
     def measured(self) -> Iterator[None]:
         """Round everything that Tune calls: counts the driver's time, and keeps the first error."""
@@ -109,7 +106,16 @@ class ParetoSearch(OptunaSearch):
             self.pool.give_back(worker)
             raise
         self._running[trial_id] = (trial, worker)
+        self.pool.describe(worker, describe_rung(trial.name, trial.rungs[0]))
         return {"worker": worker, "job": json.dumps(self.manager.job(trial))}
+
+    def should_continue(self, trial_id: str, outcome: dict[str, Any]) -> bool:
+        """After a rung that is not the last: whether the candidate goes on to the next."""
+        trial, worker = self._running[trial_id]
+        if not self.manager.should_continue(trial, outcome):
+            return False
+        self.pool.describe(worker, describe_rung(trial.name, trial.rungs[trial.rungs.index(outcome["rung"]) + 1]))
+        return True
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         with self.measured():

@@ -12,20 +12,20 @@ from ray import tune
 from threadpoolctl import threadpool_limits
 
 from cluster import leftovers
-from cluster.pool import WorkerPool
 from cluster.trainable import TRIAL_CPUS, CandidateTrial
 from search.tuning.scheduler import RungScheduler
 from search.tuning.searcher import ParetoSearch
 
 
-class StuckWorkers(tune.Callback):
-    """Looks after workers that no longer answer: their trials would wait for ever."""
+class EveryStep(tune.Callback):
+    """Ends workers that no longer answer, for whom their trials would wait for ever, and renews what a person sees."""
 
-    def __init__(self, pool: WorkerPool) -> None:
-        self.pool = pool
+    def __init__(self, searcher: ParetoSearch) -> None:
+        self.searcher = searcher
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ARG002 - Tune's names
-        self.pool.end_stuck()
+        self.searcher.pool.end_stuck()
+        self.searcher.status.update()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks to be able to restore them; this one has nothing to restore."""
@@ -50,7 +50,7 @@ def run_search(searcher: ParetoSearch, stream: TextIO) -> bool:
             name="tune",
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
-            callbacks=[StuckWorkers(searcher.pool)],
+            callbacks=[EveryStep(searcher)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cluster.metrics import METRICS
-from search.progress import Progress, fitting
+from search import phases
 from search.status import RunStatus
 from tests.cluster.test_metrics import Recorded, told  # noqa: F401
 from tests.search.tuning.runs import ask, finish, manager, scored, searcher
@@ -23,11 +20,11 @@ def finished(tmp_path: Path, told: dict[str, Recorded], monkeypatch: pytest.Monk
     monkeypatch.setattr("search.status.METRICS_EVERY", -1.0)
     search = searcher(manager(tmp_path, trials=3))
     status = search.status
-    status.begin("encode", 1)
+    status.begin(phases.ENCODE, 1)
     status.running["build"] = 1
     status.job_ended({"kind": "build"}, {"hits": {"variants": 3, "variants_asked": 4}, "worker": 0, "job_seconds": 2.0})
     status.running["build"] = 0
-    status.begin("", 0)
+    status.begin(phases.SEARCH)
     hits: dict[str, Any] = {"hits": {"tower": 5, "tower_asked": 6}, "worker": 0, "comet_hits": 7, "scorer": 0}
     for trial, outcome in (("a", scored(0.5)), ("b", scored(0.6)), ("c", {"error": "boom"})):
         ask(search, trial)
@@ -56,10 +53,10 @@ def test_every_metric_is_reported_by_a_run(finished: RunStatus, told: dict[str, 
 
 
 def test_workers_are_those_alive_now(finished: RunStatus, told: dict[str, Recorded]) -> None:  # noqa: F811
-    finished.alive = lambda: 1
+    finished.workers.actors = [0]  # type: ignore[attr-defined]
     finished.update()
     assert value(told, "workers") == 1
-    finished.alive = lambda: 0
+    finished.workers.actors = []  # type: ignore[attr-defined]
     finished.update()
     assert value(told, "workers") == 0
 
@@ -70,53 +67,44 @@ def test_totals_of_two_workers_are_summed(finished: RunStatus) -> None:
     assert finished.hits("tower") == 15
 
 
-def test_the_line_names_the_step_then_the_candidates(finished: RunStatus) -> None:
-    candidates, left, best, counts = finished.parts()
-    assert (candidates, left) == ("candidates 3/3", "0:00 left")
-    assert best.startswith("best COMET 0.6000 at ")
-    assert counts == "2 scored, 0 pruned, 1 failed, 0 running"
-    finished.begin("sensitivities", 4)
-    assert finished.parts() == ["sensitivities 0/4, 0 running"]
+def test_the_view_names_the_phase_and_what_is_known(finished: RunStatus) -> None:
+    view = finished.view()
+    assert (view.title, view.done, view.total) == ("phase 8 of 9: search", 3, 3)
+    assert view.left == "about 0:00 to the end of the run"
+    best, counts = view.parts
+    assert best.startswith("COMET 0.6000 at ")
+    assert counts == "2 scored, 0 pruned, 1 failed"
+    assert view.rows == (("best", best), ("so far", counts), ("worker 0", "c00003, divergence, 1 s"))
+    finished.begin(phases.SENSITIVITIES, 4)
+    view = finished.view()
+    assert (view.title, view.done, view.total) == ("phase 5 of 9: sensitivities", 0, 4)
+    assert view.parts == ("0 running",)
+
+
+def test_the_view_tells_what_each_worker_does_and_sums_up_the_others(finished: RunStatus) -> None:
+    pool: Any = finished.workers
+    pool.actors = list(range(12))
+    pool.free.clear()
+    pool.free.append(11)
+    pool.describe(0, "c00007, divergence")
+    rows = finished.view().rows
+    assert ("worker 0", "c00007, divergence, 1 s") in rows
+    assert [label for label, _ in rows if label.startswith("worker")] == [f"worker {n}" for n in range(8)]
+    assert rows[-1] == ("others", "3 score, 1 idle")
 
 
 def test_technical_counters_are_for_who_asks(finished: RunStatus) -> None:
-    assert not any("hypervolume" in part for part in finished.parts())
+    assert not any("hypervolume" in part for part in finished.view().parts)
     finished.verbose = True
-    assert any(part.startswith("hypervolume ") for part in finished.parts())
-    assert any(part.startswith("cache hits 7 COMET, 5 encoder") for part in finished.parts())
+    assert any("hypervolume " in part and "cache hits 7 COMET, 5 encoder" in part for part in finished.view().parts)
+    assert any("hypervolume " in text for _, text in finished.view().rows)
 
 
-@given(st.lists(st.text("abc ", min_size=1, max_size=30), min_size=1, max_size=6), st.integers(1, 120))
-def test_the_line_is_as_wide_as_the_terminal_at_most(parts: list[str], columns: int) -> None:
-    line = fitting(parts, columns)
-    assert len(line) <= columns
-    whole = fitting(parts, 10_000)
-    assert whole.startswith(line)
-    assert len(whole) == sum(map(len, parts)) + max(0, 3 * (len(parts) - 1) - 2)
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_on_a_terminal_of_80_columns_nothing_wraps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    stream = Terminal()
-    progress = Progress(stream)
-    progress.update(lambda: ["x" * 30] * 8, force=True)
-    progress.update(lambda: ["y" * 200], force=True)
-    progress.say("done")
-    shown = [line for line in stream.getvalue().replace("\n", "\r").split("\r") if line]
-    assert max(map(len, shown)) < 80
-    assert shown[-1] == "done"
-
-
-def test_progress_is_written_now_and_then_to_a_log_and_whole() -> None:
-    stream = io.StringIO()
-    progress = Progress(stream)
-    for _ in range(3):
-        progress.update(lambda: ["a line", "x" * 300])
-    assert stream.getvalue().count("a line") <= 1
-    progress.update(lambda: ["a line", "x" * 300], force=True)
-    assert "x" * 300 in stream.getvalue()
+def test_what_is_on_the_screen_of_a_search(tmp_path: Path) -> None:
+    """A candidate that goes on to the next rung is shown to be translated; what it was given before is over."""
+    search = searcher(manager(tmp_path, trials=3, rungs=("kl", "all")))
+    name = ask(search, "a")["name"]
+    pool: Any = search.pool
+    assert pool.doing == {0: f"{name}, divergence"}
+    assert search.should_continue("a", {"rung": "kl", "kl": 1e-6, "segments": 4})
+    assert pool.doing == {0: f"{name}, translating"}

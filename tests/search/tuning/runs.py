@@ -8,8 +8,10 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from cluster.pool import Activity
 from compress.sizes import Bin
 from search.config import Config
+from search.phases import Phases
 from search.progress import Progress
 from search.recorder import Recorder
 from search.run_dir import RunDir
@@ -19,6 +21,7 @@ from search.sampling.registry import BAYESIAN, make_sampler
 from search.status import RunStatus
 from search.tuning.searcher import ParetoSearch, study_of
 from search.tuning.trials import TrialManager
+from search.workload import Workload
 from tests.search.worlds import World, world
 
 SEGMENTS = 8
@@ -31,6 +34,18 @@ class Pool:
         self.actors = list(range(workers))
         self.free = deque(self.actors)
         self.died: list[int] = []
+        self.doing: dict[int, str] = {}
+
+    alive = property(lambda self: len(self.actors))
+
+    def waiting(self) -> str:
+        return ""
+
+    def activities(self) -> list[Activity]:
+        return [Activity(n, "idle" if n in self.free else "score", self.doing.get(n, ""), 1.0) for n in self.actors]
+
+    def describe(self, number: int, doing: str) -> None:
+        self.doing[number] = doing
 
     def borrow(self, _kind: str) -> int | None:
         return self.free.popleft() if self.free else None
@@ -57,8 +72,14 @@ def searcher(trials: TrialManager, workers: int = 1) -> ParetoSearch:
     ours = name == BAYESIAN
     sampler = trials.bayesian if ours else make_sampler(name, trials.constraint, bins, trials.config.seed)
     storage = None if ours else study_of(trials.earlier(), trials.distributions)
-    status = RunStatus("t", trials.config.trials, trials.recorder, lambda: workers, Progress(io.StringIO()))
-    return ParetoSearch(trials, Pool(workers), sampler, trials.distributions, storage, status)  # type: ignore[arg-type]
+    pool = Pool(workers)
+    config = trials.config
+    workload = Workload(
+        units=4, layers=2, encodings=8, sensitivities=8, recipes=3, drops=0, pruning=2, trials=config.trials, full=2
+    )
+    phases = Phases(workload, calibration=True, share=0.5)
+    status = RunStatus("t", config.trials, trials.recorder, pool, Progress(io.StringIO()), phases)
+    return ParetoSearch(trials, pool, sampler, trials.distributions, storage, status)  # type: ignore[arg-type]
 
 
 def ask(search: ParetoSearch, trial: str) -> Any:
