@@ -18,7 +18,7 @@ import compress
 import embedded
 from cluster.jobs import DROP, KL, LEVEL, Context, keep_reference_outputs
 from cluster.worker import Worker
-from compress.codecs import codec
+from compress.codecs import codec, with_trellis
 from compress.sizes import bins_of
 from evaluate.metrics.comet import Comet
 from evaluate.spec import EvalSpec
@@ -60,9 +60,13 @@ class MeasurementFile:
 
 
 class LocalEvaluator:
-    """One language of the embedded model: COMET on `segments` segments of dev, KL on `kl_segments` of them."""
+    """One language of the embedded model: COMET on `segments` segments of dev, KL on `kl_segments` of them. Its levels
+    are the default ones of a search; a folder holds measurements with or without the trellis, not of both."""
 
-    def __init__(self, folder: Path, lang: str, segments: int = 48, kl_segments: int = 24) -> None:
+    def __init__(
+        self, folder: Path, lang: str, segments: int = 48, kl_segments: int = 24, trellis: bool = False
+    ) -> None:
+        self.levels = tuple(with_trellis(level) for level in DEFAULT_LEVELS) if trellis else DEFAULT_LEVELS
         self.folder, self.lang = folder, lang
         folder.mkdir(parents=True, exist_ok=True)
         self._comet: Comet | None = None
@@ -104,18 +108,18 @@ class LocalEvaluator:
             stored.put("calibration", worker.calibrate(self.reference)["calibration"])
         self.calibration: str = stored.get("calibration")
         if stored.get("errors") is None:
-            pairs = [(unit, level) for unit in source.structure.units for level in DEFAULT_LEVELS]
+            pairs = [(unit, level) for unit in source.structure.units for level in self.levels]
             built = worker.build([p for p in pairs if codec(p[1]).uses_hessian], self.calibration)["built"]
             built += worker.build([p for p in pairs if not codec(p[1]).uses_hessian], "")["built"]
             stored.put("errors", built)
         self.errors = {(unit, level): error for unit, level, error in stored.get("errors")}
-        self.ledger = compress.Ledger(source, worker.store, DEFAULT_LEVELS, self.calibration)
+        self.ledger = compress.Ledger(source, worker.store, self.levels, self.calibration)
         structure = source.structure
         self.space: Space = make_space(
             model=source.digest,
             units={name: unit.layer for name, unit in structure.units.items()},
             layers=[layer.name for layer in structure.layers],
-            levels=DEFAULT_LEVELS,
+            levels=self.levels,
             sizes={pair: self.ledger.size(*pair) for pair in self.errors},
             unquantized={layer.name: self.ledger.unquantized_bytes(layer.name) for layer in structure.layers},
             droppable={layer.name: layer.index > 0 for layer in structure.layers},

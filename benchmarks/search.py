@@ -3,7 +3,7 @@
     python -m benchmarks.search [--folder DIR] [--langs en-de,en-zh] [--bins Bin1,Bin2,Bin3] [--seeds 5] [--trials 20]
 
 Every method gets the same number of full evaluations (COMET on all segments). Ours also measures KL, one forward pass,
-of four policies for each one it scores; so does `evolution-kl`, which is EvoPress as published (KL is its fitness, the
+of four policies for each one it scores, and begins with uniform policies (`ours-alone` does not); so does `evolution-kl`, which is EvoPress as published (KL is its fitness, the
 best of each generation is scored): same KL passes, same scores. The others do not use KL. Measurements are kept in the
 folder, and a benchmark that was killed continues from them.
 """
@@ -14,8 +14,9 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import optuna
 
 import compress
 from benchmarks.local_evaluator import LocalEvaluator
-from benchmarks.search_table import draw, outside, table, verdict
+from benchmarks.search_table import below_uniform, draw, outside, table, verdict
 from compress.codecs import codec
 from compress.sizes import Bin
 from results.pareto import hypervolume
@@ -35,15 +36,18 @@ from search.sampling.bayesian import BayesianSampler
 from search.sampling.evolution import EvolutionSampler
 from search.sampling.quality_model import QualityModel
 from search.sampling.registry import make_sampler
-from search.space.space import DEFAULT_LEVELS, Choice
+from search.space.space import Choice
+from search.space.uniform import first_choices
 
-METHODS = ("ours", "evolution-kl", "evolution", "nsga2", "tpe", "random", "iterative-pruning")
+METHODS = ("ours", "ours-alone", "evolution-kl", "evolution", "nsga2", "tpe", "random", "iterative-pruning")
 KLS = 4  # KLs for each score
+MOST_UNIFORM = 10  # as for a search of 80 candidates
 Scored = tuple[int, float]  # bytes and COMET
 
 
-def ours(evaluator: LocalEvaluator, size_bin: Bin, seed: int) -> Iterator[Scored]:
-    """The bayesian sampler with the rungs KL → all, one at a time."""
+def ours(evaluator: LocalEvaluator, size_bin: Bin, seed: int, uniform: bool = True) -> Iterator[Scored]:
+    """The bayesian sampler with the rungs KL → all, one at a time; after the uniform policies that a search begins with
+    (they are among its evaluations)."""
     bayesian = BayesianSampler(
         evaluator.constraint,
         [size_bin],
@@ -52,6 +56,13 @@ def ours(evaluator: LocalEvaluator, size_bin: Bin, seed: int) -> Iterator[Scored
         evaluator.original,
     )
     kls = scored = 0
+    first = first_choices(evaluator.constraint, evaluator.sensitivities, [size_bin], MOST_UNIFORM) if uniform else []
+    for choice in first:
+        size, comet = evaluator.constraint.size(choice), evaluator.comet(choice)
+        bayesian.learn_kl(choice, size, evaluator.kl(choice))
+        bayesian.learn(choice, size, comet)
+        kls, scored = kls + 1, scored + 1
+        yield size, comet
     while True:
         observation = bayesian.best_unscored(size_bin) if bayesian.warm and kls >= KLS * scored else None
         if observation is None:
@@ -119,7 +130,12 @@ def iterative_pruning(evaluator: LocalEvaluator, size_bin: Bin, seed: int) -> It
 
 
 def method(name: str, evaluator: LocalEvaluator, size_bin: Bin, seed: int) -> Iterator[Scored]:
-    methods = {"ours": ours, "evolution-kl": evolution_kl, "iterative-pruning": iterative_pruning}
+    methods: dict[str, Callable[[LocalEvaluator, Bin, int], Iterator[Scored]]] = {
+        "ours": ours,
+        "ours-alone": partial(ours, uniform=False),
+        "evolution-kl": evolution_kl,
+        "iterative-pruning": iterative_pruning,
+    }
     return methods[name](evaluator, size_bin, seed) if name in methods else by_study(name, evaluator, size_bin, seed)
 
 
@@ -132,7 +148,7 @@ def volumes(points: list[Scored], size_bin: Bin, top: float) -> list[float]:
 def recipes(evaluator: LocalEvaluator) -> list[dict[str, Any]]:
     """The published recipes and uniform levels as points, also those outside every bin."""
     points = []
-    for name, policy in baselines(evaluator.worker.source, DEFAULT_LEVELS).items():
+    for name, policy in baselines(evaluator.worker.source, evaluator.levels).items():
         calibrated = any(codec(level).uses_hessian for level in policy.levels.values())
         policy = replace(policy, calibration=evaluator.calibration if calibrated else "")
         comet = evaluator.comet_of(policy)
@@ -154,6 +170,7 @@ def main() -> int:
     p.add_argument("--seeds", type=int, default=5)
     p.add_argument("--trials", type=int, default=20, help="full evaluations of each method")
     p.add_argument("--segments", type=int, default=24)
+    p.add_argument("--no-trellis", action="store_true", help="plain grid levels (another --folder for these)")
     p.add_argument("--table", action="store_true", help="only print the earlier measurements")
     p.add_argument("--picture", metavar="PNG")
     options = p.parse_args()
@@ -163,7 +180,7 @@ def main() -> int:
         measure(folder, options)
     runs = [json.loads(line) for path in sorted(folder.glob("runs-*.jsonl")) for line in path.read_text().splitlines()]
     points = [point for path in sorted(folder.glob("recipes-*.json")) for point in json.loads(path.read_text())]
-    print(f"{table(runs, points)}\n\n{verdict(runs)}\n\n{outside(runs, points)}")
+    print(f"{table(runs, points)}\n\n{verdict(runs)}\n\n{below_uniform(runs, points)}\n\n{outside(runs, points)}")
     if options.picture:
         draw(runs, points, Path(options.picture))
     return 0
@@ -172,7 +189,8 @@ def main() -> int:
 def measure(folder: Path, options: argparse.Namespace) -> None:
     """Runs seed by seed, so that an interrupted benchmark has all methods at fewer seeds."""
     for lang in options.langs.split(","):
-        evaluator = LocalEvaluator(folder, lang, options.segments, max(8, options.segments * 2 // 3))
+        kl_segments = max(8, options.segments * 2 // 3)
+        evaluator = LocalEvaluator(folder, lang, options.segments, kl_segments, not options.no_trellis)
         path = folder / f"runs-{lang}-{options.segments}-{options.trials}.jsonl"
         (folder / f"recipes-{lang}.json").write_text(json.dumps(recipes(evaluator)), encoding="utf-8")
         known = {tuple(json.loads(line)["key"]) for line in path.read_text().splitlines()} if path.exists() else set()

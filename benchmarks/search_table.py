@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from search.space.uniform import LOW_END
+
 Run = dict[str, Any]
 Recipe = dict[str, Any]
 Measure = Callable[[Run, int], float]  # of a run after a number of evaluations
@@ -86,10 +88,16 @@ def verdict(runs: list[Run]) -> str:
     lines = []
     for label, measure in (("hypervolume", volume), ("best COMET", best)):
         early, above = 0, 0
-        groups = {key: methods for key, methods in group(runs).items() if len(methods) > 1 and "ours" in methods}
+        groups = {
+            key: methods
+            for key, methods in group(runs).items()
+            if "ours" in methods and any(not method.startswith("ours") for method in methods)
+        }
         for methods in groups.values():
             trials = methods["ours"][0]["trials"]
-            rival = max(mean(others, measure, trials) for method, others in methods.items() if method != "ours")
+            rival = max(
+                mean(others, measure, trials) for method, others in methods.items() if not method.startswith("ours")
+            )
             early += mean(methods["ours"], measure, max(1, trials // 5)) >= rival
             above += mean(methods["ours"], measure, trials) > rival
         lines.append(
@@ -97,6 +105,36 @@ def verdict(runs: list[Run]) -> str:
             f" of {len(groups)} (language, bin), and ends above all of them in {above} of {len(groups)}"
         )
     return "\n".join(lines)
+
+
+def below_uniform(runs: list[Run], recipes: list[Recipe]) -> str:
+    """Markdown table: by how much COMET the best found lies below a uniform policy of no more bytes, at the size inside
+    the bin where that is most. 0 where it does at none."""
+    lines = ["| language | bin | method | seeds below a uniform policy somewhere | COMET below it, most | at bytes |"]
+    lines.append("|---|---|---|---|---|---|")
+    for (lang, name), methods in sorted(group(runs).items()):
+        uniform = [r["point"] for r in recipes if r["lang"] == lang and r["recipe"].startswith("uniform:")]
+        for method, method_runs in methods.items():
+            worst = [shortfall(run, uniform) for run in method_runs]
+            most, size = max(worst)
+            below = sum(value > 0 for value, _ in worst)
+            at = f"{size:,}" if below else ""
+            lines.append(f"| {lang} | {name} | `{method}` | {below} of {len(worst)} | {most:.4f} | {at} |")
+    return "\n".join(lines)
+
+
+def shortfall(run: Run, uniform: list[list[float]]) -> tuple[float, int]:
+    """By how much the best found lies below a uniform policy of no more bytes, and at which size: from the lower end of
+    the bin to its top."""
+    _, low, high = run["bin"]
+    begin = low + LOW_END * (high - low)
+    sizes = {begin, *(size for size, _ in run["points"]), *(size for size, _ in uniform)}
+    worst = (0.0, 0)
+    for size in sorted(size for size in sizes if begin <= size < high):
+        best_found = max((comet for other, comet in run["points"] if other <= size), default=0.0)
+        plain = max((comet for other, comet in uniform if other <= size), default=0.0)
+        worst = max(worst, (plain - best_found, int(size)))
+    return worst
 
 
 def outside(runs: list[Run], recipes: list[Recipe]) -> str:

@@ -48,6 +48,7 @@ from search.space.build_space import space_of_model
 from search.space.constraint import SizeConstraint
 from search.space.groups import tie, tie_costs
 from search.space.space import Space
+from search.space.uniform import first_choices
 from search.status import RunStatus
 from search.tuning.searcher import ParetoSearch, study_of
 from search.tuning.trials import TrialManager
@@ -55,6 +56,7 @@ from search.tuning.tuner import run_search
 from search.workload import Workload
 
 ORIGINAL, PRUNING = "original", "iterative-pruning"  # recipes of the table
+FIRST_SHARE = 1 / 8  # of the candidates, how many are uniform policies and mixtures at most
 NEAR = (0.5, 2.0)  # uniform levels are scored from half a bin's lower bound to twice its upper one
 
 
@@ -397,7 +399,9 @@ def search(
     if config.sampler != BAYESIAN:
         sampler = make_sampler(config.sampler, constraint, bins, run.seed())
         storage = study_of(manager.earlier(), manager.distributions)
-    searcher = ParetoSearch(manager, run.pool, sampler, manager.distributions, storage, run.status)
+    uniform = first_choices(constraint, sensitivities, bins, round(FIRST_SHARE * config.trials))
+    first = manager.begin_with(uniform)
+    searcher = ParetoSearch(manager, run.pool, sampler, manager.distributions, storage, run.status, first)
     if manager.remaining > 0:
         rungs = " → ".join(config.rungs)
         run.progress.say(f"searching: {manager.remaining} candidates, sampler {config.sampler}, rungs {rungs}")

@@ -72,7 +72,10 @@ class SizeConstraint:
             if size_bin.holds(size) and size <= target:
                 return choice
             # Manifest and auxiliary files vary a little with the policy: correct by what was missed.
-            budget += (size_bin.low - size) if size < size_bin.low else (target - size) - 1
+            if size < size_bin.low:
+                budget += size_bin.low - size
+            else:
+                budget = min(budget + target - size, target - self.overhead(choice)) - 1
         return None
 
     def repair(self, choice: Choice, size_bin: Bin, generator: np.random.Generator) -> Choice | None:

@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,14 @@ class ParetoSearch(OptunaSearch):
         distributions: Mapping[str, BaseDistribution],
         storage: InMemoryStorage | None,
         status: RunStatus,
+        first: Sequence[dict[str, str]] = (),
     ) -> None:
+        """`first` are parameters that are handed out before the sampler is asked."""
         super().__init__(
             space=dict(distributions),
             metric=METRICS,
             mode=["max", "min"],
+            points_to_evaluate=list(first) or None,
             sampler=sampler,
             study_name=STUDY,
             storage=storage,

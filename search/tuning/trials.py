@@ -6,7 +6,7 @@ Knows nothing of Ray: the searcher and the scheduler call it, and so do tests an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ class PendingTrial:
     rungs: tuple[str, ...]
     observation: Observation | None  # what the Bayesian sampler knows of it
     audited: bool = False  # would have been pruned, and is scored all the same
+    uniform: bool = False  # one of the uniform policies that a search begins with: always scored
     attempts: int = 1
 
 
@@ -64,6 +65,7 @@ class TrialManager:
         self.space = constraint.space
         self.bins = recorder.bins
         self.pending: dict[str, PendingTrial] = {}
+        self._uniform: set[bytes] = set()  # keys of choices that a search begins with
         searched = recorder.searched()
         self.rung_stats = RungStats.of(searched)
         self.remaining = config.trials - len(searched)  # candidates still to be asked of the sampler
@@ -75,6 +77,14 @@ class TrialManager:
             bayesian.warm_after = min(WARM, max(1, config.trials // 4))
         self.distributions = distributions(self.space)
         self.journal = Journal(recorder.run_dir.journal, self.distributions, self.earlier(), recorder.run_dir.path.name)
+
+    def begin_with(self, choices: Sequence[Choice]) -> list[dict[str, str]]:
+        """Those of the choices that were not scored yet, as Optuna parameters; they will not be pruned."""
+        observed = ((choice, self.bayesian.observations.get(choice)) for choice in choices)
+        new = [choice for choice, observation in observed if observation is None or not observation.scored]
+        new = new[: max(self.remaining, 0)]
+        self._uniform |= {self.space.key(choice) for choice in new}
+        return [self.space.parameters(choice) for choice in new]
 
     def start(self, parameters: dict[str, str]) -> PendingTrial:
         """A suggestion becomes a candidate."""
@@ -100,6 +110,7 @@ class TrialManager:
             predicted=self.bayesian.original * math.exp(-max(self.bayesian.quality_model.expect(choice), 0.0)),
             rungs=rungs,
             observation=observation,
+            uniform=self.space.key(choice) in self._uniform,
         )
         self.pending[trial.name] = trial
         return trial
@@ -114,9 +125,9 @@ class TrialManager:
         if at_kl:
             self.bayesian.learn_kl(trial.choice, trial.size, outcome["kl"])
             trial.observation = self.bayesian.observations.get(trial.choice)
-            promising = self._promising(trial)
+            promising = trial.uniform or self._promising(trial)
         else:
-            promising = self._chance_after_part(trial, outcome) >= PART_CHANCE
+            promising = trial.uniform or self._chance_after_part(trial, outcome) >= PART_CHANCE
         if not promising and not trial.audited:
             trial.audited = bool(self._random.random() < AUDIT)
             self.rung_stats.audited += trial.audited

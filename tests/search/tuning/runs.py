@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def manager(tmp_path: Path, made: World | None = None, resume: bool = False, **s
     return TrialManager(config, recorder, constraint, bayesian, lambda policy: len(policy.levels), "key", SEGMENTS)
 
 
-def searcher(trials: TrialManager, workers: int = 1) -> ParetoSearch:
+def searcher(trials: TrialManager, workers: int = 1, first: Sequence[dict[str, str]] = ()) -> ParetoSearch:
     name, bins = trials.config.sampler, trials.bins
     ours = name == BAYESIAN
     sampler = trials.bayesian if ours else make_sampler(name, trials.constraint, bins, trials.config.seed)
@@ -79,7 +80,7 @@ def searcher(trials: TrialManager, workers: int = 1) -> ParetoSearch:
     )
     phases = Phases(workload, calibration=True, share=0.5)
     status = RunStatus("t", config.trials, trials.recorder, pool, Progress(io.StringIO()), phases)
-    return ParetoSearch(trials, pool, sampler, trials.distributions, storage, status)  # type: ignore[arg-type]
+    return ParetoSearch(trials, pool, sampler, trials.distributions, storage, status, first)  # type: ignore[arg-type]
 
 
 def ask(search: ParetoSearch, trial: str) -> Any:

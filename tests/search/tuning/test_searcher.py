@@ -11,9 +11,13 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from compress import Policy
 from search.sampling.registry import NAMES
+from search.space.space import Choice
+from search.space.uniform import first_choices
 from search.tuning.journal import JournalEntry
 from tests.search.tuning.runs import Pool, ask, finish, manager, scored, searcher
+from tests.search.worlds import world
 
 
 def states(search: Any) -> list[TrialState]:
@@ -169,3 +173,28 @@ def test_an_error_while_asking_ends_the_search_too(tmp_path: Path, monkeypatch: 
     assert ask(search, "a") == Searcher.FINISHED
     assert isinstance(search.error, KeyError)
     assert list(search.pool.free) == [0], "its worker is free again"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("sampler", NAMES)
+def test_a_search_begins_with_uniform_policies_that_are_never_pruned(tmp_path: Path, sampler: str) -> None:
+    def begun(resume: bool) -> tuple[Any, list[Choice]]:
+        trials = manager(tmp_path, made, resume=resume, sampler=sampler, trials=5, rungs=("kl", "all"))
+        uniform = first_choices(trials.constraint, made.sensitivities, trials.bins, 3)
+        return searcher(trials, first=trials.begin_with(uniform)), uniform
+
+    made = world()
+    search, uniform = begun(resume=False)
+    assert len(uniform) == 3
+    for number in range(2):
+        policy = Policy.from_json(ask(search, f"t{number}")["policy"])
+        assert policy == made.space.policy(uniform[number])
+        assert search.should_continue(f"t{number}", {"rung": "kl", "kl": 50.0, "segments": 4}), "however bad"
+        finish(search, f"t{number}", **{**scored(0.01), "kl": 50.0})
+    assert not any(row.audited for row in search.manager.recorder.searched())
+    search.manager.recorder.run_dir.release()
+    search, _ = begun(resume=True)
+    assert Policy.from_json(ask(search, "u0")["policy"]) == made.space.policy(uniform[2]), "what was scored is known"
+    finish(search, "u0", **scored())
+    assert Policy.from_json(ask(search, "u1")["policy"]) not in [made.space.policy(choice) for choice in uniform]
+    observation = search.manager.bayesian.observations.get(uniform[0])
+    assert observation.comet == pytest.approx(0.01), "parents, and learned from"
