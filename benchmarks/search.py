@@ -2,10 +2,11 @@
 
     python -m benchmarks.search [--folder DIR] [--langs en-de,en-zh] [--bins Bin1,Bin2,Bin3] [--seeds 5] [--trials 20]
 
-Every method gets the same number of full evaluations (COMET on all segments). Ours also measures KL, one forward pass,
-of four policies for each one it scores, and begins with uniform policies (`ours-alone` does not); so does `evolution-kl`, which is EvoPress as published (KL is its fitness, the
-best of each generation is scored): same KL passes, same scores. The others do not use KL. Measurements are kept in the
-folder, and a benchmark that was killed continues from them.
+Every method gets the same number of full evaluations (COMET on all segments). Ours also measures KL, one forward
+pass, of four policies for each one it scores, and begins with uniform policies (`ours-alone` does not); so does
+`evolution-kl`, which is EvoPress as published (KL is its fitness, the best of each generation is scored): same KL
+passes, same scores. The others do not use KL. Measurements are kept in the folder, and a benchmark that was killed
+continues from them.
 """
 
 from __future__ import annotations
