@@ -218,6 +218,7 @@ STEPS = (
     Step("make quick", slow=True),
     Step("make format"),
     Step("make comet-env", slow=True),
+    not_run("python -m tests.newcomer", "is what runs these"),
     not_run("make lock", "asks a package index for the hashes of all packages; lint checks the result"),
     not_run("make audit", "asks an advisory service"),
     not_run("python -m embedded.recipe", "under three hours: trains the embedded model anew"),
