@@ -12,7 +12,20 @@ from typing import Any
 import torch
 
 import compress
-from cluster.jobs import ALL, BUILD, CALIBRATE, DROP, KL, PART, SCORE, SENSE, TRIM, Context, read_reference_outputs
+from cluster.jobs import (
+    ALL,
+    BUILD,
+    CALIBRATE,
+    DROP,
+    JOINT,
+    KL,
+    PART,
+    SCORE,
+    SENSE,
+    TRIM,
+    Context,
+    read_reference_outputs,
+)
 from compress.artifact.assemble import load_processor
 from compress.calibration.relative_error import RelativeError
 from compress.errors import UserError
@@ -183,11 +196,11 @@ class Worker:
         measured = []
         for kind, name, level in actions:
             if kind == DROP:
-                policy = replace(self._original, dropped=(name,))
+                policy = replace(self._original, dropped=tuple(name.split(JOINT)))
             elif kind == TRIM:
                 policy = replace(self._original, vocabulary=name)
             else:
-                levels = {**self._original.levels, name: level}
+                levels = {**self._original.levels, **dict.fromkeys(name.split(JOINT), level)}
                 policy = replace(self._original, levels=levels, calibration=calibration)
             logits = self.reference_logits(reference, policy.vocabulary)
             self.resident.apply(policy)

@@ -46,7 +46,7 @@ from search.space import vocabularies
 from search.space.allocate import ActionCosts
 from search.space.build_space import space_of_model
 from search.space.constraint import SizeConstraint
-from search.space.groups import tie, tie_costs
+from search.space.groups import tie
 from search.space.space import Space
 from search.space.uniform import first_choices
 from search.status import RunStatus
@@ -215,8 +215,7 @@ def steps(run: Run) -> tuple[bool, str]:
     constraint = SizeConstraint(space, ledger.predict)
     constraint.check_reachable(run.inputs.bins)
     describe_model(run, ledger, variants)
-    measured = measure_sensitivities(run, free_space, variants, calibration, reference)
-    sensitivities = tie_costs(free_space, measured, run.config.groups)
+    sensitivities = measure_sensitivities(run, space, variants, calibration, reference)
     score_baselines(run, ledger, variants, calibration, reference, free_space)
     prune_iteratively(run, ledger, reference)
     return search(run, constraint, sensitivities, original, reference)

@@ -37,7 +37,9 @@ class Workload:
         levels = config.levels or DEFAULT_LEVELS
         units = len(structure.units) - len(frozen)
         layers = sum(layer.index > 0 for layer in structure.layers) if config.drop else 0
-        actions = units * (len(levels) if config.sensitivities == FULL else 2) + layers
+        measured_units, measured_layers = _tied(structure, config.groups) if config.groups else (units, layers)
+        actions = measured_units * (len(levels) if config.sensitivities == FULL else 2)
+        actions += measured_layers if config.drop else 0
         decoder = lm_layers(structure) if any(layer.stack == "lm" for layer in structure.layers) else ()
         rounds = len(decoder) // 4 if config.baselines and config.drop else 0
         prunes = rounds >= 1 and len(decoder) - 2 >= rounds
@@ -52,3 +54,16 @@ class Workload:
             trials=config.trials,
             full=round(config.trials * FULL_SHARE) if KL in config.rungs else config.trials,
         )
+
+
+def _tied(structure: compress.Structure, groups: str) -> tuple[int, int]:
+    """How many groups of units and of layers `--groups` leaves; those of the first layers are counted as well."""
+    alone = sum(unit.layer is None for unit in structure.units.values())
+    if groups == "layer":
+        return len(structure.layers) + alone, len(structure.layers)
+    stacks: dict[str, list[int]] = {}
+    for layer in structure.layers:
+        stacks.setdefault(layer.stack, []).append(len(layer.units))
+    groups_of = {stack: -(-len(units) // int(groups)) for stack, units in stacks.items()}
+    tied = sum(count * max(stacks[stack]) for stack, count in groups_of.items())
+    return tied + alone, sum(groups_of.values())

@@ -18,6 +18,7 @@ from compress.policy.policy import Policy
 HALF = "raw:fp16"
 # Layers removed by greedy iterative pruning on ACL 60/60 dev, English to German and to Chinese (Moslem 2025).
 MOSLEM = {"de": (1, 3, 9, 13, 19, 20, 27, 29), "zh": (3, 4, 7, 15, 20, 25, 26, 29)}
+MOSLEM_LAYERS = 32
 
 LevelOf = Callable[[Unit], str]
 
@@ -56,8 +57,9 @@ def _parse(name: str, structure: Structure) -> tuple[LevelOf, tuple[str, ...]]:
         return lambda _: HALF, _layers(name.removeprefix("drop:"), structure)
     if name in ("moslem-de", "moslem-zh"):
         dropped = tuple(f"lm.{i}" for i in MOSLEM[name[-2:]])
-        if any(layer not in structure.by_layer for layer in dropped):
-            raise UserError(f"recipe {name} drops layers up to lm.29 of a model of 32; this one has no such layers")
+        layers = sum(layer.stack == "lm" for layer in structure.layers)
+        if layers != MOSLEM_LAYERS:
+            raise UserError(f"recipe {name} drops certain layers of a model of {MOSLEM_LAYERS}; this one has {layers}")
         return lambda unit: "nf4" if _is_inner_linear(unit) else HALF, dropped
     raise UserError(f"unknown recipe {name!r}; there are {', '.join(recipe_names())}")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cluster.jobs import DROP, LEVEL, TRIM
+from cluster.jobs import DROP, JOINT, LEVEL, TRIM
 from compress import Store
 from compress.errors import UserError
 from compress.model import vocabulary
@@ -25,7 +25,8 @@ from results.run_files import read_json, write_file
 from search.space.allocate import ActionCosts
 from search.space.space import Space
 
-Action = tuple[str, str, str]  # (LEVEL, unit, level), (DROP, layer, "") or (TRIM, vocabulary, "")
+# (LEVEL, unit, level), (DROP, layer, "") or (TRIM, vocabulary, ""); tied units and layers are joined by JOINT
+Action = tuple[str, str, str]
 QUICK, FULL = "quick", "full"
 MIDDLE_BITS = 2.0
 LEAST_KL = 1e-7
@@ -33,20 +34,23 @@ CRASH_KL = 20.0  # for actions whose outputs are not numbers, and drops and trim
 
 
 def actions_to_measure(space: Space, weights: Mapping[str, int], full: bool = False) -> list[Action]:
-    """In quick mode two levels a unit, in full mode all of them; and every drop and trim.
+    """In quick mode two levels a unit, in full mode all of them; and every drop and trim. Tied units are measured
+    together, as they are changed.
 
-    `weights` is the number of encoded weights of each unit.
+    `weights` is the number of encoded weights of each unit of the model.
     """
     levels: list[Action] = []
-    for row, unit in enumerate(space.units):
+    for row, units in enumerate(space.model_units):
         sizes = space.sizes[row]
         columns = np.flatnonzero(np.isfinite(sizes))
         if not full:
-            bits = sizes[columns] * 8 / max(weights[unit], 1)
+            bits = sizes[columns] * 8 / max(sum(weights[unit] for unit in units), 1)
             smallest, middle = bits.argmin(), np.abs(bits - MIDDLE_BITS).argmin()
             columns = np.unique(columns[[smallest, middle]])
-        levels += [(LEVEL, unit, space.levels[column]) for column in columns if not _negligible(space.levels[column])]
-    drops = [layer for layer, allowed in zip(space.layers, space.droppable, strict=True) if allowed]
+        name = JOINT.join(units)
+        levels += [(LEVEL, name, space.levels[column]) for column in columns if not _negligible(space.levels[column])]
+    layers = zip(space.model_layers, space.droppable, strict=True)
+    drops = [JOINT.join(tied) for tied, allowed in layers if allowed]
     trims = [name for name in space.vocabularies if name != vocabulary.FULL]
     return levels + [(DROP, layer, "") for layer in drops] + [(TRIM, name, "") for name in trims]
 
@@ -143,13 +147,16 @@ def sensitivity_table(
     for kind, name, level, kl in entries:
         measured[(kind, name, level)] = max(kl, LEAST_KL) if math.isfinite(kl) else CRASH_KL
     levels = np.zeros_like(space.sizes)
-    for row, unit in enumerate(space.units):
-        unit_errors = np.array([errors.get((unit, level), 0.0) for level in space.levels])
-        known = {c: measured[key] for c, level in enumerate(space.levels) if (key := (LEVEL, unit, level)) in measured}
+    for row, units in enumerate(space.model_units):
+        name = JOINT.join(units)
+        unit_errors = np.array(
+            [float(np.mean([errors.get((unit, level), 0.0) for unit in units])) for level in space.levels]
+        )
+        known = {c: measured[key] for c, level in enumerate(space.levels) if (key := (LEVEL, name, level)) in measured}
         levels[row] = interpolate_kl([(unit_errors[column], kl) for column, kl in known.items()], unit_errors)
         for column, kl in known.items():
             levels[row, column] = kl
-    drops = np.array([measured.get((DROP, layer, ""), CRASH_KL) for layer in space.layers])
+    drops = np.array([measured.get((DROP, JOINT.join(layers), ""), CRASH_KL) for layers in space.model_layers])
     measured[(TRIM, vocabulary.FULL, "")] = 0.0
     trims = [measured.get((TRIM, name, ""), CRASH_KL) for name in space.vocabularies]
     return ActionCosts(levels, drops, np.array(trims))

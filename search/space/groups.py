@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from compress.errors import UserError
-from search.space.allocate import ActionCosts
 from search.space.space import Space
 
 
@@ -68,16 +67,4 @@ def tie(space: Space, groups: str) -> Space:
         vocabularies=space.vocabularies,
         trimmed_sizes=tuple(trimmed),
         extra_file_bytes=space.extra_file_bytes,
-    )
-
-
-def tie_costs(space: Space, costs: ActionCosts, groups: str) -> ActionCosts:
-    """Costs of the tied space: the sum over a row's units and a group's layers."""
-    if not groups:
-        return costs
-    rows, layers = tied_rows(space, groups)
-    return ActionCosts(
-        np.array([costs.levels[members].sum(axis=0) for members in rows.values()]),
-        np.array([costs.drops[group].sum() for group in layers.values()]),
-        costs.trims,
     )

@@ -74,10 +74,11 @@ def main() -> int:
     for step in STEPS:
         if not (options.quick and step.slow) and (not options.only or options.only in step.printed):
             commands += [(step.printed, command) for command in step.commands]
-    failed = run_all(commands, clone, logs, environment)
+    done = run_all(commands, clone, logs, environment)
+    failed = done < len(commands)
     subprocess.run(["ray", "stop"], cwd=clone, env=environment, capture_output=True, check=False)
     left_out = [step for step in STEPS if step.reason]
-    print(f"{len(commands) - failed} commands went well, {failed} failed; {len(left_out)} are not run:")
+    print(f"{done} of {len(commands)} commands went well; {len(left_out)} are not run:")
     for step in left_out:
         print(f"  {step.printed}: {step.reason}")
     if not options.keep and not options.work and not failed:
@@ -86,7 +87,7 @@ def main() -> int:
 
 
 def run_all(commands: list[tuple[str, str]], clone: Path, logs: Path, environment: dict[str, str]) -> int:
-    """How many failed: 0 or 1."""
+    """How many went well before the first that failed."""
     for number, (printed, command) in enumerate(commands, start=1):
         log, began = logs / f"{number:02d}.txt", time.time()
         with log.open("w", encoding="utf-8") as stream:
@@ -101,8 +102,8 @@ def run_all(commands: list[tuple[str, str]], clone: Path, logs: Path, environmen
         )
         if code:
             print("".join(log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)[-25:]))
-            return 1
-    return 0
+            return number - 1
+    return len(commands)
 
 
 if __name__ == "__main__":

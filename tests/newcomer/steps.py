@@ -57,7 +57,10 @@ STEPS = (
     # A cluster of one machine, as docs/cluster.md makes one by hand
     Step("ray start --head --port=6379"),
     Step("python -m cluster.wait auto 4"),
-    Step("python -m search.run --doctor --model Qwen/Qwen2-Audio-7B-Instruct"),
+    Step(
+        "python -m search.run --doctor --model Qwen/Qwen2-Audio-7B-Instruct",
+        (f"python -m search.run --doctor --model {MODEL} --comet embedded",),
+    ),
     Step("python -m search.run --plan --bin Bin2 --lang en-zh --model FOLDER --data acl6060:FOLDER"),
     Step(
         "python -m search.run --bin Bin2 --lang en-zh --model Qwen/Qwen2-Audio-7B-Instruct --data acl6060:/data/acl6060"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,6 +78,15 @@ def test_palomino_selects_96_linears_and_all_418(full: Structure) -> None:
 def test_moslem_drops_eight_and_names_them(full: Structure) -> None:
     assert recipe("moslem-de", full, MODEL).dropped == tuple(f"lm.{i}" for i in (1, 3, 9, 13, 19, 20, 27, 29))
     assert len(recipe("moslem-zh", full, MODEL).dropped) == 8
+
+
+@pytest.mark.parametrize("layers", [30, 31, 33])
+def test_moslems_layers_are_those_of_a_model_of_32(full: Structure, layers: int) -> None:
+    stack = [layer for layer in full.layers if layer.stack == "lm"]
+    kept = [layer for layer in full.layers if layer.stack != "lm" or layer.index < layers]
+    more = [replace(stack[-1], name=f"lm.{n}", index=n) for n in range(32, layers)]
+    with pytest.raises(UserError, match=f"of a model of 32; this one has {layers}"):
+        recipe("moslem-de", replace(full, layers=(*kept, *more)), MODEL)
 
 
 def test_diet_is_near_its_published_size(full: Structure) -> None:

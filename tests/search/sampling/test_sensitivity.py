@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from search.sampling.sensitivity import (
     sensitivity_table,
     split_actions,
 )
+from search.space.groups import tie
 from tests.search.worlds import BITS, SCRIPTS, world
 
 
@@ -46,6 +48,20 @@ def test_two_levels_a_unit_and_every_drop_are_planned() -> None:
     assert len(levels) == 2 * len(w.space.units)
     assert [t[1] for t in planned if t[0] == DROP] == ["lm.1", "lm.2", "lm.3"]
     assert [t for piece in split_actions(planned, 3) for t in piece] == planned
+
+
+def test_tied_units_are_measured_together() -> None:
+    w = world(layers=4)
+    weights = {unit: round(w.space.sizes[row, 0] * 8) for row, unit in enumerate(w.space.units)}
+    tied = tie(w.space, "2")
+    planned = actions_to_measure(tied, weights)
+    assert len(planned) == 2 * (4 + 2) + 1, "two levels of two groups' attention and MLP, embedding, head; one drop"
+    assert (LEVEL, "lm.0.attention+lm.1.attention", "grid@1") in planned
+    assert (DROP, "lm.2+lm.3", "") in planned
+    errors = {(unit, level): 4.0**-bits for unit in w.space.units for level, bits in BITS.items()}
+    table = sensitivity_table(tied, errors, [(LEVEL, "lm.0.mlp+lm.1.mlp", "grid@1", 0.8), (DROP, "lm.2+lm.3", "", 2.5)])
+    assert table.levels[tied.unit_rows["lm.0-1.mlp"], :2] == pytest.approx([0.8, 0.2])
+    assert table.drops[1] == 2.5
 
 
 def test_table_holds_measured_values_and_crashes() -> None:

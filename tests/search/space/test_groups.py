@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.space.groups import tie, tie_costs
+from search.space.groups import tie
 from search.space.space import Choice
 from tests.search.worlds import world
 
@@ -50,9 +50,6 @@ def test_a_policy_that_gives_tied_units_different_levels_is_not_in_the_space() -
     assert w.space.choice(policy) is not None
 
 
-def test_costs_of_tied_units_add_up() -> None:
+def test_without_groups_nothing_is_tied() -> None:
     w = world(layers=4)
-    tied = tie_costs(w.space, w.sensitivities, "2")
-    assert tied.levels.sum() == pytest.approx(w.sensitivities.levels.sum())
-    assert tied.drops.tolist() == pytest.approx([w.sensitivities.drops[:2].sum(), w.sensitivities.drops[2:].sum()])
     assert tie(w.space, "") is w.space
