@@ -77,6 +77,11 @@ class Candidate:
         return f"{holes[0]} is no number, and it was scored" if holes else ""
 
     @property
+    def short_vocabulary(self) -> str:
+        """For people: without the digest of the texts that `top:N` was counted in."""
+        return ":".join(self.vocabulary.split(":")[:2])
+
+    @property
     def status_word(self) -> str:
         """The status as messages and reports show it."""
         return STATUS_WORDS[self.status]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from compress.model.vocabulary import FULL
 from results.atomic_write import write_atomically
 from results.candidate import CSV_COLUMNS, Candidate
 from results.pareto import front
@@ -67,8 +68,20 @@ def write_front(candidates: Iterable[Candidate], path: Path) -> list[Candidate]:
 
 
 def to_text(candidates: Sequence[Candidate]) -> str:
-    """The front as an aligned table for a terminal."""
-    head = ("candidate", "recipe", "bin", "bytes", "bits/w", "COMET", "95 % interval", "chrF", "dropped")
+    """The front as an aligned table for a terminal; vocabularies are shown where there are several."""
+    vocabularies = any(c.vocabulary != FULL for c in candidates)
+    head: tuple[str, ...] = (
+        "candidate",
+        "recipe",
+        "bin",
+        "bytes",
+        "bits/w",
+        "COMET",
+        "95 % interval",
+        "chrF",
+        "dropped",
+    )
+    head += ("vocabulary",) * vocabularies
     lines = [head] + [
         (
             c.candidate,
@@ -80,10 +93,11 @@ def to_text(candidates: Sequence[Candidate]) -> str:
             f"{c.comet_low:.4f}–{c.comet_high:.4f}",
             f"{c.chrf:.1f}",
             str(c.layers_dropped),
+            *((c.short_vocabulary,) if vocabularies else ()),
         )
         for c in candidates
     ]
-    return "\n".join(aligned(lines, left=(0, 1, 2)))
+    return "\n".join(line.rstrip() for line in aligned(lines, left=(0, 1, 2, 9)))
 
 
 def aligned(lines: Sequence[Sequence[str]], left: Collection[int] = ()) -> list[str]:

@@ -133,7 +133,7 @@ def setting_of(row: Candidate) -> str:
     if row.layers_dropped:
         words.append(f"{row.layers_dropped} layer{'s'[: row.layers_dropped > 1]} dropped")
     if row.vocabulary != "full":
-        words.append(f"vocabulary {row.vocabulary}")
+        words.append(f"vocabulary {row.short_vocabulary}")
     return ", ".join(words)
 
 

@@ -41,7 +41,7 @@ def points(candidates: Sequence[Candidate]) -> dict[str, list[Any]]:
         "chrf": [_rounded(c.chrf, 3) for c in candidates],
         "bleu": [_rounded(c.bleu, 3) for c in candidates],
     }
-    for name in ("recipe", "bin", "bytes", "rung", "parent", "policy", "parameters", "order"):
+    for name in ("recipe", "bin", "bytes", "rung", "parent", "policy", "parameters", "order", "vocabulary"):
         columns[name] = [getattr(c, name) for c in candidates]
     return columns
 

@@ -18,6 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from compress.model.vocabulary import FULL
 from results.atomic_write import write_atomically
 from results.candidate import SCORED, STATUS_WORDS
 from results.html.data import report_data
@@ -66,6 +67,7 @@ def front_table(run: RunView, indices: Sequence[int]) -> str:
     """Rows of the front, with their indices in the data; those inside the bins of the run are tinted. Readable without
     the script."""
     rows = []
+    vocabularies = any(c.vocabulary != FULL for c in run.front)
     for index, c in zip(indices, run.front, strict=True):
         numbers = (
             f"{c.bytes:,}",
@@ -81,9 +83,12 @@ def front_table(run: RunView, indices: Sequence[int]) -> str:
         link = f'<a href="{c.policy}">{name}</a>' if SAFE_LINK.fullmatch(c.policy) else name
         text = "".join(f'<td class="text">{cell}</td>' for cell in (link, escape(c.recipe), escape(c.bin)))
         cells = "".join(f"<td>{cell}</td>" for cell in numbers)
+        if vocabularies:
+            cells += f'<td class="text">{escape(c.short_vocabulary)}</td>'
         target = " class=target" if any(each.holds(c.bytes) for each in run.bins) else ""
         rows.append(f'<tr data-point="{index}"{target}>{text}{cells}</tr>')
     heads = "".join(f"<th{' class=text' if n < 3 else ''}>{h}</th>" for n, h in enumerate(COLUMNS))
+    heads += "<th class=text>vocabulary</th>" if vocabularies else ""
     return f'<table id="front"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 

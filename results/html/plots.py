@@ -94,32 +94,68 @@ def draw(candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, targe
         partly = [c for c in shown if c.status == status and shown_comet(c) is not None]
         if partly:
             scatter(axes, partly, s=9, facecolor="none", edgecolor=colour, lw=0.6, alpha=0.6, label=label, **dots)
-    steps(axes, front(scored), INK, "front, 95 % interval")
-    recipes = [c for c in scored if c.recipe not in ("search", "original")]
-    if recipes:
-        scatter(axes, recipes, marker="x", s=26, color=RECIPE, label="recipes", zorder=5)
+    best = front(scored)
+    steps(axes, best, INK, "front, 95 % interval")
+    series = recipe_series(scored)
+    single = [members[0] for members in series.values() if len(members) == 1]
+    scatter_some(axes, [c for c in single if c not in best], marker="x", s=26, color=RECIPE, label="recipes", zorder=5)
+    for name, members in series.items():
+        if len(members) > 1:
+            scatter(
+                axes,
+                members,
+                marker="x",
+                s=9,
+                color=RECIPE,
+                lw=0.7,
+                alpha=0.7,
+                label=f"{name}, {len(members)} candidates",
+                zorder=5,
+            )
+    on_front = [c for members in series.values() for c in members if c in best]
+    scatter_some(axes, on_front, marker="o", s=20, color=RECIPE, label="recipes on the front", zorder=7)
     for c in scored:
         if c.recipe == "original":
             scatter(axes, [c], marker="*", s=100, color=ORIGINAL, label="original", zorder=6)
     axes.set_title(title, fontsize=10, pad=16)
     axes.legend(loc="lower right", fontsize=8, frameon=False)
-    name_recipes(figure, axes, recipes)
+    name_recipes(figure, axes, [members[0] for members in series.values()])
     return figure
 
 
+def recipe_series(scored: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+    """Candidates of each recipe, the smallest first, of several so small the best: the steps of iterative pruning are
+    one series."""
+    series: dict[str, list[Candidate]] = {}
+    for c in sorted(scored, key=lambda c: (c.bytes, -c.comet)):
+        if c.recipe not in ("search", "original"):
+            series.setdefault(c.recipe, []).append(c)
+    return series
+
+
+def scatter_some(axes: Any, candidates: Sequence[Candidate], **style: Any) -> None:
+    """A scatter that is not in the legend where there is nothing to draw."""
+    if candidates:
+        scatter(axes, candidates, **style)
+
+
 def name_recipes(figure: Any, axes: Any, recipes: Sequence[Candidate]) -> None:
-    """Names beside their marks; one that would overlap another name is left out (the table has it)."""
+    """Names beside their marks; one that would overlap another name or the legend, or leave the axes, is left out (the
+    table has it)."""
     from matplotlib.transforms import Bbox
 
     figure.canvas.draw()
     point = figure.dpi / 72
-    taken: list[Bbox] = []
+    taken: list[Bbox] = [axes.get_legend().get_window_extent()]
+    inside = axes.get_window_extent()
     for c in recipes:
         x, y = axes.transData.transform((c.bytes, c.comet))
         wide, tall = 3.6 * point * len(c.recipe), 7 * point
         for dx, dy in ((4, -8), (4, 4), (4, -15), (4, 11), (-4, 4), (-4, -8), (4, -22), (4, 18)):
             box = Bbox.from_bounds(x + dx * point - (wide if dx < 0 else 0), y + dy * point, wide, tall)
-            if box.count_overlaps(taken):
+            if box.count_overlaps(taken) or not (inside.x0 <= box.x0 and box.x1 <= inside.x1):
+                continue
+            if not (inside.y0 <= box.y0 and box.y1 <= inside.y1):
                 continue
             taken.append(box)
             axes.annotate(

@@ -56,6 +56,16 @@ def test_text_has_a_line_a_candidate() -> None:
     assert len({len(line) for line in lines}) == 1, "columns are aligned"
 
 
+def test_vocabularies_are_shown_where_there_are_several() -> None:
+    full, top = candidate("a"), candidate("b", vocabulary="top:512:0123456789abcdef")
+    assert "vocabulary" not in to_text([full])
+    head, first, second = to_text([full, top]).splitlines()
+    assert head.endswith("  vocabulary")
+    assert first.endswith("  full")
+    assert second.endswith("  top:512"), "without the digest of its texts"
+    assert max(map(len, (head, first, second))) <= 100
+
+
 @pytest.mark.parametrize("name", ["=1+1", "+cmd|x", "-2+3", "@SUM(A1)"])
 def test_no_cell_of_the_csv_is_a_formula(name: str) -> None:
     [row] = csv.DictReader(io.StringIO(to_csv([candidate(name, bin="-", comet_low=-0.5)])))

@@ -22,6 +22,13 @@ function size(bytes) {
   return bytes + " B";
 }
 
+// Pixels that a text takes in a picture.
+const ruler = document.createElement("canvas").getContext("2d");
+function textWidth(text, px) {
+  ruler.font = `${px || 12}px ${getComputedStyle(document.body).fontFamily}`;
+  return ruler.measureText(text).width;
+}
+
 // Piecewise-linear colour scales. Bits: pale means few; damage: dark means much.
 const BITS = ["#fff3c4", "#f9d576", "#9fd3a0", "#43a9a6", "#23779e", "#233f73", "#141b3c"];
 const HEAT = ["#f4f6f8", "#fde3b8", "#f9b06a", "#e8703f", "#b73a32", "#6d1a2b"];
@@ -40,6 +47,8 @@ function bitsOf(unit, level) {
   const nominal = D.nominal[level];
   return nominal === undefined ? null : nominal;
 }
+
+const shortVocabulary = (name) => name.split(":").slice(0, 2).join(":"); // without the digest
 
 // A policy as the report holds it: for each unit the index of its level, -1 where its layer is dropped.
 const policyOf = (i) => D.policies[i] || null;

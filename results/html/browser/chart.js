@@ -87,20 +87,27 @@ function star(x, y, r) {
   });
   return draw("polygon", { points: at.join(" "), fill: "var(--original)" });
 }
-const cross = (x, y) =>
-  draw("path", { d: `M${x - 4} ${y - 4}l8 8m0-8l-8 8`, stroke: "var(--recipe)", "stroke-width": 1.8, fill: "none" });
+const cross = (x, y, step) => draw("path", { d: step ? `M${x - 2.5} ${y - 2.5}l5 5m0-5l-5 5` : `M${x - 4} ${y - 4}l8 8m0-8l-8 8`,
+  stroke: "var(--recipe)", "stroke-width": step ? 1.1 : 1.8, "stroke-opacity": step ? 0.7 : 1, fill: "none", class: step ? "step" : "recipe" });
 
+// Recipes with several candidates, such as the steps of iterative pruning, are one series, named once: where it is smallest.
+const series = new Map();
+for (let i = 0; i < COUNT; i++) if (kindOf(i) === "recipe" && P.comet[i] !== null)
+  series.set(P.recipe[i], [...(series.get(P.recipe[i]) || []), i].sort((a, b) => P.bytes[a] - P.bytes[b] || P.comet[b] - P.comet[a]));
+const isStep = (i) => (series.get(P.recipe[i]) || []).length > 1;
+
+// Names beside their marks. A name has room where it lies inside the axes and over no other name; else the table has it.
 function labels(f, over) {
-  const taken = [];
-  for (let i = 0; i < COUNT; i++) {
-    if (kindOf(i) !== "recipe" && kindOf(i) !== "original") continue;
-    const x = f.x(P.bytes[i]), y = f.y(P.comet[i]), wide = P.recipe[i].length * 6.2;
-    if (x < f.left || x > f.width - f.right || y < f.above || y > f.height - f.below) continue;
-    const right = x + 8 + wide < f.width - f.right;
-    for (const dy of [-7, 15, -19, 27]) {
+  const taken = [], named = [...series.values()].map((members) => members[0]);
+  for (let i = 0; i < COUNT; i++) if (kindOf(i) === "original" && P.comet[i] !== null) named.unshift(i);
+  const inside = (b) => b[0] >= f.left && b[0] + b[2] <= f.width - f.right && b[1] >= f.above && b[1] + b[3] <= f.height - f.below;
+  const free = (b) => !taken.some((t) => b[0] < t[0] + t[2] && t[0] < b[0] + b[2] && b[1] < t[1] + t[3] && t[1] < b[1] + b[3]);
+  for (const i of named) {
+    const x = f.x(P.bytes[i]), y = f.y(P.comet[i]), wide = textWidth(P.recipe[i]);
+    if (!inside([x, y, 0, 0])) continue;
+    for (const [right, dy] of [[1, -7], [1, 15], [0, -7], [0, 15], [1, -19], [1, 27], [0, -19], [0, 27]]) {
       const box = [right ? x + 7 : x - 7 - wide, y + dy - 10, wide, 13];
-      if (taken.some((t) => box[0] < t[0] + t[2] && t[0] < box[0] + box[2] && box[1] < t[1] + t[3] && t[1] < box[1] + box[3]))
-        continue;
+      if (!inside(box) || !free(box)) continue;
       taken.push(box);
       over.append(draw("text", { x: right ? x + 7 : x - 7, y: y + dy, "text-anchor": right ? "start" : "end",
         class: "name" }, P.recipe[i]));
@@ -122,15 +129,20 @@ function redraw() {
     over.append(draw("line", { x1: f.left, x2: end, y1: f.y(at), y2: f.y(at), stroke: "var(--line)" }),
       draw("text", { x: f.left - 8, y: f.y(at) + 4, "text-anchor": "end" }, String(at)));
   }
-  for (const at of logTicks(f.e))
-    over.append(draw("line", { x1: f.x(at), x2: f.x(at), y1: floor, y2: floor + 5, stroke: "var(--faint)" }),
-      draw("text", { x: f.x(at), y: floor + 18, "text-anchor": "middle" }, size(at)));
+  let free = f.left - 20; // where the next label of the axis may begin
+  for (const at of logTicks(f.e)) {
+    const half = textWidth(size(at)) / 2, x = f.x(at);
+    over.append(draw("line", { x1: x, x2: x, y1: floor, y2: floor + 5, stroke: "var(--faint)" }));
+    if (x - half < free || x + half > f.width - 2) continue;
+    over.append(draw("text", { x, y: floor + 18, "text-anchor": "middle", class: "tick" }, size(at)));
+    free = x + half + 8;
+  }
   for (const bin of D.bins) {
     const a = Math.max(f.x(Math.max(bin.low, 1)), f.left), b = Math.min(f.x(bin.high), end);
-    if (b - a > 24) over.append(draw("text", { x: (a + b) / 2, y: f.above - 9, "text-anchor": "middle",
+    if (b - a > 24 && (a + b) / 2 - textWidth(bin.name) / 2 > 12 + textWidth("COMET")) over.append(draw("text", { x: (a + b) / 2, y: f.above - 9, "text-anchor": "middle",
       "font-weight": bin.target ? 700 : 400 }, bin.name));
   }
-  over.append(draw("text", { x: end, y: f.height - 6, "text-anchor": "end" }, "bytes of the artifact, every file counted (log)"),
+  over.append(draw("text", { x: end, y: f.height - 6, "text-anchor": "end" }, f.width < 480 ? "bytes (log)" : "bytes of the artifact, every file counted (log)"),
     draw("text", { x: 10, y: f.above - 9 }, "COMET"), part);
   const best = D.front.filter((i) => P.comet[i] !== null);
   if (best.length) {
@@ -148,7 +160,7 @@ function redraw() {
   for (let i = 0; i < COUNT; i++) {
     const kind = kindOf(i), x = f.x(P.bytes[i]), y = P.comet[i] === null ? 0 : f.y(P.comet[i]);
     if (kind === "original" && P.comet[i] !== null) part.append(star(x, y, 9));
-    else if (kind === "recipe" && !onFront.has(i) && P.comet[i] !== null) part.append(cross(x, y));
+    else if (kind === "recipe" && !onFront.has(i) && P.comet[i] !== null) part.append(cross(x, y, isStep(i)));
     else if (onFront.has(i)) part.append(draw("circle", { cx: x, cy: y, r: 4.6, stroke: "var(--paper)", "stroke-width": 1.2,
       fill: kind === "recipe" ? "var(--recipe)" : "var(--front)", "data-point": i }));
   }

@@ -9,6 +9,7 @@ function tipFor(i, x, y) {
   if (P.status[i] !== "scored") lines.push(P.status[i] + (P.status[i] === "pruned" ? ` at rung ${P.rung[i]}` : "") + (P.why[i] ? ": " + P.why[i] : ""));
   tip.append(make("b", {}, P.name[i]), P.recipe[i] === "search" || P.recipe[i] === P.name[i] ? "" : "  " + P.recipe[i]);
   for (const line of lines) tip.append(make("div", {}, line));
+  if (P.vocabulary[i] !== "full") tip.append(make("div", {}, "vocabulary " + shortVocabulary(P.vocabulary[i])));
   if (policy) {
     const gone = droppedOf(policy);
     tip.append(make("div", { class: "note" }, summary(policy)),
@@ -16,13 +17,16 @@ function tipFor(i, x, y) {
   } else tip.append(make("div", { class: "note" }, P.policy[i]));
   tip.style.visibility = "visible";
   const box = tip.getBoundingClientRect();
-  tip.style.left = Math.max(4, Math.min(x + 16, window.innerWidth - box.width - 8)) + "px";
-  tip.style.top = (y + 18 + box.height > window.innerHeight ? Math.max(4, y - box.height - 14) : y + 18) + "px";
+  // Inside the window at all of its edges; below the pointer where there is room, else above it.
+  const fit = (at, size, room) => Math.max(4, Math.min(at, room - size - 8));
+  const below = y + 18 + box.height <= window.innerHeight - 8;
+  tip.style.left = fit(x + 16, box.width, window.innerWidth) + "px";
+  tip.style.top = fit(below ? y + 18 : y - box.height - 14, box.height, window.innerHeight) + "px";
 }
 
 function describe(i) {
   const rows = [["recipe", P.recipe[i]], ["bin", P.bin[i]], ["bytes", whole(P.bytes[i])],
-    ["bits a weight", fixed(P.bits[i], 3)], ["parameters", whole(P.parameters[i])],
+    ["bits a weight", fixed(P.bits[i], 3)], ["parameters", whole(P.parameters[i])], ["vocabulary", P.vocabulary[i]],
     ["COMET", P.comet[i] === null ? "–" : `${fixed(P.comet[i], 4)}  (${fixed(P.low[i], 4)} to ${fixed(P.high[i], 4)})`],
     ["chrF / BLEU", `${fixed(P.chrf[i], 1)} / ${fixed(P.bleu[i], 1)}`]];
   if (P.kl[i] !== null) rows.push(["KL", P.kl[i].toPrecision(3)]);

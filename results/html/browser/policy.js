@@ -69,7 +69,7 @@ function policyPicture(policy) {
   }
   let left = 0;
   for (const u of PLAN.single) {
-    const name = D.units[u].name, w = Math.max(62, name.length * 7.2 + 12);
+    const name = D.units[u].name, w = Math.max(62, Math.ceil(textWidth(name)) + 16);
     if (left + w > Math.max(wide, 480)) { left = 0; top += tall + 24; }
     root.append(draw("text", { x: left, y: top + 12 }, name), one(u, left, top + 17, w - 8));
     left += w; wide = Math.max(wide, left);
@@ -106,6 +106,9 @@ function heatMap() {
   const share = (kl) => (Math.log10(Math.max(kl, 1e-12)) - low) / (high - low);
   const value = new Map(D.sensitivities.map((s) => [s[0] + " " + s[1] + " " + s[2], s[3]]));
   const root = draw("svg", { role: "img", "aria-label": "sensitivities" }), tall = 22;
+  const rowNames = D.sensitivityLevels.flatMap((level) => PLAN.stacks.flatMap((stack) => stack.kinds.map((kind) => `${kind} ${level}`)));
+  const named = [...rowNames, ...PLAN.single.map((u) => D.units[u].name), "vocabulary", "dropped"];
+  const left = Math.ceil(Math.max(...named.map((name) => textWidth(name)))) + 10; // where cells begin
   let top = 4, wide = 0;
   const box = (x, y, w, kl, title) => {
     const broken = kl === null, s = broken ? 1 : share(kl);
@@ -127,39 +130,43 @@ function heatMap() {
     root.append(draw("text", { x: 0, y: top + 12, "font-weight": 600 }, stack.name));
     stack.layers.forEach((index, n) => {
       if (CELL >= 24 || n % 2 === 0)
-        root.append(draw("text", { x: 124 + n * CELL + CELL / 2, y: top + 12, "text-anchor": "middle" }, String(index)));
+        root.append(draw("text", { x: left + n * CELL + CELL / 2, y: top + 12, "text-anchor": "middle" }, String(index)));
     });
     top += 18;
     for (const [name, find] of rows) {
-      root.append(draw("text", { x: 118, y: top + 15, "text-anchor": "end" }, name));
+      root.append(draw("text", { x: left - 6, y: top + 15, "text-anchor": "end" }, name));
       stack.layers.forEach((index, n) => {
         const entry = find(index);
-        if (entry && value.has(entry[0])) box(124 + n * CELL, top, CELL, value.get(entry[0]), entry[1]);
+        if (entry && value.has(entry[0])) box(left + n * CELL, top, CELL, value.get(entry[0]), entry[1]);
       });
       top += tall;
     }
-    wide = Math.max(wide, 124 + stack.layers.length * CELL);
+    wide = Math.max(wide, left + stack.layers.length * CELL);
     top += 12;
   }
+  const step = 42 + Math.ceil(Math.max(0, ...D.sensitivityLevels.map((level) => textWidth(level)))); // a cell and its level
   for (const u of PLAN.single) {
     const name = D.units[u].name, levels = levelsOf([u]);
     if (!levels.length) continue;
-    root.append(draw("text", { x: 118, y: top + 15, "text-anchor": "end" }, name));
+    root.append(draw("text", { x: left - 6, y: top + 15, "text-anchor": "end" }, name));
     levels.forEach((level, n) => {
-      box(124 + n * 96, top, 26, value.get(`level ${name} ${level}`), `${name} at ${level}`);
-      root.append(draw("text", { x: 154 + n * 96, y: top + 15 }, level));
+      box(left + n * step, top, 26, value.get(`level ${name} ${level}`), `${name} at ${level}`);
+      root.append(draw("text", { x: left + 30 + n * step, y: top + 15 }, level));
     });
-    wide = Math.max(wide, 124 + levels.length * 96);
+    wide = Math.max(wide, left + levels.length * step);
     top += tall;
   }
   const trims = D.sensitivities.filter((s) => s[0] === "trim");
   if (trims.length) {
-    root.append(draw("text", { x: 118, y: top + 15, "text-anchor": "end" }, "vocabulary"));
-    trims.forEach(([, name, , kl], n) => {
-      box(124 + n * 144, top, 26, kl, `vocabulary ${name}`);
-      root.append(draw("text", { x: 154 + n * 144, y: top + 15 }, name.split(":").slice(0, 2).join(":"))); // no digest
-    });
-    wide = Math.max(wide, 124 + trims.length * 144);
+    root.append(draw("text", { x: left - 6, y: top + 15, "text-anchor": "end" }, "vocabulary"));
+    let at = left;
+    for (const [, name, , kl] of trims) {
+      const short = shortVocabulary(name);
+      box(at, top, 26, kl, `vocabulary ${name}`);
+      root.append(draw("text", { x: at + 30, y: top + 15 }, short));
+      at += 42 + Math.ceil(textWidth(short));
+    }
+    wide = Math.max(wide, at);
     top += tall;
   }
   put(root, { width: wide + 4, height: top + 4, viewBox: `0 0 ${wide + 4} ${top + 4}` }, []);

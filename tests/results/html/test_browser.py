@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from typing import Any
+
 import pytest
 
 from results.html.page import write_report
 from tests.results.chromium import Tab, in_tab, needed
-from tests.results.examples import UNITS, add_model
+from tests.results.examples import UNITS, add_model, candidate, make_run, policy
 from tests.results.html.test_report import HOSTILE, some_run
 
 READY = "document.documentElement?.dataset.ready === 'yes'"
@@ -74,6 +78,128 @@ def test_hover_click_and_a_silent_console(report: str) -> None:
         assert await tab.value("document.querySelectorAll('#progress path').length") == 2
         assert tab.errors == []
         assert all(url.startswith("file:") for url in tab.requests), tab.requests
+
+    in_tab(work)
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run with many recipes close together, the steps of iterative pruning, and several vocabularies."""
+    needed()
+    rows = [candidate("original", 18_000, 0.9, recipe="original")]
+    rows += [
+        candidate(f"uniform:grid@{n}:trellis", 1_000 + 40 * n, 0.4 + 0.01 * n, recipe=f"uniform:grid@{n}:trellis")
+        for n in range(1, 9)
+    ]
+    rows += [
+        candidate(f"pruned-{n}", 17_000 - 500 * (n // 4), 0.88 - 0.01 * n, recipe="iterative-pruning")
+        for n in range(12)
+    ]
+    rows += [
+        candidate("fp16", 17_990, 0.9, recipe="fp16"),
+        candidate("c00001", 1_500, 0.6, vocabulary="top:512:0123456789abcdef"),
+    ]
+    folder = make_run(tmp_path_factory.mktemp("runs") / "run", rows, [policy()])
+    add_model(folder)
+    entries = [["level", unit, level, 0.01] for unit in UNITS for level in ("grid@1.25:trellis", "grid@2:trellis")]
+    entries += [["trim", "top:512:0123456789abcdef", "", 0.02], ["trim", "scripts:en,zh", "", 0.01]]
+    (folder / "sensitivities.json").write_text(json.dumps(entries), encoding="utf-8")
+    return write_report(folder).as_uri()
+
+
+BOXES = (
+    "[...document.querySelectorAll('{}')].map(e => {{ const b = e.getBoundingClientRect();"
+    " return [b.left, b.top, b.right, b.bottom, e.textContent]; }})"
+)
+
+
+def overlapping(boxes: list[Any]) -> list[tuple[str, str]]:
+    return [
+        (a[4], b[4])
+        for a, b in itertools.combinations(boxes, 2)
+        if a[0] < b[2] - 1 and b[0] < a[2] - 1 and a[1] + 3 < b[3] - 3 and b[1] + 3 < a[3] - 3
+    ]
+
+
+@pytest.mark.parametrize("width", [1240, 390])
+def test_labels_are_whole_and_apart(crowded: str, width: int) -> None:
+    async def work(tab: Tab) -> None:
+        await tab.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=True)
+        await tab.open(crowded, READY)
+        await tab.mouse(*await middle_of(tab, "button[data-view='all']"), click=True)
+        assert await tab.value("document.documentElement.scrollWidth") == width
+
+        names = await tab.value(BOXES.format("#over text.name"))
+        assert names
+        assert overlapping(names) == []
+        left, top, right, bottom, _ = (await tab.value(BOXES.format("#over")))[0]
+        assert all(left + 50 <= n[0] and n[2] <= right and top <= n[1] and n[3] <= bottom for n in names)
+        assert [n[4] for n in names].count("iterative-pruning") <= 1
+        assert await tab.value("document.querySelectorAll('#over path.step').length") == 9, "three are on the front"
+        ticks = await tab.value(BOXES.format("#over text.tick"))
+        assert len(ticks) >= 2
+        assert overlapping(ticks) == []
+
+        heat = await tab.value(BOXES.format("#heat .scroll svg text"))
+        edge = (await tab.value(BOXES.format("#heat .scroll svg")))[0][0]
+        assert {"attention grid@1.25:trellis", "grid@2:trellis", "top:512", "scripts:en,zh"} < {h[4] for h in heat}
+        assert min(h[0] for h in heat) >= edge, "nothing is cut on the left"
+        assert overlapping(heat) == []
+        cells = await tab.value(BOXES.format("#heat .scroll svg rect.cell"))
+        covered = [
+            h[4]
+            for h in heat
+            for c in cells
+            if h[0] < c[2] - 1 and c[0] < h[2] - 1 and h[1] + 4 < c[3] - 4 and c[1] + 4 < h[3] - 4
+        ]
+        assert covered == [], "no cell lies over a label"
+        assert tab.errors == []
+
+    in_tab(work)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1240, 900), (390, 300)])
+def test_the_tooltip_stays_inside_the_window(crowded: str, width: int, height: int) -> None:
+    async def work(tab: Tab) -> None:
+        await tab.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+        )
+        await tab.open(crowded, READY)
+        for block in ("start", "end"):
+            for view in ("all", "bins"):
+                await tab.value(f"document.querySelector('button[data-view={view}]').click()")
+                for point in await tab.value(
+                    "[...document.querySelectorAll('#over [data-point]')].map(e => e.dataset.point)"
+                ):
+                    x, y = await tab.value(
+                        f"(() => {{ const e = document.querySelector('#over [data-point=\"{point}\"]');"
+                        f" e.scrollIntoView({{block: '{block}'}}); const b = e.getBoundingClientRect();"
+                        " return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+                    )
+                    await tab.mouse(x, y)
+                    if await tab.value("getComputedStyle(document.getElementById('tip')).visibility") != "visible":
+                        continue
+                    tip = (await tab.value(BOXES.format("#tip")))[0]
+                    assert 0 <= tip[0] < tip[2] <= width, (point, tip)
+                    assert 0 <= tip[1] < tip[3] <= height, (point, tip)
+
+    in_tab(work)
+
+
+def test_the_vocabulary_is_shown_with_the_policy(crowded: str) -> None:
+    async def work(tab: Tab) -> None:
+        await tab.open(crowded, READY)
+        number = await tab.value(
+            "JSON.parse(document.getElementById('data').textContent).points.name.indexOf('c00001')"
+        )
+        row = await tab.value(f"document.querySelector('#front tr[data-point=\"{number}\"]').textContent")
+        assert row.endswith("top:512")
+        await tab.mouse(*await middle_of(tab, f"#over [data-point='{number}']"))
+        await tab.until("document.getElementById('tip').textContent.includes('vocabulary top:512')")
+        await tab.mouse(*await middle_of(tab, f"#over [data-point='{number}']"), click=True)
+        assert "vocabularytop:512:0123456789abcdef" in await tab.value(
+            "document.querySelector('#chosen dl').textContent"
+        )
 
     in_tab(work)
 
