@@ -16,7 +16,6 @@ from evaluate.spec import EvalSpec
 Job = dict[str, Any]
 CALIBRATE, BUILD, SCORE, SENSE = "calibrate", "build", "score", "sense"
 KL, PART, ALL = "kl", "part", "all"  # rungs of a score
-JOINT = "+"  # between the names of units, or of layers, that are changed together
 RUNG_WORDS = {KL: "divergence", PART: "translating a part", ALL: "translating"}
 LEVEL, DROP, TRIM = "level", "drop", "trim"
 
@@ -53,7 +52,7 @@ def score(policy: str | None, rungs: Sequence[str] = (ALL,), reference: str = ""
 
 def sense(actions: Sequence[tuple[str, str, str]], calibration: str, reference: str) -> dict[str, Any]:
     """KL of the original with one action at a time: (LEVEL, unit, level), (DROP, layer, "") or
-    (TRIM, vocabulary, ""). Several units or layers at once are joined by JOINT."""
+    (TRIM, vocabulary, ""). Several units or layers at once are joined by results.runs.JOINT."""
     return {"kind": SENSE, "actions": [list(t) for t in actions], "calibration": calibration, "reference": reference}
 
 

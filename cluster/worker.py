@@ -17,7 +17,6 @@ from cluster.jobs import (
     BUILD,
     CALIBRATE,
     DROP,
-    JOINT,
     KL,
     PART,
     SCORE,
@@ -39,6 +38,7 @@ from evaluate.decoding.batches import FEATURES, Batch, prepare
 from evaluate.decoding.encoder_cache import EncoderCache, encoder_key
 from evaluate.evaluate import Evaluation, SegmentMetric, evaluate
 from evaluate.metrics.divergence import ReferenceLogits, TokenMap, append_translations, divergence, reference_logits
+from results.runs import JOINT
 
 REST = "rest"  # the segments that are not the rung "part"
 ENCODER_CACHE_BYTES = 2_000_000_000  # of main memory, a worker

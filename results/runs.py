@@ -29,6 +29,7 @@ LEAST_COMET = 1e-6  # a share of less than this means nothing
 RECOVERED = "recovered"
 RECOVERY = "recovery.json"
 ORIGINAL = "original"
+JOINT = "+"  # in sensitivities.json, between the names of units, or of layers, that were changed together
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from results.formats import finite_or_none
 from results.html.downsample import by_interest, downsample, shown_comet
 from results.outside import confirmed
 from results.pareto import Front, hypervolume
-from results.runs import ORIGINAL, RunView
+from results.runs import JOINT, ORIGINAL, RunView
 
 MOST_POLICIES = 1500
 MOST_TRANSLATED = 30
@@ -164,7 +164,11 @@ def report_data(run: RunView, more: Sequence[str] = (), data: str | None = None)
         "bits": bits(run, levels),
         "nominal": {level: value for level in levels if (value := bits_of(level).nominal) is not None},
         "bitsCaption": "bits a weight, " + ("side information counted" if run.model.units else "by the level's name"),
-        "sensitivities": [[kind, name, level, finite_or_none(kl)] for kind, name, level, kl in run.sensitivities],
+        "sensitivities": [
+            [kind, single, level, finite_or_none(kl)]
+            for kind, name, level, kl in run.sensitivities
+            for single in name.split(JOINT)
+        ],
         "sensitivityLevels": sorted(measured, key=_natural),
         "progress": progress(run.candidates, run.bins, run.top_comet),
         "texts": translations({i: rows[shown[i].candidate] for i in translated if shown[i].candidate in rows}),

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from cluster.jobs import DROP, JOINT, LEVEL, TRIM
+from cluster.jobs import DROP, LEVEL, TRIM
 from compress import Store
 from compress.errors import UserError
 from compress.model import vocabulary
 from results.run_files import read_json, write_file
+from results.runs import JOINT
 from search.space.allocate import ActionCosts
 from search.space.space import Space
 

@@ -196,3 +196,17 @@ def test_limits_of_ones_own_are_the_bin(tmp_path: Path) -> None:
     assert [each[1:] for each in RunView.open(folder).bins] == [(1_000, 2_000)]
     data = data_of(write_report(folder).read_text(encoding="utf-8"))
     assert [(each["low"], each["high"]) for each in data["bins"] if each["target"]] == [(1_000, 2_000)]
+
+
+def test_units_that_were_measured_together_each_have_their_cell(tmp_path: Path) -> None:
+    folder = some_run(tmp_path / "run")
+    add_model(folder)
+    entries = [["level", "lm.0.mlp+lm.1.mlp", "grid@1", 0.5], ["drop", "lm.0+lm.1", "", 2.0]]
+    (folder / "sensitivities.json").write_text(json.dumps(entries), encoding="utf-8")
+    shown = data_of(write_report(folder).read_text(encoding="utf-8"))["sensitivities"]
+    assert shown == [
+        ["level", "lm.0.mlp", "grid@1", 0.5],
+        ["level", "lm.1.mlp", "grid@1", 0.5],
+        ["drop", "lm.0", "", 2.0],
+        ["drop", "lm.1", "", 2.0],
+    ]
