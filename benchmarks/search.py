@@ -42,7 +42,7 @@ from search.space.uniform import first_choices
 
 METHODS = ("ours", "ours-alone", "evolution-kl", "evolution", "nsga2", "tpe", "random", "iterative-pruning")
 KLS = 4  # KLs for each score
-MOST_UNIFORM = 10  # as for a search of 80 candidates
+MOST_UNIFORM = 5  # as for a search of 80 candidates
 Scored = tuple[int, float]  # bytes and COMET
 
 

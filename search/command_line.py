@@ -19,7 +19,7 @@ from compress.sizes import BINS, parse_bytes
 from evaluate.data.conditions import CONDITIONS
 from evaluate.data.languages import LANGUAGES, check_language
 from evaluate.decoding.batches import is_chat
-from search import settings_file
+from search import settings_file, trackers
 from search.config import FREE_TO_CHANGE, TRIALS, Config, check_gpus_per_worker, check_name
 from search.sampling.registry import BAYESIAN, NAMES, canonical
 from search.space import vocabularies
@@ -42,6 +42,7 @@ SAME_NAME = (  # settings that one option of the same name says
     *("lang", "model", "data", "comet", "trials", "sampler", "seed", "baselines", "score_drops", "sensitivities"),
     *("condition", "freeze", "groups", "max_bytes", "min_bytes", "vocabulary_texts", "drop", "calibration"),
     *("segments", "batch_size", "max_new_tokens", "workers", "gpus_per_worker", "threads", "store"),
+    "log",
 )
 
 
@@ -201,6 +202,13 @@ def parser() -> argparse.ArgumentParser:
     output.add_argument("--runs", default="runs", metavar="DIR", help="folder of the runs (default runs/)")
     output.add_argument(
         "--verbose", action="store_true", help="technical counters too while it runs: hypervolume, cache hits, speed"
+    )
+    output.add_argument(
+        "--log",
+        default=(),
+        type=trackers.parse,
+        metavar="TRACKER",
+        help="log candidates as the steps of one run: tensorboard (into RUN/tensorboard), wandb, mlflow, or several",
     )
     output.add_argument("--store", default="", metavar="DIR", help="where encoded units are kept (default RUNS/.store)")
     return p

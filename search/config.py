@@ -31,6 +31,7 @@ FREE_TO_CHANGE = (
     "device",
     "sensitivities",
     "score_drops",
+    "log",
     "vocabulary_texts",  # what comes of them has a name of its own
 )
 
@@ -85,6 +86,7 @@ class Config:
     runs: str = "runs"
     store: str = ""  # folder or fsspec URL of the variants; beside the runs if empty
     name: str = ""
+    log: tuple[str, ...] = ()  # trackers that candidates are logged to
 
     def parts(self, segments: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Segments of the rung "part" and the rest; none in the part where there is no such rung."""
@@ -134,7 +136,7 @@ class Config:
             unknown = sorted(set(settings) - known)
             if unknown:
                 raise UserError(f"the run was made with settings unknown here ({', '.join(unknown)}): use its version")
-            for name in ("bins", "levels", "rungs", "vocabulary"):
+            for name in ("bins", "levels", "rungs", "vocabulary", "log"):
                 if name in settings:  # a setting that the run's version did not know yet has its default
                     settings[name] = tuple(settings[name])
             if "all" in settings.get("bins", ()):  # of an older version, where all of them had to be in reach

@@ -8,16 +8,18 @@ from compress.codecs import codec
 from compress.errors import UserError
 from evaluate.data.conditions import check_condition
 from evaluate.data.types import DataSet
+from search import trackers
 from search.config import Config
 from search.sampling import sensitivity
 from search.space import bounds
 
 
 def check_names(config: Config) -> None:
-    """Refuses levels that nobody knows, and a file of sensitivities that cannot be read."""
+    """Refuses levels that nobody knows, sensitivities that cannot be read, and trackers that are not installed."""
     for level in config.levels:
         codec(level)
     sensitivity.check_option(config.sensitivities)
+    trackers.check(config.log)
 
 
 def open_checked(config: Config) -> DataSet:

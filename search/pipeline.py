@@ -50,13 +50,14 @@ from search.space.groups import tie
 from search.space.space import Space
 from search.space.uniform import first_choices
 from search.status import RunStatus
+from search.trackers import Trackers
 from search.tuning.searcher import ParetoSearch, study_of
 from search.tuning.trials import TrialManager
 from search.tuning.tuner import run_search
 from search.workload import Workload
 
 ORIGINAL, PRUNING = "original", "iterative-pruning"  # recipes of the table
-FIRST_SHARE = 1 / 8  # of the candidates, how many are uniform policies and mixtures at most
+FIRST_SHARE = 1 / 16  # of the candidates, how many are uniform policies and mixtures at most
 NEAR = (0.5, 2.0)  # uniform levels are scored from half a bin's lower bound to twice its upper one
 
 
@@ -163,6 +164,11 @@ def execute(inputs: Inputs, run_dir: RunDir, progress: Progress, again: str, ver
             )
         if reserved.device == "cuda":  # how exactly a score can be had again depends on it
             run_dir.write("config.json", replace(config, device="cuda").to_json())
+        if config.log:
+            trackers = Trackers(config, recorder, progress.say)
+            stack.callback(trackers.close)
+            trackers.begin()
+            recorder.followers.append(trackers.add)
         recorder.signature = lambda: config.eval_spec("dev").signature(reserved.comet(), inputs.data)
         store = Store(config.variants)
         vocabularies.store_counted(config, source, store)

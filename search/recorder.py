@@ -63,6 +63,7 @@ class Recorder:
         self._signature = ""
         self.table = Table(run_dir.table)
         self.candidates: list[Candidate] = []
+        self.followers: list[Callable[[Candidate], object]] = []  # called with every candidate that is recorded
         self._names: dict[str, int] = {}
         self.counts: dict[tuple[str, str], int] = {}  # (recipe, status) → how many
         self.whole = Front()  # its members keep their scores of segments
@@ -101,6 +102,8 @@ class Recorder:
         self.table.append([candidate])
         if self._keep(candidate):
             write_front(self.whole.members, self.run_dir.pareto)
+        for follow in self.followers:
+            follow(candidate)
         return candidate
 
     def _candidate(self, evaluated: EvaluatedPolicy, outcome: dict[str, Any]) -> Candidate:

@@ -123,6 +123,7 @@ def to_toml(config: Config) -> str:
         "threads": config.threads,
         "address": config.address,
         "store": config.store,
+        "log": list(config.log),
     }
     lines = [f"{key} = {toml_value(value)}" for key, value in values.items() if value not in (None, "", [])]
     return ABOUT + "\n".join(lines) + "\n"

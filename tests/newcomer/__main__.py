@@ -2,8 +2,9 @@
 
     python -m tests.newcomer [--work DIR] [--quick] [--only TEXT] [--keep]
 
-The first command installs, as the README says. It ends every Ray of this user (`ray stop`). `--quick` leaves out what takes more than minutes. It takes about an
-hour and a half without. What each command printed lies in WORK/logs; the first one that fails ends it with exit code 1.
+The first command installs, as the README says. `--quick` leaves out what takes more than minutes; the whole takes an
+hour and a half. What each command printed lies in WORK/logs; the first one that fails ends it with exit code 1.
+It ends every Ray of this user (`ray stop`).
 """
 
 from __future__ import annotations

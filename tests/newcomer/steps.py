@@ -164,7 +164,7 @@ STEPS = (
     Step(
         "python -m compress.pack --model DIR|embedded --policy P.json --out ART",
         (
-            "python -m compress.pack --model embedded --recipe nf4 --out packed.art",
+            "python -m compress.pack --model embedded --level nf4 --out packed.art",
             f"cp $(ls {RUN}/policies/*.json | head -1) P.json",
             f"python -m compress.pack --model {MODEL} --policy P.json --out policy.art",
         ),

@@ -1,0 +1,188 @@
+"""A run in the tracker that people have: TensorBoard, Weights & Biases or MLflow; one run, candidates as its steps.
+
+Written here and not by Tune's logger callbacks, because those make a run of every trial and never see the candidates
+that are scored before the search. A tracker that fails stops being used; it never ends the search.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol
+
+from compress.errors import UserError, first_line
+from results.candidate import STATUS_WORDS, Candidate
+from search.config import Config
+
+if TYPE_CHECKING:
+    from search.recorder import Recorder
+
+PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
+PROJECT = "compression-search"  # in Weights & Biases, and the experiment in MLflow
+Values = dict[str, float]
+
+
+class Tracker(Protocol):
+    """One run in a tracker."""
+
+    last_step: int  # steps up to here are there already
+
+    def log(self, step: int, values: Values) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class TensorBoard:
+    """Event files in RUN/tensorboard. They are made anew from the run's table whenever a run goes on."""
+
+    def __init__(self, config: Config) -> None:
+        from tensorboardX import SummaryWriter
+
+        folder = config.folder / "tensorboard"
+        shutil.rmtree(folder, ignore_errors=True)
+        self.last_step = 0
+        self._writer = SummaryWriter(str(folder), flush_secs=5)
+
+    def log(self, step: int, values: Values) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """The run of the same name in the project; WANDB_ENTITY, WANDB_MODE and the like say as whom and where."""
+
+    def __init__(self, config: Config) -> None:
+        import wandb
+
+        self._run: Any = wandb.init(
+            project=PROJECT,
+            id=config.name,
+            name=config.name,
+            resume="allow",
+            config=asdict(config),
+            dir=str(config.folder),
+        )
+        self.last_step = int(self._run.step) - 1 if self._run.resumed else -1
+
+    def log(self, step: int, values: Values) -> None:
+        self._run.log(values, step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class MLflow:
+    """The run of the same name in the experiment; MLFLOW_TRACKING_URI says where (else a file in this folder)."""
+
+    def __init__(self, config: Config) -> None:
+        from mlflow import MlflowClient
+        from mlflow.entities import Metric, Param
+
+        self._client: Any = MlflowClient()
+        self._metric = Metric
+        experiment = self._client.get_experiment_by_name(PROJECT)
+        number = experiment.experiment_id if experiment else self._client.create_experiment(PROJECT)
+        quoted = config.name.replace("'", "")
+        known = self._client.search_runs([number], f"attributes.run_name = '{quoted}'")
+        if known:
+            self._id = known[0].info.run_id
+            steps = [point.step for point in self._client.get_metric_history(self._id, "bytes")]
+            self.last_step = max(steps, default=0)
+        else:
+            self._id = self._client.create_run(number, run_name=config.name).info.run_id
+            self.last_step = 0
+            params = [Param(name, str(value)[:500]) for name, value in asdict(config).items()]
+            self._client.log_batch(self._id, params=params)
+
+    def log(self, step: int, values: Values) -> None:
+        self._client.log_batch(
+            self._id, metrics=[self._metric(name.replace("/", "."), value, 0, step) for name, value in values.items()]
+        )
+
+    def close(self) -> None:
+        self._client.set_terminated(self._id)
+
+
+KINDS: dict[str, Callable[[Config], Tracker]] = {
+    "tensorboard": TensorBoard,
+    "wandb": WeightsAndBiases,
+    "mlflow": MLflow,
+}
+
+
+def parse(text: str) -> tuple[str, ...]:
+    """Names of trackers from the command line."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in KINDS:
+            raise UserError(f"--log {name}: known are {', '.join(KINDS)}")
+    return names
+
+
+def check(names: Sequence[str]) -> None:
+    """Refuses, before anything starts, a tracker whose package is not there."""
+    for name in names:
+        if importlib.util.find_spec(PACKAGES[name]) is None:
+            raise UserError(
+                f"--log {name}: {PACKAGES[name]} is not installed; `pip install -c constraints.txt -e .[{name}]`"
+            )
+
+
+class Trackers:
+    """The trackers of a run. Every candidate is a step, numbered by its order in the run's table."""
+
+    def __init__(self, config: Config, recorder: Recorder, say: Callable[[str], None]) -> None:
+        self._recorder, self._say = recorder, say
+        self._kinds, self._config = config.log, config
+        self._open: dict[str, Tracker] = {}
+        self._best: dict[str, float] = {}  # bin → best COMET so far
+        self._counts = dict.fromkeys(STATUS_WORDS, 0)
+
+    def begin(self) -> None:
+        """Opens them, and hands them the candidates that are in the table and not in them yet."""
+        for name in self._kinds:
+            self._guarded(name, lambda name=name: self._open.__setitem__(name, KINDS[name](self._config)))  # type: ignore[misc]
+        for candidate in sorted(self._recorder.candidates, key=lambda c: c.order):
+            self.add(candidate)
+
+    def add(self, candidate: Candidate) -> None:
+        values = self._values(candidate)
+        for name, tracker in list(self._open.items()):
+            if candidate.order > tracker.last_step:
+                self._guarded(name, lambda tracker=tracker: tracker.log(candidate.order, values))  # type: ignore[misc]
+
+    def close(self) -> None:
+        for name, tracker in list(self._open.items()):
+            self._guarded(name, tracker.close)
+
+    def _values(self, candidate: Candidate) -> Values:
+        self._counts[candidate.status] += 1
+        if candidate.comparable:
+            for each in self._recorder.bins:
+                if each.holds(candidate.bytes):
+                    self._best[each.name] = max(self._best.get(each.name, -math.inf), candidate.comet)
+        values = {
+            "comet": candidate.comet,
+            "chrf": candidate.chrf,
+            "kl": candidate.kl,
+            "bytes": float(candidate.bytes),
+            "bits_per_weight": candidate.bits_per_weight,
+            "layers_dropped": float(candidate.layers_dropped),
+            **{f"best_comet/{name}": comet for name, comet in self._best.items()},
+            **{f"candidates/{STATUS_WORDS[status]}": float(count) for status, count in self._counts.items()},
+        }
+        scored = candidate.comparable
+        return {n: v for n, v in values.items() if math.isfinite(v) and (scored or n not in ("comet", "chrf"))}
+
+    def _guarded(self, name: str, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except Exception as error:  # of a service, a network, a disk: the search is worth more
+            self._open.pop(name, None)
+            self._say(f"{name} is not logged to any more ({first_line(error)})")
