@@ -1,6 +1,6 @@
 """Command line: the artifact of a row, verified in another process.
 
-python -m results.export RUN --candidate ID|--select RULE --out ART
+python -m results.export RUN --candidate ID|--select RULE --out ART [--card] [--push OWNER/NAME]
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ from pathlib import Path
 
 from compress.cli import Parser
 from compress.cli import run as run_command
+from compress.errors import UserError
 from results.runs import RunView
 from results.selection import RULES, select
 from results.shipping.build import check_unused, export
+from results.shipping.card import path_for as card_path
+from results.shipping.card import write_card
+from results.shipping.hub import check_repository, push
 from results.shipping.verify import VerifySettings
 
 HOW_TO_USE = """
@@ -46,10 +50,20 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
     parser.add_argument("--batch-size", type=int, help="default: that of the run")
     parser.add_argument("--tolerance", type=float, help="COMET that may differ (default: what floating point explains)")
+    parser.add_argument("--card", action="store_true", help="write a Hugging Face model card too, ART.card.md")
+    parser.add_argument("--license", metavar="ID", help="of the card, as the hub names it: that of the original model")
+    parser.add_argument("--push", metavar="OWNER/NAME", help="upload artifact and card to the Hugging Face hub")
+    parser.add_argument("--private", action="store_true", help="with --push: a repository that only its owners see")
     options = parser.parse_args(arguments)
 
+    if options.private and not options.push:
+        parser.error("--private goes with --push")
+    if options.push:
+        check_repository(options.push)
     run = RunView.open(options.run)
     check_unused(options.out)
+    if (options.card or options.push) and card_path(options.out).exists():
+        raise UserError(f"{card_path(options.out)} exists already; give another --out or remove it")
     if options.candidate:
         name = run.find(options.candidate).candidate
     else:
@@ -61,6 +75,10 @@ def main(arguments: list[str]) -> None:
         run.config, options.out, options.data, options.comet, options.device, options.batch_size
     )
     export(run, row, options.out, settings, options.model, options.store, options.tolerance, options.train)
+    if options.card or options.push:
+        print(f"card: {write_card(options.out, row, run.original, options.push or options.out.name, options.license)}")
+    if options.push:
+        print(f"uploaded: {push(options.out, options.push, options.private)}")
     data = f"--data {settings.spec.data} --lang {settings.spec.lang}"
     print(HOW_TO_USE.format(art=options.out, quoted=repr(str(options.out)), data=data))
 

@@ -1,0 +1,176 @@
+"""A Hugging Face model card of an artifact: what it is, what it scored and on what, how to load it.
+
+It lies beside the artifact, whose bytes are exactly the promised ones, as `ART.card.md`, and is the README of its
+repository on the hub. What a run says is a stranger's text: in the card it is text, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import compress
+from compress.errors import printable
+from evaluate.data.languages import NAMES
+from results.atomic_write import write_atomically
+from results.candidate import Candidate
+from results.shipping.declaration import techniques
+from results.shipping.provenance import read as read_provenance
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$-])")
+UNKNOWN_LICENSE = "other"
+
+
+def path_for(artifact: Path) -> Path:
+    """Beside the artifact, never in it."""
+    return artifact.parent / f"{artifact.name}.card.md"
+
+
+def one_line(value: object) -> str:
+    """Without line ends and control characters."""
+    return printable(" ".join(str(value).split()))
+
+
+def text_of(value: object) -> str:
+    """As text in Markdown, on one line."""
+    return SPECIAL.sub(r"\\\1", one_line(value))
+
+
+def write_card(
+    artifact: Path, row: Candidate, original: Candidate | None, name: str, license: str | None = None
+) -> Path:
+    """Writes the card beside an exported artifact. The embedded model's licence is known, others are to be said."""
+    exported = read_provenance(artifact)
+    known = "apache-2.0" if exported.get("model") == "embedded" else UNKNOWN_LICENSE
+    write_atomically(path_for(artifact), model_card(artifact, exported, row, original, name, license or known))
+    return path_for(artifact)
+
+
+def model_card(
+    artifact: Path,
+    provenance: Mapping[str, Any],
+    row: Candidate,
+    original: Candidate | None,
+    name: str,
+    license: str = UNKNOWN_LICENSE,
+) -> str:
+    """The card of an exported artifact. `name` is that of its repository, or of its folder."""
+    opened = compress.Artifact.open(artifact)
+    searched = provenance["tuned"][0]
+    source, _, target = str(searched["lang"]).partition("-")
+    head = _metadata(provenance, searched, row, name, license, [source, target])
+    base = str(provenance.get("model", ""))
+    what = text_of(base) if HUB_NAME.fullmatch(base) else "A model"
+    pair = " into ".join(text_of(NAMES.get(code, code)) for code in (source, target))
+    measured = f"On {row.segments} segments of {text_of(searched['name'])} ({text_of(searched['split'])})."
+    return f"""{head}
+# {text_of(name)}
+
+{what} compressed to {opened.nbytes:,} bytes ({opened.nbytes / 1e9:.3g} GB) by a search over per-layer policies,
+for translating {pair}. It was loaded in a fresh process and scored again before this card was written.
+
+## Use
+
+```python
+{_loading(name)}
+```
+
+`python -m compress.unpack ARTIFACT --out DIR` writes a plain transformers folder, as large as the original.
+
+## Scores
+
+{_scores(row, original)}
+
+{measured} The search was made on these segments: scores on others may be lower.
+Signature: {text_of(row.signature[:500])}
+
+## Policy
+
+{_policy(opened)}
+
+{_list(techniques(opened.policy, provenance))}
+"""
+
+
+def _loading(name: str) -> str:
+    if not HUB_NAME.fullmatch(name):
+        return f"import compress\n\nmodel, processor = compress.load({json.dumps(name)})  # ready for generate"
+    return (
+        "import compress\nfrom huggingface_hub import snapshot_download\n\n"
+        f"folder = snapshot_download({json.dumps(name)})\n"
+        'model, processor = compress.load(folder + "/artifact")  # ready for generate'
+    )
+
+
+def _metadata(
+    provenance: Mapping[str, Any],
+    searched: Mapping[str, Any],
+    row: Candidate,
+    name: str,
+    license: str,
+    languages: list[str],
+) -> str:
+    """The YAML at the top, by the hub's own classes."""
+    from huggingface_hub import EvalResult, ModelCardData  # takes half a second, and most exports write no card
+
+    def result(metric: str, value: float, label: str) -> Any:
+        return EvalResult(
+            task_type="translation",
+            task_name="speech translation",
+            dataset_type=re.sub(r"[^a-z0-9_-]+", "-", str(searched["name"]).lower()),
+            dataset_name=one_line(searched["name"]),
+            dataset_split=one_line(searched["split"]),
+            metric_type=metric,
+            metric_name=label,
+            metric_value=round(value, 6),
+        )
+
+    base = str(provenance.get("model", ""))
+    data = ModelCardData(
+        model_name=one_line(name),
+        language=[code for code in languages if code in NAMES],
+        license=license,
+        base_model=base if HUB_NAME.fullmatch(base) else None,
+        pipeline_tag="translation",
+        tags=["speech-translation", "compression", "quantization"],
+        eval_results=[
+            result("comet", row.comet, f"COMET ({one_line(row.signature)[:200]})"),
+            result("chrf", row.chrf, "chrF"),
+        ],
+    )
+    return f"---\n{data.to_yaml()}\n---"
+
+
+def _scores(row: Candidate, original: Candidate | None) -> str:
+    lines = ["| | COMET | 95 % interval | chrF | bytes |", "|---|---:|---|---:|---:|"]
+    for label, each in (("this model", row), ("the original", original)):
+        if each is not None and each.comparable:
+            interval = f"{each.comet_low:.4f} to {each.comet_high:.4f}"
+            lines.append(f"| {label} | {each.comet:.4f} | {interval} | {each.chrf:.1f} | {each.bytes:,} |")
+    return "\n".join(lines)
+
+
+def _policy(opened: compress.Artifact) -> str:
+    """Levels with the units that have them, and what was left out."""
+    by_level: dict[str, list[str]] = {}
+    for unit, level in opened.policy.levels.items():
+        by_level.setdefault(level, []).append(unit)
+    count = Counter(opened.policy.levels.values())
+    lines = ["| level | units | |", "|---|---:|---|"]
+    for level, number in count.most_common():
+        shown = ", ".join(text_of(unit) for unit in by_level[level][:12])
+        more = f" and {number - 12} more" if number > 12 else ""
+        lines.append(f"| {text_of(level)} | {number} | {shown}{more} |")
+    dropped = ", ".join(map(text_of, opened.policy.dropped)) or "none"
+    vocabulary = text_of(opened.policy.vocabulary)
+    lines.append(f"\nLayers dropped: {dropped}. Vocabulary: {vocabulary}. Policy {opened.policy.digest}.")
+    return "\n".join(lines)
+
+
+def _list(lines: tuple[str, ...]) -> str:
+    return "\n".join(f"- {text_of(line)}" for line in lines)
