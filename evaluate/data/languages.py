@@ -46,6 +46,50 @@ NAMES = {
     "vi": "Vietnamese",
     "zh": "Chinese",
 }
+# ISO 639-3, which some shared tasks write, for the codes above.
+THREE_LETTERS = {
+    "ara": "ar",
+    "arz": "arz",
+    "ben": "bn",
+    "bho": "bho",
+    "bul": "bg",
+    "ces": "cs",
+    "dan": "da",
+    "deu": "de",
+    "ell": "el",
+    "eng": "en",
+    "est": "et",
+    "fas": "fa",
+    "fin": "fi",
+    "fra": "fr",
+    "heb": "he",
+    "hin": "hi",
+    "hun": "hu",
+    "ind": "id",
+    "isl": "is",
+    "ita": "it",
+    "jpn": "ja",
+    "kor": "ko",
+    "lav": "lv",
+    "lit": "lt",
+    "mas": "mas",
+    "nld": "nl",
+    "nor": "no",
+    "pol": "pl",
+    "por": "pt",
+    "ron": "ro",
+    "rus": "ru",
+    "slk": "sk",
+    "spa": "es",
+    "srp": "sr",
+    "swe": "sv",
+    "tha": "th",
+    "tur": "tr",
+    "ukr": "uk",
+    "vie": "vi",
+    "zho": "zh",
+}
+REGIONAL = {"ara_EG": "arz", "ar_EG": "arz"}  # a region that has a name of its own here
 # Pairs that a search accepts: those of the shared tasks.
 LANGUAGES = {"en-de": NAMES["de"], "en-zh": NAMES["zh"]}
 WITHOUT_SPACES = ("ja", "th", "zh")
@@ -67,3 +111,21 @@ def split_pair(lang: str) -> tuple[str, str]:
             f"unknown language pair '{lang}': write SOURCE-TARGET such as en-zh, with codes of {', '.join(NAMES)}"
         )
     return source, target
+
+
+def short_pair(pair: str) -> str:
+    """`cs-de` from how shared tasks write it too: `ces-deu`, `eng-zho_Hans`, `en-ar_EG`."""
+    source, dash, target = pair.partition("-")
+    codes = [_short(each) for each in (source, target)]
+    if not dash or None in codes:
+        raise UserError(f"unknown language pair '{pair}': write cs-de or ces-deu; known are {', '.join(NAMES)}")
+    short = "-".join(map(str, codes))
+    split_pair(short)
+    return short
+
+
+def _short(code: str) -> str | None:
+    if code in REGIONAL:
+        return REGIONAL[code]
+    plain = code.partition("_")[0]
+    return THREE_LETTERS.get(plain, plain if plain in NAMES else None)

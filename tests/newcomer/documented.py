@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
-COMMAND = re.compile(r"(python -m|make|compression-search|ray|prometheus|optuna-dashboard|docker|sbatch|kubectl) \S")
+COMMAND = re.compile(
+    r"(python -m|bash|make|compression-search|ray|prometheus|optuna-dashboard|docker|sbatch|kubectl) \S"
+)
 INLINE = re.compile(r"`([^`]+)`")
 
 

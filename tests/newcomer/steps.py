@@ -147,6 +147,35 @@ STEPS = (
         " --type primary",
         reason="the same as the README's, for another language",
     ),
+    Step(
+        "python -m results.export RUN --select best:Bin2 --out my.art --card",
+        (
+            f"python -m results.export {RUN} --select best:Bin2 --out card.art --card --model {MODEL} --data {DATA}"
+            " --comet embedded",
+        ),
+    ),
+    not_run(
+        "python -m results.export RUN --select best:Bin2 --out my.art --push OWNER/NAME [--private]",
+        "needs an account; tests/results/shipping/test_hub.py has a stand-in of the hub",
+    ),
+    Step(
+        "python -m results.submit ART --wmt26 --lang cs-de --team NAME --condition constrained [--out DIR]",
+        ("python -m results.submit my.art --wmt26 --lang cs-de --team X --condition constrained --out wmt",),
+    ),
+    Step("bash setup.sh", ("bash wmt/X--my.art/setup.sh",), slow=True),
+    Step(
+        "bash run.sh --lang-pair ces-deu --batch-size 8 --input input.txt --output output.txt",
+        (
+            "printf 'One line.\n\nAnother.\n' > input.txt",
+            "PYTHON=python bash wmt/X--my.art/run.sh --lang-pair ces-deu --batch-size 8 --input input.txt"
+            " --output output.txt",
+            "test $(wc -l < output.txt) = 3",
+        ),
+    ),
+    Step(
+        "python -m evaluate.lines --model ART --lang-pair ces-deu --input FILE --output FILE",
+        ("python -m evaluate.lines --model my.art --lang-pair ces-deu --input input.txt --output lines.txt",),
+    ),
     Step("python -m results.compare runs/A runs/B", (f"python -m results.compare {RUN} runs/full",)),
     Step(
         "python -m results.compare RUN_A RUN_B [--candidates ID_A ID_B] [--out compare] [--json]",

@@ -124,7 +124,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
                         made.files[value["path"]] = base64.b64decode(value["content"])
                     elif entry["key"] == "lfsFile":
                         made.files[value["path"]] = made.objects[value["oid"]]
-                self.answer({"commitUrl": f"{made.address}/someone/model/commit/0", "commitOid": "0" * 40, "success": True})
+                self.answer(
+                    {"commitUrl": f"{made.address}/someone/model/commit/0", "commitOid": "0" * 40, "success": True}
+                )
             else:
                 self.answer({"error": self.path}, 404)
 
