@@ -72,7 +72,7 @@ def progress_line(items: str, every: float = 5.0) -> Callable[[int, int], None]:
         if done and now - last >= every:
             last = now
             left = (now - begin) / done * (total - done)
-            print(f"{done} of {total} {items}, about {left:.0f} s left", file=sys.stderr, flush=True)
+            print(f"{done:,} of {total:,} {items}, about {left:.0f} s left", file=sys.stderr, flush=True)
 
     return show
 

@@ -30,7 +30,7 @@ from compress.policy.recipes import recipe, recipe_names
 from compress.policy.store import Store
 from compress.policy.variant import EncodeOptions, encode_unit, variant_payload
 
-Progress = Callable[[int, int], None]  # units written, and in total
+Progress = Callable[[int, int], None]  # weights written, and in total
 
 
 def pack(source: Source, policy: Policy, store: Store | None, out: str | Path, progress: Progress | None = None) -> int:
@@ -48,9 +48,11 @@ def pack(source: Source, policy: Policy, store: Store | None, out: str | Path, p
             blob = source.unquantized_blob(group)
             weights.write(blob)
             unquantized.append(section_of(blob))
-        for done, unit in enumerate(order):
+        done, total = 0, sum(unit.weights for unit in order)
+        for unit in order:
             if progress is not None:
-                progress(done, len(order))
+                progress(done, total)
+            done += unit.weights
             level = policy.levels[unit.name]
             if store is None:
                 payload = encode_unit(source, unit, level, None, options)
@@ -94,7 +96,7 @@ def main(arguments: list[str]) -> None:
         parser.error("--texts goes with --vocabulary top:N")
     if options.vocabulary is not None:
         policy = replace(policy, vocabulary=_vocabulary(source, options.vocabulary, options.texts, store))
-    nbytes = pack(source, policy, store, options.out, progress_line("units"))
+    nbytes = pack(source, policy, store, options.out, progress_line("weights"))
     print(
         f"{options.out}: {nbytes:,} bytes = {nbytes / 1e9:.6f} GB, {inspect(options.out).bin}, policy {policy.digest}"
     )

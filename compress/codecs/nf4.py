@@ -12,6 +12,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from compress.bitsandbytes import import_bitsandbytes
 from compress.codecs.base import AT_ONCE, EachAlone, Shape
 from compress.codecs.raw import read_tensors, to_bytes
 from compress.codecs.registry import register_plain
@@ -31,17 +32,16 @@ class NF4(EachAlone):
     level = "nf4"
 
     def encode_one(self, weight: Tensor) -> bytes:
-        from bitsandbytes.functional import quantize_4bit, quantize_blockwise
-
+        functional = import_bitsandbytes().functional
         # Piece by piece, to bound memory; double quantisation of all scales together is what bitsandbytes does.
         codes, largest = [], []
         for part in weight.detach().cpu().contiguous().reshape(-1).split(AT_ONCE):
-            packed, state = quantize_4bit(part, blocksize=BLOCK, compress_statistics=False, quant_type="nf4")
+            packed, state = functional.quantize_4bit(part, blocksize=BLOCK, compress_statistics=False, quant_type="nf4")
             codes.append(to_bytes(packed))
             largest.append(state.absmax)
         scales = torch.cat(largest)
         offset = scales.mean()
-        inner, outer = quantize_blockwise(scales - offset, blocksize=OUTER)
+        inner, outer = functional.quantize_blockwise(scales - offset, blocksize=OUTER)
         return b"".join([*(to_bytes(t) for t in (offset.reshape(1), outer.absmax, inner)), *codes])
 
     def decode_one(self, payload: bytes, shape: Shape, dtype: torch.dtype) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress.bitsandbytes import import_bitsandbytes
 from compress.errors import UserError
 
 _INNER = "base_model.model."
@@ -39,8 +40,7 @@ def all_linear(model: Any) -> list[str]:
 
 def to_nf4(model: Any, originals: Mapping[str, Tensor], compute: torch.dtype) -> None:
     """Linear modules, by name, as bitsandbytes' NF4 with double quantisation of the weights before compression."""
-    import bitsandbytes as bnb
-
+    bnb = import_bitsandbytes()
     for name, weight in originals.items():
         old = model.get_submodule(name)
         new = bnb.nn.Linear4bit(
@@ -63,6 +63,7 @@ def add_adapters(
     model: Any, modules: Sequence[str], shape: AdapterShape, seed: int = 0
 ) -> tuple[Any, dict[str, nn.Parameter]]:
     """The model inside PEFT's, and the parameters of its adapters by name."""
+    import_bitsandbytes()  # before peft does
     from peft import LoraConfig, get_peft_model
 
     if not modules:

@@ -76,7 +76,7 @@ def build(run: RunView, row: Candidate, out: Path, model: str | None = None, sto
     original = resolve_model(confirmed(run.config, "model", model), download=False)
     source = source_of(run, row, compress.Source.open(original))
     variants = compress.Store(folder) if folder else None
-    nbytes = compress.pack(source, run.policy(row), variants, out, progress_line("units written"))
+    nbytes = compress.pack(source, run.policy(row), variants, out, progress_line("weights written"))
     if nbytes != row.bytes:
         shutil.rmtree(out)
         raise UserError(f"the artifact has {nbytes:,} bytes, its row says {row.bytes:,}: it was removed")
