@@ -32,7 +32,7 @@ FULL = "full"
 _CONFIGS = ("config.json", "generation_config.json")
 _TOP = re.compile(r"top:([1-9]\d{0,7}):([0-9a-f]{16})")
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-_ID_KEYS = re.compile(r".*(token_id|token_ids|token_index|_tokens)")  # config entries that hold token ids
+_ID_KEYS = re.compile(r".*(token_id|token_ids|token_index|suppress_tokens)")  # config entries that hold token ids
 
 
 @dataclass(frozen=True)
@@ -205,9 +205,9 @@ def _renumber(config: dict[str, Any], new_ids: Mapping[int, int], old_size: int)
     for key, value in config.items():
         if key == "vocab_size" and value == old_size:
             config[key] = len(new_ids)
-        elif _ID_KEYS.fullmatch(key) and isinstance(value, int):
+        elif _ID_KEYS.fullmatch(key) and _is_id(value):
             config[key] = new_ids.get(value, value)
-        elif _ID_KEYS.fullmatch(key) and isinstance(value, list) and all(isinstance(i, int) for i in value):
+        elif _ID_KEYS.fullmatch(key) and isinstance(value, list) and all(_is_id(i) for i in value):
             config[key] = [new_ids.get(i, i) for i in value if i in new_ids or i < 0]
 
 
@@ -215,7 +215,12 @@ def _ids_in_configs(source: Source) -> set[int]:
     """Token ids that a config refers to; these tokens must stay."""
     parts = _objects([json.loads(source.aux_files[name]) for name in _CONFIGS if name in source.aux_files])
     values = [value for part in parts for key, value in part.items() if _ID_KEYS.fullmatch(key)]
-    return {i for value in values for i in (value if isinstance(value, list) else [value]) if isinstance(i, int)}
+    return {i for value in values for i in (value if isinstance(value, list) else [value]) if _is_id(i)}
+
+
+def _is_id(value: Any) -> bool:
+    """A token id; a switch is none, though Python counts it among the integers."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:

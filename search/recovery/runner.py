@@ -83,9 +83,14 @@ def tasks(
     made = []
     for candidate in candidates:
         policy = run_dir.read_policy(candidate.policy)
-        if candidate.parent or policy.model != source.digest:
+        if candidate.parent:
             raise UserError(
                 f"candidate {candidate.candidate} is recovered already, from {candidate.parent}: give that one"
+            )
+        if policy.model != source.digest:
+            raise UserError(
+                f"candidate {candidate.candidate} is of model {policy.model[:12]}, this one is {source.digest[:12]}:"
+                " give the model of the run with --model"
             )
         for name in methods:
             row = f"{candidate.candidate}+{method(name).name.replace(':', '-')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import replace
@@ -43,13 +44,15 @@ class Teacher:
 
     def translations(self, data: DataSet, cache: Path) -> list[str]:
         """Greedy translations of the training speech, kept in `cache` for all tasks with the same teacher."""
-        name = hashlib.blake2b(f"{self.source.digest}{data.digest}".encode(), digest_size=10).hexdigest()
+        task = self.task
+        parts = (self.source.digest, data.digest, task.spec.max_new_tokens, task.spec.chat)
+        name = hashlib.blake2b(repr(parts).encode(), digest_size=10).hexdigest()
         path = cache / f"translations-{name}.json"
-        try:
-            return [str(text) for text in json.loads(path.read_text(encoding="utf-8"))]
-        except (OSError, ValueError):
-            pass
-        task, resident = self.task, self.resident
+        with contextlib.suppress(OSError, ValueError):
+            known = [str(text) for text in json.loads(path.read_text(encoding="utf-8"))]
+            if len(known) == len(data.segments):
+                return known
+        resident = self.resident
         resident.restore()
         batches = prepare(data, resident.processor, task.spec.batch_size, task.spec.chat)
         raw = translate(resident.model, resident.processor, batches, task.spec.max_new_tokens)

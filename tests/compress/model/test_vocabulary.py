@@ -10,7 +10,7 @@ import torch
 from compress.artifact.artifact import load
 from compress.errors import UserError
 from compress.model.source import Source
-from compress.model.vocabulary import make_top_vocabulary, trimmed_vocabulary
+from compress.model.vocabulary import _renumber, make_top_vocabulary, trimmed_vocabulary
 from compress.pack import pack
 from compress.policy.ledger import Ledger
 from compress.policy.policy import Policy
@@ -110,6 +110,28 @@ def test_prompt_tokens_stay_as_they_were(source: Source, store: Store) -> None:
     old = Tokenizer.from_str(source.aux_files["tokenizer.json"].decode()).encode(TEXTS[0])
     new = Tokenizer.from_str(smaller.files["tokenizer.json"].decode()).encode(TEXTS[0])
     assert old.tokens == new.tokens
+
+
+def test_only_token_ids_are_renumbered() -> None:
+    config = {
+        "eos_token_id": 300,
+        "bos_token_ids": [300, 10],
+        "suppress_tokens": [-1, 10, 300],
+        "max_new_tokens": 300,
+        "num_image_tokens": 10,
+        "use_token_id": True,
+        "vocab_size": 1000,
+    }
+    _renumber(config, {10: 0, 300: 1}, 1000)
+    assert config == {
+        "eos_token_id": 1,
+        "bos_token_ids": [1, 0],
+        "suppress_tokens": [-1, 0, 1],
+        "max_new_tokens": 300,
+        "num_image_tokens": 10,
+        "use_token_id": True,
+        "vocab_size": 2,
+    }
 
 
 def test_only_embedding_and_head_get_variants_of_their_own(source: Source, store: Store) -> None:

@@ -274,5 +274,12 @@ def test_a_recovered_candidate_is_not_begun_with(world: World) -> None:
         board.tasks(world.folder, world.context, world.source, [child], ["cheap"], world.asked())
 
 
+def test_a_candidate_of_another_model_is_refused_for_that(world: World) -> None:
+    other = replace(policy_of(world.source), model="f" * 32)
+    candidate = replace(world.candidate(), policy=world.folder.save_policy(other))
+    with pytest.raises(UserError, match=r"is of model f{12}, this one is .*: give the model of the run"):
+        board.tasks(world.folder, world.context, world.source, [candidate], ["cheap"], world.asked())
+
+
 def _raw(source: compress.Source) -> dict[str, str]:
     return dict.fromkeys(source.structure.units, "raw:bf16")
