@@ -94,12 +94,12 @@ class Progress:
 
     @contextlib.contextmanager
     def doing(self, what: str) -> Iterator[None]:
-        """While something takes its time that says nothing itself: nobody is left without a word for ten seconds."""
+        """While something takes its time that says nothing itself: nobody is left without a word for ten seconds. A log
+        has no word of what takes less, so that a mistake that is found meanwhile is one line."""
         if self._terminal:
             self._show(View(what, 0, 0, ""))
             yield
             return
-        self.say(what)
         ended = threading.Event()
         thread = threading.Thread(target=self._remind, args=(what, ended), daemon=True)
         thread.start()
@@ -118,7 +118,7 @@ class Progress:
     def _remind(self, what: str, ended: threading.Event) -> None:
         began = time.monotonic()
         while not ended.wait(LOG_EVERY):
-            self.say(f"still {what}, for {clock(time.monotonic() - began)}")
+            self.say(f"{what}, for {clock(time.monotonic() - began)} so far")
 
     def _show(self, view: View) -> None:
         display = Display(view, self.started)
