@@ -19,10 +19,9 @@ from results.candidate import Candidate
 from results.formats import LATEX, aligned, finite_or_none
 from results.runs import ORIGINAL, RunView
 from results.selection import RULES, select
+from results.series import PRUNING, SEARCH, SINGLE_DROP, pruning_path
 
 RECIPES = "recipes"  # what --rows calls all of them
-SEARCH, PRUNING = "search", "iterative-pruning"  # recipes of the search, and of every step of Moslem's pruning
-SINGLE_DROP = "drop:"  # what recipes of --score-drops begin with
 DEFAULT = (ORIGINAL, RECIPES, "best", "knee", "like-original")
 
 
@@ -80,8 +79,7 @@ def _rows_of(run: RunView, name: str) -> list[Candidate]:
     if name == RECIPES:
         scored = [c for c in run.candidates if c.comparable and not c.parent and c.candidate != ORIGINAL]
         recipes = [c for c in scored if c.recipe not in (SEARCH, PRUNING) and not c.recipe.startswith(SINGLE_DROP)]
-        pruning_steps = [c for c in scored if c.recipe == PRUNING]
-        return sorted([*recipes, *pruning_steps[-1:]], key=lambda c: -c.bytes)
+        return sorted([*recipes, *pruning_path(scored)[-1:]], key=lambda c: -c.bytes)
     if any(c.candidate == name for c in run.candidates):
         return [run.find(name)]
     if not any(name.partition(":")[0] == rule.partition(":")[0] for rule in RULES):

@@ -29,8 +29,9 @@ def folder(tmp_path: Path) -> Path:
         row("original", 20_000, 0.9, "original", layers_dropped=0, bits_per_weight=16.0),
         row("nf4", 5_000, 0.85, "nf4", layers_dropped=0),
         row("mlp-q2", 9_000, 0.88, "mlp-q2"),
-        row("pruned:1", 15_000, 0.7, "iterative-pruning"),
-        row("pruned:2", 12_000, 0.6, "iterative-pruning"),
+        row("pruned-1-lm.1", 15_000, 0.7, "iterative-pruning", layers_dropped=1),
+        row("pruned-2-lm.2", 12_000, 0.6, "iterative-pruning", layers_dropped=2, chrf=40.0),
+        row("pruned-2-lm.3", 12_010, 0.5, "iterative-pruning", layers_dropped=2, chrf=30.0),
         row("drop:lm.1", 19_000, 0.89, "drop:lm.1"),
         row("c00001", 2_000, 0.8),
         row("c00002", 1_500, 0.5, vocabulary="scripts:en,zh"),
@@ -45,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_default_is_the_original_the_recipes_and_what_one_would_choose(folder: Path) -> None:
     table = paper_table(RunView.open(folder))
     assert [row.method for row in table][:4] == ["Original", "iterative-pruning", "mlp-q2", "nf4"]
-    assert table[1].candidate == "pruned:2", "of iterative pruning only its end"
+    assert table[1].candidate == "pruned-2-lm.2", "of iterative pruning only its end: what its last round kept"
     assert {"Search (c00001)"} <= {row.method for row in table}
     assert len({row.candidate for row in table}) == len(table), "each row once"
 
