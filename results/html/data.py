@@ -20,6 +20,7 @@ from results.html.downsample import by_interest, downsample, shown_comet
 from results.outside import confirmed
 from results.pareto import Front, hypervolume
 from results.runs import JOINT, ORIGINAL, RunView
+from results.series import recipe_series
 
 MOST_POLICIES = 1500
 MOST_TRANSLATED = 30
@@ -48,6 +49,19 @@ def points(candidates: Sequence[Candidate]) -> dict[str, list[Any]]:
 
 def _rounded(value: float | None, digits: int = 5) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, digits)
+
+
+def series(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
+    """The recipes by label; points by index, that of the label first; the path of what a recipe kept."""
+    index_of = {id(c): i for i, c in enumerate(candidates)}
+    return [
+        {
+            "label": each.label,
+            "points": [index_of[id(c)] for c in each.members],
+            "path": [index_of[id(c)] for c in each.path],
+        }
+        for each in recipe_series(candidates)
+    ]
 
 
 def progress(candidates: Iterable[Candidate], bins: Sequence[Bin], top: float) -> list[list[float]]:
@@ -156,6 +170,7 @@ def report_data(run: RunView, more: Sequence[str] = (), data: str | None = None)
         "bins": [each._asdict() | {"target": each in run.bins} for each in run.shown_bins],
         "points": points(shown),
         "front": on_front,
+        "series": series(shown),
         "units": all_units,
         "levels": levels,
         "policies": {

@@ -13,8 +13,12 @@ from compress.sizes import Bin
 from results.candidate import HELD_OUT, PRUNED, Candidate
 from results.html.downsample import downsample, shown_comet
 from results.pareto import front
+from results.series import ORIGINAL, SEARCH, Series, recipe_series
 
-INK, FAINT, RECIPE, ORIGINAL = "#1566b0", "#9fb0be", "#c2571a", "#1d2733"
+INK, FAINT, RECIPE, ORIGINAL_INK = "#1566b0", "#9fb0be", "#c2571a", "#1d2733"
+LABEL: dict[str, Any] = {"fontsize": 6, "color": RECIPE, "va": "bottom", "zorder": 7}
+# Of a label from its mark, in points; a negative x: the label ends there.
+LABEL_OFFSETS = tuple((dx, dy) for dy in (3, -10, 11, -18, 19, -26, 27) for dx in (4, -4))
 UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "KB"))
 
 
@@ -87,7 +91,7 @@ def draw(candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, targe
     shown = [candidates[i] for i in downsample(candidates)]
     scored = [c for c in shown if c.comparable]
     figure, axes = canvas([c.bytes for c in shown], bins, targets)
-    searched = [c for c in scored if c.recipe == "search"]
+    searched = [c for c in scored if c.recipe == SEARCH]
     dots: dict[str, Any] = {"zorder": 2, "rasterized": True}
     scatter(axes, searched, s=10, color=FAINT, lw=0, label="candidates", **dots)
     for status, label, colour in ((PRUNED, "pruned", FAINT), (HELD_OUT, "held-out talks only", RECIPE)):
@@ -97,78 +101,77 @@ def draw(candidates: Sequence[Candidate], bins: Sequence[Bin], title: str, targe
     best = front(scored)
     steps(axes, best, INK, "front, 95 % interval")
     series = recipe_series(scored)
-    single = [members[0] for members in series.values() if len(members) == 1]
-    scatter_some(axes, [c for c in single if c not in best], marker="x", s=26, color=RECIPE, label="recipes", zorder=5)
-    for name, members in series.items():
-        if len(members) > 1:
-            scatter(
-                axes,
-                members,
-                marker="x",
-                s=9,
-                color=RECIPE,
-                lw=0.7,
-                alpha=0.7,
-                label=f"{name}, {len(members)} candidates",
-                zorder=5,
-            )
-    on_front = [c for members in series.values() for c in members if c in best]
-    scatter_some(axes, on_front, marker="o", s=20, color=RECIPE, label="recipes on the front", zorder=7)
-    for c in scored:
-        if c.recipe == "original":
-            scatter(axes, [c], marker="*", s=100, color=ORIGINAL, label="original", zorder=6)
-    axes.set_title(title, fontsize=10, pad=16)
-    axes.legend(loc="lower right", fontsize=8, frameon=False)
-    name_recipes(figure, axes, [members[0] for members in series.values()])
+    draw_recipes(axes, series, best)
+    originals = [c for c in scored if c.recipe == ORIGINAL]
+    if originals:
+        scatter(axes, originals, marker="*", s=100, color=ORIGINAL_INK, label="original", zorder=6)
+    axes.set_title(title, fontsize=10, pad=16, parse_math=False)
+    legend(figure)
+    name_series(figure, axes, series, [*best, *originals])
     return figure
 
 
-def recipe_series(scored: Sequence[Candidate]) -> dict[str, list[Candidate]]:
-    """Candidates of each recipe, the smallest first, of several so small the best: the steps of iterative pruning are
-    one series."""
-    series: dict[str, list[Candidate]] = {}
-    for c in sorted(scored, key=lambda c: (c.bytes, -c.comet)):
-        if c.recipe not in ("search", "original"):
-            series.setdefault(c.recipe, []).append(c)
-    return series
+def legend(figure: Any) -> None:
+    """Below the axes, where it hides nothing."""
+    entries = len(figure.axes[0].get_legend_handles_labels()[1])
+    figure.legend(loc="outside lower center", ncols=entries if entries < 6 else 4, fontsize=8, frameon=False)
 
 
-def scatter_some(axes: Any, candidates: Sequence[Candidate], **style: Any) -> None:
-    """A scatter that is not in the legend where there is nothing to draw."""
-    if candidates:
-        scatter(axes, candidates, **style)
+def draw_recipes(axes: Any, series: Sequence[Series], best: Sequence[Candidate]) -> None:
+    """A cross each, on the front a point of their colour; steps that were not kept are faint, those kept are joined."""
+    on_front = {id(c) for c in best}
+    kept = [c for each in series for c in each.path or each.members]
+    inside = [c for each in series for c in each.members if id(c) in on_front]
+    outside = [c for each in series for c in each.members if id(c) not in on_front]
+    of_kept = {id(c) for c in kept}
+    for marked, style in (
+        (
+            [c for c in outside if id(c) not in of_kept],
+            {"marker": "x", "s": 12, "alpha": 0.45, "lw": 0.8, "label": "steps not kept"},
+        ),
+        ([c for c in outside if id(c) in of_kept], {"marker": "x", "s": 26, "label": "recipes"}),
+        (inside, {"marker": "o", "s": 26, "label": "recipes on the front"}),
+    ):
+        if marked:
+            scatter(axes, marked, color=RECIPE, zorder=5, **style)
+    for each in series:
+        path = each.path
+        axes.plot([c.bytes for c in path], [c.comet for c in path], color=RECIPE, lw=0.8, alpha=0.7, zorder=2.5)
 
 
-def name_recipes(figure: Any, axes: Any, recipes: Sequence[Candidate]) -> None:
-    """Names beside their marks; one that would overlap another name or the legend, or leave the axes, is left out (the
-    table has it)."""
+def name_series(figure: Any, axes: Any, series: Sequence[Series], marks: Sequence[Candidate]) -> None:
+    """The label of each series once, beside one of its marks, inside the axes; beside no other mark if that is
+    possible, over no other label in any case. One without a place is left out (the report has it)."""
     from matplotlib.transforms import Bbox
 
-    figure.canvas.draw()
+    figure.canvas.draw()  # the layout is known after that
     point = figure.dpi / 72
-    taken: list[Bbox] = [axes.get_legend().get_window_extent()]
-    inside = axes.get_window_extent()
-    for c in recipes:
-        x, y = axes.transData.transform((c.bytes, c.comet))
-        wide, tall = 3.6 * point * len(c.recipe), 7 * point
-        for dx, dy in ((4, -8), (4, 4), (4, -15), (4, 11), (-4, 4), (-4, -8), (4, -22), (4, 18)):
-            box = Bbox.from_bounds(x + dx * point - (wide if dx < 0 else 0), y + dy * point, wide, tall)
-            if box.count_overlaps(taken) or not (inside.x0 <= box.x0 and box.x1 <= inside.x1):
-                continue
-            if not (inside.y0 <= box.y0 and box.y1 <= inside.y1):
-                continue
-            taken.append(box)
-            axes.annotate(
-                c.recipe,
-                (c.bytes, c.comet),
-                fontsize=6,
-                color=RECIPE,
-                xytext=(dx, dy),
-                textcoords="offset points",
-                ha="left" if dx > 0 else "right",
-                zorder=5,
-            )
-            break
+
+    def position(candidate: Candidate) -> tuple[float, float]:
+        x, y = axes.transData.transform((candidate.bytes, candidate.comet))
+        return float(x), float(y)
+
+    def around(x: float, y: float, wide: float, tall: float) -> list[Bbox]:
+        """Where a label of this size may lie beside a mark, the best place first."""
+        corners = ((x + dx * point - (wide if dx < 0 else 0), y + dy * point) for dx, dy in LABEL_OFFSETS)
+        return [Bbox.from_bounds(left, bottom, wide, tall) for left, bottom in corners]
+
+    marked = map(position, [*marks, *(c for each in series for c in each.members)])
+    obstacles = [Bbox.from_bounds(x - 3 * point, y - 3 * point, 6 * point, 6 * point) for x, y in marked]
+    taken: list[Bbox] = []
+    for each in series:
+        text = axes.text(0, 0, each.label, transform=axes.transAxes, parse_math=False, **LABEL)
+        size = text.get_window_extent()
+        places = [box for c in each.members for box in around(*position(c), 1.03 * size.width, size.height)]
+        inside = [box for box in places if axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1]
+        inside = [box for box in inside if axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1]
+        free = [box for box in inside if not box.count_overlaps(taken)]
+        best = next((box for box in free if not box.count_overlaps(obstacles)), free[0] if free else None)
+        if best is None:
+            text.remove()
+            continue
+        taken.append(best)
+        text.set_position(axes.transAxes.inverted().transform((best.x0, best.y0)))
 
 
 def encode(figure: Any) -> dict[str, bytes]:
@@ -192,7 +195,7 @@ def draw_two(a: Sequence[Candidate], b: Sequence[Candidate], bins: Sequence[Bin]
         cloud = [scored[i] for i in downsample(scored)]
         scatter(axes, cloud, s=8, lw=0, color=colour, alpha=0.3, zorder=2, rasterized=True)
         best = front(scored)
-        steps(axes, best, colour, f"{name}: {len(best)} on its front", mark)
-    axes.set_title(" and ".join(names), fontsize=10, pad=16)
-    axes.legend(loc="lower right", fontsize=8, frameon=False)
+        steps(axes, best, colour, f"{name}: {len(best)} on its front".replace("$", r"\$"), mark)
+    axes.set_title(" and ".join(names), fontsize=10, pad=16, parse_math=False)
+    legend(figure)
     return figure

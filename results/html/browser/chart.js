@@ -15,7 +15,9 @@ function extent() {
     (chart.view === "all" || targets.some((bin) => P.bytes[i] >= bin.low && P.bytes[i] < bin.high));
   for (let i = 0; i < COUNT; i++) if (near(i)) {
     low = Math.min(low, P.bytes[i]); high = Math.max(high, P.bytes[i]);
-    if (P.comet[i] !== null) { bottom = Math.min(bottom, P.comet[i]); top = Math.max(top, P.comet[i]); }
+    if (P.comet[i] === null) continue;
+    const whole = onFront.has(i) && P.low[i] !== null; // with its interval
+    bottom = Math.min(bottom, whole ? P.low[i] : P.comet[i]); top = Math.max(top, whole ? P.high[i] : P.comet[i]);
   }
   if (chart.view === "bins") {
     low = Math.min(low, ...targets.map((b) => b.low || low)); high = Math.max(high, ...targets.map((b) => b.high));
@@ -88,31 +90,30 @@ function star(x, y, r) {
   return draw("polygon", { points: at.join(" "), fill: "var(--original)" });
 }
 const cross = (x, y, step) => draw("path", { d: step ? `M${x - 2.5} ${y - 2.5}l5 5m0-5l-5 5` : `M${x - 4} ${y - 4}l8 8m0-8l-8 8`,
-  stroke: "var(--recipe)", "stroke-width": step ? 1.1 : 1.8, "stroke-opacity": step ? 0.7 : 1, fill: "none", class: step ? "step" : "recipe" });
+  stroke: "var(--recipe)", "stroke-width": step ? 1.1 : 1.8, "stroke-opacity": step ? 0.6 : 1, fill: "none", class: step ? "step" : "recipe" });
+// Of a recipe with several candidates, such as iterative pruning, what was tried and not kept.
+const STEPS = new Set(D.series.flatMap((s) => (s.path.length ? s.points.filter((i) => !s.path.includes(i)) : [])));
 
-// Recipes with several candidates, such as the steps of iterative pruning, are one series, named once: where it is smallest.
-const series = new Map();
-for (let i = 0; i < COUNT; i++) if (kindOf(i) === "recipe" && P.comet[i] !== null)
-  series.set(P.recipe[i], [...(series.get(P.recipe[i]) || []), i].sort((a, b) => P.bytes[a] - P.bytes[b] || P.comet[b] - P.comet[a]));
-const isStep = (i) => (series.get(P.recipe[i]) || []).length > 1;
-
-// Names beside their marks. A name has room where it lies inside the axes and over no other name; else the table has it.
+// The label of each recipe once, beside one of its marks: inside the axes, over no other label, and over no mark if
+// that is possible. One without a place is left out; the table has it. Recipes of many candidates have many places.
 function labels(f, over) {
-  const taken = [], named = [...series.values()].map((members) => members[0]);
-  for (let i = 0; i < COUNT; i++) if (kindOf(i) === "original" && P.comet[i] !== null) named.unshift(i);
   const inside = (b) => b[0] >= f.left && b[0] + b[2] <= f.width - f.right && b[1] >= f.above && b[1] + b[3] <= f.height - f.below;
-  const free = (b) => !taken.some((t) => b[0] < t[0] + t[2] && t[0] < b[0] + b[2] && b[1] < t[1] + t[3] && t[1] < b[1] + b[3]);
-  for (const i of named) {
-    const x = f.x(P.bytes[i]), y = f.y(P.comet[i]), wide = textWidth(P.recipe[i]);
-    if (!inside([x, y, 0, 0])) continue;
-    for (const [right, dy] of [[1, -7], [1, 15], [0, -7], [0, 15], [1, -19], [1, 27], [0, -19], [0, 27]]) {
-      const box = [right ? x + 7 : x - 7 - wide, y + dy - 10, wide, 13];
-      if (!inside(box) || !free(box)) continue;
-      taken.push(box);
-      over.append(draw("text", { x: right ? x + 7 : x - 7, y: y + dy, "text-anchor": right ? "start" : "end",
-        class: "name" }, P.recipe[i]));
-      break;
-    }
+  const apart = (b, others) => others.every((o) => b[0] >= o[0] + o[2] || o[0] >= b[0] + b[2] || b[1] >= o[1] + o[3] || o[1] >= b[1] + b[3]);
+  const at = (i) => [f.x(P.bytes[i]), f.y(P.comet[i])];
+  const named = [...D.series].sort((a, b) => a.points.length - b.points.length);
+  for (let i = 0; i < COUNT; i++) if (kindOf(i) === "original" && P.comet[i] !== null) named.unshift({ label: P.recipe[i], points: [i] });
+  const shown = new Set([...named.flatMap((s) => s.points), ...D.front]);
+  const marks = [...shown].map(at).map(([x, y]) => [x - 4, y - 4, 8, 8]), taken = [];
+  for (const { label, points } of named) {
+    const wide = textWidth(label), places = [];
+    for (const [x, y] of points.map(at)) if (inside([x, y, 0, 0]))
+      for (const dy of [-7, 15, -19, 27, -31, 39]) for (const right of [true, false])
+        places.push({ x: right ? x + 7 : x - 7, y: y + dy, right, box: [right ? x + 7 : x - 7 - wide, y + dy - 10, wide, 13] });
+    const free = places.filter(({ box }) => inside(box) && apart(box, taken));
+    const best = free.find(({ box }) => apart(box, marks)) || free[0];
+    if (!best) continue;
+    taken.push(best.box);
+    over.append(draw("text", { x: best.x, y: best.y, "text-anchor": best.right ? "start" : "end", class: "name" }, label));
   }
 }
 
@@ -155,12 +156,14 @@ function redraw() {
   for (const i of best) {
     const x = f.x(P.bytes[i]);
     if (P.low[i] !== null) part.append(draw("path", { d: `M${x} ${f.y(P.low[i])}V${f.y(P.high[i])}`,
-      stroke: "var(--front)", "stroke-opacity": 0.45, "stroke-width": 1.2 }));
+      stroke: "var(--front)", "stroke-opacity": 0.45, "stroke-width": 1.2, class: "interval" }));
   }
+  for (const { path: kept } of D.series) if (kept.length > 1) part.append(draw("path", { fill: "none", stroke: "var(--recipe)",
+    "stroke-opacity": 0.7, class: "kept", d: "M" + kept.map((i) => `${f.x(P.bytes[i])} ${f.y(P.comet[i])}`).join("L") }));
   for (let i = 0; i < COUNT; i++) {
     const kind = kindOf(i), x = f.x(P.bytes[i]), y = P.comet[i] === null ? 0 : f.y(P.comet[i]);
     if (kind === "original" && P.comet[i] !== null) part.append(star(x, y, 9));
-    else if (kind === "recipe" && !onFront.has(i) && P.comet[i] !== null) part.append(cross(x, y, isStep(i)));
+    else if (kind === "recipe" && !onFront.has(i) && P.comet[i] !== null) part.append(cross(x, y, STEPS.has(i)));
     else if (onFront.has(i)) part.append(draw("circle", { cx: x, cy: y, r: 4.6, stroke: "var(--paper)", "stroke-width": 1.2,
       fill: kind === "recipe" ? "var(--recipe)" : "var(--front)", "data-point": i }));
   }

@@ -170,6 +170,6 @@ function heatMap() {
     top += tall;
   }
   put(root, { width: wide + 4, height: top + 4, viewBox: `0 0 ${wide + 4} ${top + 4}` }, []);
-  const marks = [0, 0.5, 1].map((s) => [s, (10 ** (low + s * (high - low))).toPrecision(1)]);
+  const marks = [0, 0.5, 1].map((s) => [s, String(Number((10 ** (low + s * (high - low))).toPrecision(1)))]);
   return make("div", {}, make("div", { class: "scroll" }, root), scaleBar(HEAT, marks, "KL to the original, nats a token (log)"));
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,9 +93,17 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> str:
         for n in range(1, 9)
     ]
     rows += [
-        candidate(f"pruned-{n}", 17_000 - 500 * (n // 4), 0.88 - 0.01 * n, recipe="iterative-pruning")
+        candidate(
+            f"pruned-{n // 4 + 1}-lm.{n}",
+            17_000 - 500 * (n // 4),
+            0.88 - 0.01 * n,
+            recipe="iterative-pruning",
+            layers_dropped=n // 4 + 1,
+            chrf=60.0 - n,
+        )
         for n in range(12)
     ]
+    rows += [candidate(f"drop:lm.{n}", 17_600 + n, 0.8 - 0.01 * n, recipe=f"drop:lm.{n}") for n in range(6)]
     rows += [
         candidate("fp16", 17_990, 0.9, recipe="fp16"),
         candidate("c00001", 1_500, 0.6, vocabulary="top:512:0123456789abcdef"),
@@ -102,7 +111,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = make_run(tmp_path_factory.mktemp("runs") / "run", rows, [policy()])
     add_model(folder)
     entries = [["level", unit, level, 0.01] for unit in UNITS for level in ("grid@1.25:trellis", "grid@2:trellis")]
-    entries += [["trim", "top:512:0123456789abcdef", "", 0.02], ["trim", "scripts:en,zh", "", 0.01]]
+    entries += [["trim", "top:512:0123456789abcdef", "", 0.02], ["trim", "scripts:en,zh", "", 20.0]]
     (folder / "sensitivities.json").write_text(json.dumps(entries), encoding="utf-8")
     return write_report(folder).as_uri()
 
@@ -134,8 +143,12 @@ def test_labels_are_whole_and_apart(crowded: str, width: int) -> None:
         assert overlapping(names) == []
         left, top, right, bottom, _ = (await tab.value(BOXES.format("#over")))[0]
         assert all(left + 50 <= n[0] and n[2] <= right and top <= n[1] and n[3] <= bottom for n in names)
-        assert [n[4] for n in names].count("iterative-pruning") <= 1
-        assert await tab.value("document.querySelectorAll('#over path.step').length") == 9, "three are on the front"
+        shown = [n[4] for n in names]
+        assert len(set(shown)) == len(shown), "a label a series"
+        assert {"original", "iterative-pruning", "one layer dropped"} <= set(shown)
+        assert await tab.value("document.querySelectorAll('#over path.step').length") == 9, "those not kept"
+        [kept] = await tab.value("[...document.querySelectorAll('#over path.kept')].map(e => e.getAttribute('d'))")
+        assert len(kept.split("L")) == 3, "the steps kept are joined"
         ticks = await tab.value(BOXES.format("#over text.tick"))
         assert len(ticks) >= 2
         assert overlapping(ticks) == []
@@ -153,7 +166,30 @@ def test_labels_are_whole_and_apart(crowded: str, width: int) -> None:
             if h[0] < c[2] - 1 and c[0] < h[2] - 1 and h[1] + 4 < c[3] - 4 and c[1] + 4 < h[3] - 4
         ]
         assert covered == [], "no cell lies over a label"
+        scale = [mark[4] for mark in await tab.value(BOXES.format("#heat > div > svg text"))]
+        assert scale[:3] == ["0.01", "0.4", "20"]
+        tall = "[...document.querySelectorAll('#front tr, #recipes tr')].map(e => e.getBoundingClientRect().height)"
+        assert max(await tab.value(tall)) < 40, "a row is a line, whatever is scrolled out of sight"
         assert tab.errors == []
+
+    in_tab(work)
+
+
+def test_intervals_of_the_front_are_inside_the_axes(tmp_path: Path) -> None:
+    rows = [candidate("a", 1_100, 0.5, comet_low=0.1), candidate("b", 1_500, 0.6, comet_high=0.9)]
+    report = write_report(make_run(tmp_path / "run", rows)).as_uri()
+
+    async def work(tab: Tab) -> None:
+        await tab.open(report, READY)
+        for view in ("bins", "all"):
+            await tab.value(f"document.querySelector('button[data-view={view}]').click()")
+            drawn = await tab.value(BOXES.format("#over path.interval"))
+            [inside] = await tab.value(
+                "[...document.querySelectorAll('#inside rect')].map(e => [e.y, e.height].map(v => v.baseVal.value))"
+            )
+            top = (await tab.value(BOXES.format("#over")))[0][1] + inside[0]
+            assert len(drawn) == 2
+            assert all(top <= each[1] < each[3] <= top + inside[1] for each in drawn), view
 
     in_tab(work)
 

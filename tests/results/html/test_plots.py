@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from results.html.plots import canvas, draw
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from results.candidate import Candidate
+from results.html.plots import canvas, draw, draw_two, encode
 from tests.results.examples import candidate
 
 
@@ -28,32 +33,100 @@ def test_axes_of_any_sizes(sizes: list[int]) -> None:
     assert 0 < left < right
 
 
-def test_labels_are_inside_and_apart_and_a_recipe_of_many_steps_is_one_series() -> None:
-    from matplotlib import pyplot
-
+def crowded() -> list[Candidate]:
+    """Many recipes close together, single drops, and four steps of iterative pruning in each of three rounds."""
     rows = [candidate("original", 18_000, 0.9, recipe="original"), candidate("c00001", 1_500, 0.6)]
     rows += [
         candidate(f"u{n}", 1_000 + 40 * n, 0.4 + 0.01 * n, recipe=f"uniform:grid@{n}:trellis") for n in range(1, 9)
     ]
     rows += [
-        candidate(f"p{n}", 17_000 - 500 * (n // 4), 0.85 - 0.01 * n, recipe="iterative-pruning") for n in range(12)
+        candidate(
+            f"pruned-{n // 4 + 1}-lm.{n}",
+            17_000 - 500 * (n // 4),
+            0.85 - 0.01 * n,
+            recipe="iterative-pruning",
+            layers_dropped=n // 4 + 1,
+            chrf=60.0 - n,
+        )
+        for n in range(12)
     ]
-    rows += [candidate("fp16", 17_990, 0.9, recipe="fp16")]
-    figure = draw(rows, [], "title")
+    rows += [candidate(f"drop:lm.{n}", 17_600 + n, 0.8 - 0.01 * n, recipe=f"drop:lm.{n}") for n in range(6)]
+    return [*rows, candidate("fp16", 17_990, 0.9, recipe="fp16")]
+
+
+def names_in(axes: Any) -> list[Any]:
+    return [text for text in axes.texts if text.get_text()]
+
+
+def test_labels_are_inside_and_apart_and_one_a_series() -> None:
+    from matplotlib import pyplot
+
+    figure = draw(crowded(), [], "title")
     figure.canvas.draw()
-    axes = figure.axes[0]
-    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts if text.get_text()}
-    inside, legend = axes.get_window_extent(), axes.get_legend()
+    axes, [legend] = figure.axes[0], figure.legends
+    names = [text.get_text() for text in names_in(axes)]
+    boxes = [text.get_window_extent() for text in names_in(axes)]
+    inside, below = axes.get_window_extent(), legend.get_window_extent()
     labels = [text.get_text() for text in legend.get_texts()]
     pyplot.close(figure)
-    assert len(boxes) == len(axes.texts), "no name twice"
-    assert {"iterative-pruning", "uniform:grid@8:trellis"} <= set(boxes)
-    for name, box in boxes.items():
+    assert len(set(names)) == len(names), "no name twice"
+    assert {"iterative-pruning", "one layer dropped", "uniform:grid@8:trellis", "fp16"} <= set(names)
+    for n, (name, box) in enumerate(zip(names, boxes, strict=True)):
         assert inside.x0 <= box.x0 < box.x1 <= inside.x1, name
         assert inside.y0 <= box.y0 < box.y1 <= inside.y1, name
-        others = [other for key, other in boxes.items() if key != name]
-        assert not box.count_overlaps([*others, legend.get_window_extent()]), name
-    assert {"iterative-pruning, 12 candidates", "recipes on the front", "original"} < set(labels)
+        assert not box.count_overlaps(boxes[:n] + boxes[n + 1 :]), name
+    assert below.y1 <= axes.get_tightbbox().y0, "the legend hides no mark"
+    assert set(labels) == {
+        *("front, 95 % interval", "candidates", "original"),
+        *("recipes", "steps not kept", "recipes on the front"),
+    }
+
+
+def test_what_iterative_pruning_kept_is_joined_and_the_rest_is_faint() -> None:
+    from matplotlib import pyplot
+
+    figure = draw(crowded(), [], "title")
+    axes = figure.axes[0]
+    lines = [list(line.get_xdata()) for line in axes.lines]
+    marks = {each.get_label(): len(each.get_offsets()) for each in axes.collections if hasattr(each, "get_offsets")}
+    pyplot.close(figure)
+    assert [17_000, 16_500, 16_000] in lines
+    assert marks["steps not kept"] == 9
+    assert marks["recipes on the front"] + marks["recipes"] == 8 + 3 + 6 + 1
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1_000, 9_000), st.floats(0, 1), st.text("abcdefghij:@.$\\\\^_{}", min_size=1, max_size=40)
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+@settings(max_examples=15, deadline=None)
+def test_names_of_any_recipes_never_overlap(recipes: list[tuple[int, float, str]]) -> None:
+    from matplotlib import pyplot
+
+    figure = draw(
+        [candidate(f"r{n}", size, comet, recipe=name) for n, (size, comet, name) in enumerate(recipes)], [], ""
+    )
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent() for text in names_in(axes)]
+    inside = axes.get_window_extent()
+    pyplot.close(figure)
+    for n, box in enumerate(boxes):
+        assert inside.x0 <= box.x0 < box.x1 <= inside.x1
+        assert inside.y0 <= box.y0 < box.y1 <= inside.y1
+        assert not box.count_overlaps(boxes[:n])
+
+
+def test_names_are_not_read_as_formulas() -> None:
+    odd = r"a$\frac{$b"
+    rows = [candidate("a", 100, 0.5, recipe=odd), candidate("b", 1000, 0.7)]
+    assert set(encode(draw(rows, [], odd))) == {"png", "svg"}
+    assert set(encode(draw_two(rows, rows, [], [odd, "b"]))) == {"png", "svg"}
 
 
 def test_held_out_candidates_have_a_mark_of_their_own() -> None:
@@ -62,6 +135,6 @@ def test_held_out_candidates_have_a_mark_of_their_own() -> None:
     rows = [candidate("a", 100, 0.5), candidate("p", 90, 0.4, status="stopped", rung="part")]
     rows.append(candidate("a+cheap", 100, 0.6, recipe="recover:cheap", status="held-out", rung="part", parent="a"))
     figure = draw(rows, [], "title")
-    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     pyplot.close(figure)
     assert {"pruned", "held-out talks only"} < set(labels)
