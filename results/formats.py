@@ -22,6 +22,8 @@ DIGITS = {
     **dict.fromkeys(("bits_per_weight", "cached_seconds_per_segment"), 4),
 }
 COLUMNS = (*CSV_COLUMNS[:4], "gb", *CSV_COLUMNS[4:])
+TERMINAL = 80  # characters on a line
+TEXT_COLUMNS = ("candidate", "recipe", "bin", "vocab")
 SHORT = ("candidate", "recipe", "bin", "bytes", "bits_per_weight", "comet", "comet_low", "comet_high", "chrf", "bleu")
 LATEX = str.maketrans(
     {
@@ -68,36 +70,40 @@ def write_front(candidates: Iterable[Candidate], path: Path) -> list[Candidate]:
 
 
 def to_text(candidates: Sequence[Candidate]) -> str:
-    """The front as an aligned table for a terminal; vocabularies are shown where there are several."""
-    vocabularies = any(c.vocabulary != FULL for c in candidates)
-    head: tuple[str, ...] = (
-        "candidate",
-        "recipe",
-        "bin",
-        "bytes",
-        "bits/w",
-        "COMET",
-        "95 % interval",
-        "chrF",
-        "dropped",
-    )
-    head += ("vocabulary",) * vocabularies
-    lines = [head] + [
-        (
-            c.candidate,
-            c.recipe,
-            c.bin,
-            f"{c.bytes:,}",
-            f"{c.bits_per_weight:.2f}",
-            f"{c.comet:.4f}",
-            f"{c.comet_low:.4f}–{c.comet_high:.4f}",
-            f"{c.chrf:.1f}",
-            str(c.layers_dropped),
-            *((c.short_vocabulary,) if vocabularies else ()),
-        )
-        for c in candidates
-    ]
-    return "\n".join(line.rstrip() for line in aligned(lines, left=(0, 1, 2, 9)))
+    """The front as an aligned table for a terminal.
+
+    Vocabularies have a column where not all are full; for its sake others go where the table is too wide.
+    """
+    columns = {
+        "candidate": [c.candidate for c in candidates],
+        "recipe": [c.recipe for c in candidates],
+        "bin": [c.bin for c in candidates],
+        "bytes": [f"{c.bytes:,}" for c in candidates],
+        "bits/w": [f"{c.bits_per_weight:.2f}" for c in candidates],
+        "COMET": [f"{c.comet:.4f}" for c in candidates],
+        "95 % interval": [f"{c.comet_low:.4f}–{c.comet_high:.4f}" for c in candidates],
+        "chrF": [f"{c.chrf:.1f}" for c in candidates],
+        "dropped": [str(c.layers_dropped) for c in candidates],
+    }
+    if any(c.vocabulary != FULL for c in candidates):
+        columns["drop"] = columns.pop("dropped")
+        columns["vocab"] = [c.short_vocabulary.partition(":")[2] or c.vocabulary for c in candidates]
+        columns = _narrowed(columns)
+    left = [n for n, name in enumerate(columns) if name in TEXT_COLUMNS]
+    lines = aligned([tuple(columns), *zip(*columns.values(), strict=True)], left)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _narrowed(columns: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Columns without as few as make the table fit: first those that say the same on every line, then chrF. All where
+    that does not suffice."""
+    same = [name for name in ("bin", "recipe") if len(set(columns[name])) == 1]
+    kept = columns
+    for name in ("", *same, "chrF"):
+        kept = {each: cells for each, cells in kept.items() if each != name}
+        if sum(max(map(len, (each, *cells))) + 2 for each, cells in kept.items()) - 2 <= TERMINAL:
+            return kept
+    return columns
 
 
 def aligned(lines: Sequence[Sequence[str]], left: Collection[int] = ()) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,14 +58,49 @@ def test_text_has_a_line_a_candidate() -> None:
     assert len({len(line) for line in lines}) == 1, "columns are aligned"
 
 
-def test_vocabularies_are_shown_where_there_are_several() -> None:
-    full, top = candidate("a"), candidate("b", vocabulary="top:512:0123456789abcdef")
-    assert "vocabulary" not in to_text([full])
-    head, first, second = to_text([full, top]).splitlines()
-    assert head.endswith("  vocabulary")
-    assert first.endswith("  full")
-    assert second.endswith("  top:512"), "without the digest of its texts"
-    assert max(map(len, (head, first, second))) <= 100
+def fields(line: str) -> list[str]:
+    return re.split(r"  +", line.strip())
+
+
+def test_where_all_keep_the_full_vocabulary_there_is_no_column_of_it() -> None:
+    head, line = to_text([candidate("c00001", 569_412)]).splitlines()
+    assert fields(head)[-1] == "dropped"
+    assert "full" not in line
+
+
+def test_a_smaller_vocabulary_is_in_the_table_of_a_terminal() -> None:
+    rows = [
+        candidate("c00001", 300_000),
+        candidate("c00002", 400_000, vocabulary="scripts:en,zh"),
+        candidate("c00003", 569_412, vocabulary="top:32000:0123456789abcdef"),
+    ]
+    head, *lines = to_text(rows).splitlines()
+    assert [fields(line)[-1] for line in (head, *lines)] == ["vocab", "full", "en,zh", "32000"]
+    assert fields(head)[-2:] == ["drop", "vocab"]
+    assert max(map(len, (head, *lines))) <= 80
+    assert fields(head)[:3] == ["candidate", "recipe", "bytes"], "the bin is the same in every line"
+
+
+@pytest.mark.parametrize("nbytes", [569_412, 12_345_678, 2_000_000_000])
+@pytest.mark.parametrize("recipe", ["search", "nf4"])
+def test_the_vocabulary_leaves_the_table_in_80_columns_where_it_fits_without(nbytes: int, recipe: str) -> None:
+    rows = [
+        candidate("c00001", nbytes, vocabulary="scripts:en,zh"),
+        candidate("c00002", nbytes, bin="Bin1", recipe=recipe),
+    ]
+    shown, without = to_text(rows), to_text([replace(c, vocabulary="full") for c in rows])
+    assert "en,zh" in shown
+    assert width(shown) <= 80 or width(without) > 80
+    assert all(f"{c.comet_low:.4f}–{c.comet_high:.4f}" in shown for c in rows)
+
+
+def width(text: str) -> int:
+    return max(map(len, text.splitlines()))
+
+
+def test_a_table_that_is_too_wide_anyway_keeps_all_columns() -> None:
+    rows = [candidate("c00001", vocabulary="scripts:en,zh"), candidate("c" * 50)]
+    assert fields(to_text(rows).splitlines()[0])[1:3] == ["recipe", "bin"]
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+cmd|x", "-2+3", "@SUM(A1)"])
