@@ -16,6 +16,7 @@ function tipFor(i, x, y) {
       gone.length ? make("div", { class: "note" }, "dropped: " + gone.join(", ")) : "", strip(policy));
   } else tip.append(make("div", { class: "note" }, P.policy[i]));
   tip.style.visibility = "visible";
+  tip.style.left = tip.style.top = "0"; // at an edge it would be measured narrower than it is
   const box = tip.getBoundingClientRect();
   // Inside the window at all of its edges; below the pointer where there is room, else above it.
   const fit = (at, size, room) => Math.max(4, Math.min(at, room - size - 8));

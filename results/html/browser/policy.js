@@ -80,7 +80,8 @@ function policyPicture(policy) {
 
 function strip(policy) {
   const w = Math.max(2, Math.min(8, Math.floor(340 / Math.max(policy.length, 1))));
-  const root = draw("svg", { width: w * policy.length, height: 14, class: "strip" });
+  const wide = w * policy.length; // squeezed where the tooltip is narrower
+  const root = draw("svg", { width: wide, height: 14, viewBox: `0 0 ${wide} 14`, preserveAspectRatio: "none", class: "strip" });
   policy.forEach((level, u) => root.append(level < 0
     ? draw("path", { d: `M${u * w} 2L${u * w + w - 1} 12M${u * w + w - 1} 2L${u * w} 12`, class: "gone" })
     : draw("rect", { x: u * w, y: 0, width: w - (w > 3 ? 1 : 0), height: 14, fill: bitsColour(bitsOf(D.units[u].name, D.levels[level])) })));

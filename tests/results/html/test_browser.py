@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from compress import Policy
 from results.html.page import write_report
 from tests.results.chromium import Tab, in_tab, needed
-from tests.results.examples import UNITS, add_model, candidate, make_run, policy
+from tests.results.examples import DIGEST, UNITS, add_model, candidate, make_run, policy
 from tests.results.html.test_report import HOSTILE, some_run
 
 READY = "document.documentElement?.dataset.ready === 'yes'"
@@ -218,6 +219,32 @@ def test_the_tooltip_stays_inside_the_window(crowded: str, width: int, height: i
                     tip = (await tab.value(BOXES.format("#tip")))[0]
                     assert 0 <= tip[0] < tip[2] <= width, (point, tip)
                     assert 0 <= tip[1] < tip[3] <= height, (point, tip)
+
+    in_tab(work)
+
+
+@pytest.mark.parametrize("width", [1240, 390])
+def test_all_units_of_a_deep_model_are_in_the_tooltip(tmp_path: Path, width: int) -> None:
+    deep = Policy(model=DIGEST, levels={f"lm.{n}.mlp": "grid@2" for n in range(400)}, dropped=())
+    lost = policy("grid@1")
+    folder = make_run(tmp_path / "run", [candidate("a", 1_100, 0.5), candidate("b", 1_500, 0.6)], [deep, lost])
+    (folder / f"policies/{lost.digest}.json").unlink()
+    report = write_report(folder).as_uri()
+
+    async def work(tab: Tab) -> None:
+        await tab.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
+        await tab.open(report, READY)
+        wide = []
+        for point, name in (("0", "a"), ("1", "b"), ("0", "a")):  # b, at the right, has less to show
+            await tab.mouse(*await middle_of(tab, f"#over [data-point='{point}']"))
+            await tab.until(f"document.querySelector('#tip b')?.textContent === '{name}'")
+            [tip] = await tab.value(BOXES.format("#tip"))
+            assert 0 <= tip[0] < tip[2] <= width
+            wide.append(tip[2] - tip[0])
+        assert wide[0] == wide[2] > wide[1], "no narrower than it could be because of where it was before"
+        cells = await tab.value(BOXES.format("#tip .strip > *"))
+        assert len(cells) == 400
+        assert all(tip[0] < cell[0] < cell[2] < tip[2] for cell in cells)
 
     in_tab(work)
 
