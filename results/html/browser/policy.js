@@ -39,6 +39,7 @@ function crossed(x, y, w, h, title) {
 
 function policyPicture(policy) {
   const tall = 26, root = draw("svg", { role: "img", "aria-label": "the policy, a cell a unit" });
+  const margin = Math.max(74, ...PLAN.stacks.flatMap((stack) => stack.kinds.map((kind) => Math.ceil(textWidth(kind)) + 10))); // of cells
   let top = 4, wide = 0;
   const one = (u, x, y, w) => {
     const unit = D.units[u], level = policy[u];
@@ -53,18 +54,18 @@ function policyPicture(policy) {
     top += 18;
     stack.layers.forEach((index, n) => {
       if (CELL >= 24 || n % 2 === 0)
-        root.append(draw("text", { x: 74 + n * CELL + CELL / 2, y: top + 10, "text-anchor": "middle" }, String(index)));
+        root.append(draw("text", { x: margin + n * CELL + CELL / 2, y: top + 10, "text-anchor": "middle" }, String(index)));
     });
     top += 15;
     for (const kind of stack.kinds) {
-      root.append(draw("text", { x: 68, y: top + 17, "text-anchor": "end" }, kind));
+      root.append(draw("text", { x: margin - 6, y: top + 17, "text-anchor": "end" }, kind));
       stack.layers.forEach((index, n) => {
         const u = stack.cells.get(kind + " " + index);
-        if (u !== undefined) root.append(one(u, 74 + n * CELL, top, CELL));
+        if (u !== undefined) root.append(one(u, margin + n * CELL, top, CELL));
       });
       top += tall;
     }
-    wide = Math.max(wide, 74 + stack.layers.length * CELL);
+    wide = Math.max(wide, margin + stack.layers.length * CELL);
     top += 12;
   }
   let left = 0;

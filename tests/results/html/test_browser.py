@@ -224,8 +224,8 @@ def test_the_tooltip_stays_inside_the_window(crowded: str, width: int, height: i
 
 
 @pytest.mark.parametrize("width", [1240, 390])
-def test_all_units_of_a_deep_model_are_in_the_tooltip(tmp_path: Path, width: int) -> None:
-    deep = Policy(model=DIGEST, levels={f"lm.{n}.mlp": "grid@2" for n in range(400)}, dropped=())
+def test_a_deep_model_is_whole_in_tooltip_and_picture(tmp_path: Path, width: int) -> None:
+    deep = Policy(model=DIGEST, levels={f"lm.{n}.self_attention": "grid@2" for n in range(400)}, dropped=())
     lost = policy("grid@1")
     folder = make_run(tmp_path / "run", [candidate("a", 1_100, 0.5), candidate("b", 1_500, 0.6)], [deep, lost])
     (folder / f"policies/{lost.digest}.json").unlink()
@@ -245,6 +245,13 @@ def test_all_units_of_a_deep_model_are_in_the_tooltip(tmp_path: Path, width: int
         cells = await tab.value(BOXES.format("#tip .strip > *"))
         assert len(cells) == 400
         assert all(tip[0] < cell[0] < cell[2] < tip[2] for cell in cells)
+
+        await tab.mouse(*await middle_of(tab, "#over [data-point='0']"), click=True)
+        await tab.until("document.getElementById('chosen-name').textContent === 'a'")
+        [picture] = await tab.value(BOXES.format("#chosen .scroll svg"))
+        labels = await tab.value(BOXES.format("#chosen .scroll svg text"))
+        assert "self_attention" in {label[4] for label in labels}
+        assert min(label[0] for label in labels) >= picture[0], "nothing is cut on the left"
 
     in_tab(work)
 
