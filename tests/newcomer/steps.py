@@ -19,7 +19,7 @@ FILLED = (
     ("--model FOLDER", f"--model {MODEL}"),
     ("--comet CHECKPOINT", "--comet embedded"),
     ("--gpus-per-worker 1", "--gpus-per-worker 0"),
-    ("--trials 400", "--trials 4 --segments 12 --levels raw:bf16,grid@1,grid@2 --no-baselines"),
+    ("--trials 400", "--trials 4 --segments 24 --levels raw:bf16,grid@1,grid@2 --no-baselines"),
     ("/shared/runs", "shared-runs"),
     ("runs/NAME", RUN),
     ("--resume NAME", "--resume zh-bin2"),
@@ -224,7 +224,7 @@ STEPS = (
     Step(
         "python -m search.recover runs/NAME --select best:Bin2 --top 4 --methods distill,qlora",
         (
-            f"python -m search.recover {RUN} --select best:Bin2 --top 1 --methods cheap --train dev --held-out 0.3"
+            f"python -m search.recover {RUN} --select best:Bin2 --top 1 --methods cheap --train dev --held-out 0.5"
             f" --set epochs=1 --model {MODEL} --data {DATA} --condition constrained",
         ),
         slow=True,
