@@ -145,7 +145,8 @@ class _Reader:
         return name
 
     def units(self) -> list[Unit]:
-        """In the order of the model, and in a layer attention before MLP."""
+        """In the order of the model, the head last, and in a layer attention before MLP. Versions of transformers differ
+        in where they register the head, and an artifact must have one order."""
         tensors: dict[str, list[str]] = {}
         for name in self.parameters:
             unit = self._unit_of(name)
@@ -153,7 +154,7 @@ class _Reader:
                 tensors.setdefault(unit, []).append(name)
         units = [self._unit(name, names) for name, names in tensors.items()]
         order = list(dict.fromkeys(unit.layer or unit.name for unit in units))
-        return sorted(units, key=lambda unit: (order.index(unit.layer or unit.name), unit.name))
+        return sorted(units, key=lambda u: (u.name == "head", order.index(u.layer or u.name), u.name))
 
     def _unit_of(self, tensor: str) -> str | None:
         """The unit of a matrix or of the bias next to one; None for any other tensor."""

@@ -15,12 +15,29 @@ from compress.errors import UserError
 from compress.model.meta_model import build_meta_model, config_from_dict
 from compress.model.saving import save_checkpoint
 from compress.model.source import Source
+from compress.model.structure import read_structure
 from tests.needs import TRANSFORMERS_5
 
 
 def test_the_digest_of_a_model_does_not_depend_on_the_version() -> None:
     """Policies and calibrations hold it."""
     assert Source.open(embedded.MODEL).digest == "6849ed60063ae7ab1f1b217c5d89f9f9"
+
+
+def test_the_units_of_an_artifact_have_one_order() -> None:
+    """transformers 4 registers Voxtral's head before its projector, 5 after it."""
+    from transformers import VoxtralConfig
+
+    audio = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = VoxtralConfig(
+        audio_config=audio | {"num_mel_bins": 16, "vocab_size": 64, "max_source_positions": 32},
+        text_config=text | {"num_key_value_heads": 2, "head_dim": 16, "vocab_size": 64, "model_type": "llama"},
+        architectures=["VoxtralForConditionalGeneration"],
+    )
+    names = list(read_structure(build_meta_model(config)).units)
+    layers = [f"{stack}.0.{part}" for stack in ("audio", "lm") for part in ("attention", "mlp")]
+    assert names == ["audio.conv", *layers[:2], "embedding", *layers[2:], "projector", "head"]
 
 
 def test_saved_names_are_those_of_transformers_4(folder: Path, tmp_path: Path) -> None:
