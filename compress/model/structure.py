@@ -145,8 +145,8 @@ class _Reader:
         return name
 
     def units(self) -> list[Unit]:
-        """In the order of the model, the head last, and in a layer attention before MLP. Versions of transformers differ
-        in where they register the head, and an artifact must have one order."""
+        """In the order of the model, the head last, and in a layer attention before MLP. Versions of transformers
+        differ in where they register the head, and an artifact must have one order."""
         tensors: dict[str, list[str]] = {}
         for name in self.parameters:
             unit = self._unit_of(name)
