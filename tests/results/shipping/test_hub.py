@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shlex
 import shutil
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import yaml
 import compress
 from compress.cli import run as run_command
 from compress.errors import UserError
+from evaluate import score, translate
 from results import export
 from results.rows.storage import Table
 from results.shipping import build as build_module
@@ -189,6 +191,41 @@ def test_the_card_says_what_it_is_and_lies_beside_the_artifact(exporting: list[s
         export.main([*exporting, "--out", str(tmp_path / "my.art"), "--card"])
 
 
+def test_the_commands_in_the_card_give_the_score_again(
+    exporting: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    art = tmp_path / "my.art"
+    export.main([*exporting, "--out", str(art), "--card"])
+    text = card.path_for(art).read_text(encoding="utf-8")
+    translating, scoring = (shlex.split(line) for line in text.splitlines() if line.startswith("python -m evaluate."))
+    monkeypatch.chdir(tmp_path)
+    translate.main([str(art) if word == "ARTIFACT" else word for word in translating[3:]])
+    capsys.readouterr()
+    score.main([*scoring[3:], "--no-cache", "--json"])
+    (system,) = json.loads(capsys.readouterr().out)["systems"]
+    again = {each["metric"]: each["value"] for each in system["scores"]}
+    (result,) = front_matter(text)["model-index"][0]["results"]
+    promised = {metric["name"].partition(" ")[0]: metric["value"] for metric in result["metrics"]}
+    assert again["COMET"] == pytest.approx(promised["COMET"], abs=1e-4)
+
+
+def test_the_original_is_named_only_as_the_hub_does(
+    exporting: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "qwen").mkdir(parents=True)
+    assert card.hub_name("Qwen/Qwen2-Audio-7B") == "Qwen/Qwen2-Audio-7B"
+    for other in ("models/qwen", "/models/qwen", "embedded", "a/b/c", ""):
+        assert card.hub_name(other) is None, other
+    named = ["--base-model", "Qwen/Qwen2-Audio-7B", "--license", "apache-2.0"]
+    export.main([*exporting, "--out", "my.art", "--card", *named])
+    data = front_matter(card.path_for(Path("my.art")).read_text(encoding="utf-8"))
+    assert (data["base_model"], data["base_model_relation"]) == ("Qwen/Qwen2-Audio-7B", "quantized")
+    with pytest.raises(UserError, match="--base-model x: write OWNER/NAME"):
+        export.main([*exporting, "--out", "other.art", "--card", "--base-model", "x"])
+    assert not Path("other.art").exists()
+
+
 @pytest.mark.parametrize(
     "hostile", ["a\n---\nlicense: mit", "<script>x</script>", "![x](http://y)", "| a | `b`", "\x1b[2J"]
 )
@@ -196,7 +233,7 @@ def test_what_a_run_says_is_text_in_the_card(exporting: list[str], tmp_path: Pat
     art = tmp_path / "my.art"
     export.main([*exporting, "--out", str(art)])
     exported = card.read_provenance(art)
-    exported["tuned"][0] |= {"name": hostile, "split": hostile, "lang": f"{hostile}-zh"}
+    exported["tuned"][0] |= {"name": hostile, "split": hostile, "lang": f"{hostile}-zh", "data": hostile}
     exported["model"] = hostile
     row = replace(candidate("c00001", 1000, 0.5), signature=hostile)
     text = card.model_card(art, exported, row, None, "m\n---\nlicense: mit", "other")
@@ -204,6 +241,7 @@ def test_what_a_run_says_is_text_in_the_card(exporting: list[str], tmp_path: Pat
     body = text.split("---\n", 2)[2]
     for line in ("<script>", "![x]", "\x1b", "\nlicense:"):
         assert line not in body
+    assert "--data DATA --lang PAIR --split SPLIT" in body, "no command holds it"
 
 
 def test_everything_is_uploaded_to_the_last_byte_in_one_commit(
