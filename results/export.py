@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> None:
         parser.error("--private goes with --push")
     check_base_model(options.base_model)
     if options.push:
-        check_repository(options.push)
+        check_repository(options.push, options.private)
     run = RunView.open(options.run)
     check_unused(options.out)
     if (options.card or options.push) and card_path(options.out).exists():

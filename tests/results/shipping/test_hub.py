@@ -8,7 +8,7 @@ import json
 import shlex
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -35,7 +35,7 @@ class Hub:
 
     address: str = ""
     token: str = "hf_secretsecretsecret"
-    repositories: dict[str, bool] = field(default_factory=dict)  # name → private
+    repositories: dict[str, bool | None] = field(default_factory=dict)  # name → private; None: the owner's default
     files: dict[str, bytes] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)  # of LFS, by SHA-256
     validated: list[str] = field(default_factory=list)
@@ -50,9 +50,11 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         def log_message(self, *_: Any) -> None:
             """Silent."""
 
-        def answer(self, content: Any, status: int = 200) -> None:
+        def answer(self, content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
             payload = json.dumps(content).encode()
             self.send_response(status)
+            for header, value in (headers or {}).items():
+                self.send_header(header, value)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(payload)))
             self.end_headers()
@@ -76,7 +78,13 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         def do_GET(self) -> None:
             if self.refused():
                 return
-            if not self.path.startswith("/api/whoami"):
+            if self.path.startswith("/api/models/"):
+                name = self.path.removeprefix("/api/models/")
+                if name not in made.repositories:
+                    self.answer({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
+                else:
+                    self.answer({"id": name, "private": bool(made.repositories[name])})
+            elif not self.path.startswith("/api/whoami"):
                 self.answer({"error": self.path}, 404)
             else:
                 self.answer({"name": "someone", "type": "user", "auth": {"accessToken": {"role": "write"}}})
@@ -96,8 +104,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             elif self.path == "/api/repos/create":
                 asked = json.loads(content)
                 name = f"{asked['organization']}/{asked['name']}"
-                made.repositories[name] = bool(asked.get("private"))
-                self.answer({"url": f"{made.address}/{name}", "name": name})
+                status = 409 if name in made.repositories else 200  # what is there stays as it is
+                made.repositories.setdefault(name, asked.get("private"))
+                self.answer({"url": f"{made.address}/{name}", "name": name}, status)
             elif "/preupload/" in self.path:
                 files = json.loads(content)["files"]
                 modes = ["lfs" if each["path"].endswith("weights.bin") else "regular" for each in files]
@@ -290,6 +299,37 @@ def test_a_failed_upload_is_one_line_and_the_artifact_stays(
     assert "hf upload someone/model" in error
     assert stand_in.token not in error
     assert compress.Artifact.open(art).nbytes > 0
+
+
+def test_nothing_that_is_meant_to_be_private_becomes_public(
+    exporting: list[str], tmp_path: Path, stand_in: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in.repositories["someone/public"] = False
+    arguments = [*exporting, "--out", str(tmp_path / "my.art")]
+    with pytest.raises(UserError, match="--push someone/public --private: it is there and public"):
+        export.main([*arguments, "--push", "someone/public", "--private"])
+    assert not (tmp_path / "my.art").exists(), "before any work"
+    stand_in.refuse = ("/commit/", 500)
+    assert run_command(export.main, [*arguments, "--push", "someone/hidden", "--private"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    commands = error.partition("`")[2].removesuffix("`").split(" && ")
+    assert [command.startswith("hf upload someone/hidden ") for command in commands] == [True] * 3
+    assert all(command.endswith(" --private") for command in commands), "the repository may not have been made"
+    assert {shlex.split(command)[4] for command in commands} == {"artifact", "README.md", "export.json"}
+    assert all(Path(shlex.split(command)[3]).exists() for command in commands)
+
+    stand_in.repositories["someone/hidden"] = False  # made public meanwhile
+    with pytest.raises(UserError, match="it is there and public"):
+        hub.push(tmp_path / "my.art", "someone/hidden", private=True)
+    assert stand_in.files == {}
+
+
+def test_an_owners_default_for_new_repositories_stands(exporting: list[str], tmp_path: Path, stand_in: Hub) -> None:
+    export.main([*exporting, "--out", str(tmp_path / "my.art"), "--push", "someone/model"])
+    assert stand_in.repositories == {"someone/model": None}
+    first = dict(stand_in.files)
+    export.main([*exporting, "--out", str(tmp_path / "again.art"), "--push", "someone/model"])
+    assert set(stand_in.files) == set(first), "a repository that is there is uploaded to"
 
 
 @pytest.mark.parametrize("name", ["model", "a/b/c", "some one/model", "someone/-model", "a/.."])
