@@ -14,8 +14,8 @@ from compress.errors import UserError
 from results.runs import RunView
 from results.selection import RULES, select
 from results.shipping.build import check_unused, export
+from results.shipping.card import check_base_model, write_card
 from results.shipping.card import path_for as card_path
-from results.shipping.card import write_card
 from results.shipping.hub import check_repository, push
 from results.shipping.verify import VerifySettings
 
@@ -52,14 +52,16 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--tolerance", type=float, help="COMET that may differ (default: what floating point explains)")
     parser.add_argument("--card", action="store_true", help="write a Hugging Face model card too, ART.card.md")
     parser.add_argument("--license", metavar="ID", help="of the card, as the hub names it: that of the original model")
+    parser.add_argument("--base-model", metavar="OWNER/NAME", help="of the card, where the run names a folder")
     parser.add_argument("--push", metavar="OWNER/NAME", help="upload artifact and card to the Hugging Face hub")
     parser.add_argument("--private", action="store_true", help="with --push: a repository that only its owners see")
     options = parser.parse_args(arguments)
 
     if options.private and not options.push:
         parser.error("--private goes with --push")
+    check_base_model(options.base_model)
     if options.push:
-        check_repository(options.push)
+        check_repository(options.push, options.private)
     run = RunView.open(options.run)
     check_unused(options.out)
     if (options.card or options.push) and card_path(options.out).exists():
@@ -76,7 +78,9 @@ def main(arguments: list[str]) -> None:
     )
     export(run, row, options.out, settings, options.model, options.store, options.tolerance, options.train)
     if options.card or options.push:
-        print(f"card: {write_card(options.out, row, run.original, options.push or options.out.name, options.license)}")
+        name = options.push or options.out.name
+        written = write_card(options.out, row, run.original, name, options.license, options.base_model)
+        print(f"card: {written}")
     if options.push:
         print(f"uploaded: {push(options.out, options.push, options.private)}")
     data = f"--data {settings.spec.data} --lang {settings.spec.lang}"

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import compress
-from compress.errors import printable
+from compress.errors import UserError, printable
 from evaluate.data.languages import NAMES
+from evaluate.data.types import SPLITS
 from results.atomic_write import write_atomically
 from results.candidate import Candidate
 from results.shipping.declaration import techniques
 from results.shipping.provenance import read as read_provenance
 
-HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$-])")
 UNKNOWN_LICENSE = "other"
 
@@ -41,14 +43,32 @@ def text_of(value: object) -> str:
     return SPECIAL.sub(r"\\\1", one_line(value))
 
 
+def check_base_model(name: str | None) -> None:
+    """Refuses what is no name on the hub."""
+    if name is not None and not HUB_NAME.fullmatch(name):
+        raise UserError(f"--base-model {name}: write OWNER/NAME, as on the hub")
+
+
 def write_card(
-    artifact: Path, row: Candidate, original: Candidate | None, name: str, license: str | None = None
+    artifact: Path,
+    row: Candidate,
+    original: Candidate | None,
+    name: str,
+    license: str | None = None,
+    base_model: str | None = None,
 ) -> Path:
-    """Writes the card beside an exported artifact. The embedded model's licence is known, others are to be said."""
+    """Writes the card beside an exported artifact. The embedded model's licence is known, others are to be said.
+    `base_model` is the original's name on the hub, where it is not what the run calls it."""
     exported = read_provenance(artifact)
     known = "apache-2.0" if exported.get("model") == "embedded" else UNKNOWN_LICENSE
-    write_atomically(path_for(artifact), model_card(artifact, exported, row, original, name, license or known))
+    base = base_model or hub_name(str(exported.get("model", "")))
+    write_atomically(path_for(artifact), model_card(artifact, exported, row, original, name, license or known, base))
     return path_for(artifact)
+
+
+def hub_name(model: str) -> str | None:
+    """A run's model if that is a name on the hub; a relative path with one slash is written alike."""
+    return model if HUB_NAME.fullmatch(model) and not Path(model).exists() else None
 
 
 def model_card(
@@ -58,14 +78,15 @@ def model_card(
     original: Candidate | None,
     name: str,
     license: str = UNKNOWN_LICENSE,
+    base_model: str | None = None,
 ) -> str:
-    """The card of an exported artifact. `name` is that of its repository, or of its folder."""
+    """The card of an exported artifact. `name` is that of its repository, or of its folder; `base_model` that of the
+    original on the hub."""
     opened = compress.Artifact.open(artifact)
     searched = provenance["tuned"][0]
     source, _, target = str(searched["lang"]).partition("-")
-    head = _metadata(provenance, searched, row, name, license, [source, target])
-    base = str(provenance.get("model", ""))
-    what = text_of(base) if HUB_NAME.fullmatch(base) else "A model"
+    head = _metadata(searched, row, name, license, base_model, [source, target])
+    what = text_of(base_model or "A model")
     pair = " into ".join(text_of(NAMES.get(code, code)) for code in (source, target))
     measured = f"On {row.segments} segments of {text_of(searched['name'])} ({text_of(searched['split'])})."
     return f"""{head}
@@ -89,6 +110,14 @@ for translating {pair}. It was loaded in a fresh process and scored again before
 {measured} The search was made on these segments: scores on others may be lower.
 Signature: {text_of(row.signature[:500])}
 
+To get them again:
+
+```
+{_scored_again(provenance, searched)}
+```
+
+{_placeholders(searched)}
+
 ## Policy
 
 {_policy(opened)}
@@ -107,12 +136,42 @@ def _loading(name: str) -> str:
     )
 
 
+def _scored_again(provenance: Mapping[str, Any], searched: Mapping[str, Any]) -> str:
+    """The two commands, in which nothing is written that a run says but numbers and known words."""
+    pair = str(searched["lang"])
+    known = {
+        "--data": "embedded" if searched["data"] == "embedded" else "DATA",
+        "--lang": pair if all(code in NAMES for code in pair.split("-")) else "PAIR",
+        "--split": searched["split"] if searched["split"] in SPLITS else "SPLIT",
+        "--segments": str(int(searched["segments"])),
+    }
+    data = shlex.join(word for flag in known.items() for word in flag)
+    chat = "--chat" if provenance.get("chat") else "--no-chat"
+    sizes = "".join(
+        f" --{name.replace('_', '-')} {int(provenance[name])}"
+        for name in ("batch_size", "max_new_tokens")
+        if provenance.get(name)
+    )
+    return (
+        f"python -m evaluate.translate --model ARTIFACT {data} {chat}{sizes} -o hyp.txt\n"
+        f"python -m evaluate.score --hyp hyp.txt {data}"
+    )
+
+
+def _placeholders(searched: Mapping[str, Any]) -> str:
+    data = "" if searched["data"] == "embedded" else f" DATA is {text_of(searched['name'])}, of the digest above."
+    return (
+        f"ARTIFACT is the folder of the three files.{data} COMET is that of the signature (`--comet`; by itself the"
+        " embedded one for embedded data, else Unbabel/wmt22-comet-da)."
+    )
+
+
 def _metadata(
-    provenance: Mapping[str, Any],
     searched: Mapping[str, Any],
     row: Candidate,
     name: str,
     license: str,
+    base_model: str | None,
     languages: list[str],
 ) -> str:
     """The YAML at the top, by the hub's own classes."""
@@ -130,16 +189,16 @@ def _metadata(
             metric_value=round(value, 6),
         )
 
-    base = str(provenance.get("model", ""))
     data = ModelCardData(
         model_name=one_line(name),
         language=[code for code in languages if code in NAMES],
         license=license,
-        base_model=base if HUB_NAME.fullmatch(base) else None,
+        base_model=base_model,
+        base_model_relation="quantized" if base_model else None,
         pipeline_tag="translation",
         tags=["speech-translation", "compression", "quantization"],
         eval_results=[
-            result("comet", row.comet, f"COMET ({one_line(row.signature)[:200]})"),
+            result("comet", row.comet, f"COMET ({one_line(row.signature)[:500]})"),
             result("chrf", row.chrf, "chrF"),
         ],
     )

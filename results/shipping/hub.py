@@ -17,8 +17,9 @@ from results.shipping import card, provenance
 FOLDER = "artifact"  # an artifact's folder holds nothing but the artifact
 
 
-def check_repository(name: str) -> None:
-    """Refuses, before any work, a name that the hub would not take, and a hub that cannot be written to."""
+def check_repository(name: str, private: bool = False) -> None:
+    """Refuses, before any work, a name that the hub would not take, a hub that cannot be written to, and with `private`
+    a repository that is there and public."""
     from huggingface_hub.errors import HFValidationError  # with requests, and only where it is asked for
     from huggingface_hub.utils import validate_repo_id
 
@@ -34,6 +35,22 @@ def check_repository(name: str) -> None:
         _api().whoami()
     except Exception as error:  # of the network, the hub, or its client
         raise UserError(f"--push {name}: {_reason(error)}; `hf auth login`, or set HF_TOKEN") from None
+    if private:
+        _refuse_public(name)
+
+
+def _refuse_public(name: str) -> None:
+    """Refuses a public repository: making one that is there private is left undone without a word by `create_repo`."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        public = not _api().model_info(name).private
+    except RepositoryNotFoundError:
+        return
+    except Exception as error:  # of the network, the hub, or its client
+        raise UserError(f"--push {name}: {_reason(error)}; so it is not known whether it is private") from None
+    if public:
+        raise UserError(f"--push {name} --private: it is there and public; make it private on the hub, or give another")
 
 
 def push(artifact: Path, name: str, private: bool = False) -> str:
@@ -45,13 +62,20 @@ def push(artifact: Path, name: str, private: bool = False) -> str:
     operations = [CommitOperationAdd(path_in_repo=where, path_or_fileobj=str(path)) for where, path in files.items()]
     try:
         api = _api()
-        address = str(api.create_repo(name, private=private, exist_ok=True))
+        address = str(api.create_repo(name, private=private or None, exist_ok=True))  # None: as its owner has it
+        if private:
+            _refuse_public(name)
         api.create_commit(name, operations, commit_message=f"{artifact.name}: artifact and card")
+    except UserError:
+        raise
     except Exception as error:  # of the network, the hub, or its client
-        folder, readme = shlex.quote(str(artifact)), shlex.quote(str(card.path_for(artifact)))
+        hidden = " --private" if private else ""
+        parts = {FOLDER: artifact, "README.md": card.path_for(artifact), "export.json": provenance.path_for(artifact)}
+        later = " && ".join(
+            f"hf upload {name} {shlex.quote(str(path))} {where}{hidden}" for where, path in parts.items()
+        )
         raise UserError(
-            f"--push {name}: {_reason(error)}; the artifact is complete in {artifact}. To upload it later:"
-            f" `hf upload {name} {folder} {FOLDER}` and `hf upload {name} {readme} README.md`"
+            f"--push {name}: {_reason(error)}; the artifact is complete in {artifact}. To upload it later: `{later}`"
         ) from None
     return address
 

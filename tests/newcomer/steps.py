@@ -173,6 +173,13 @@ STEPS = (
         ),
     ),
     Step(
+        "bash run.sh ces-deu 8 < input.txt > output.txt",
+        (
+            "PYTHON=python bash wmt/X--my.art/run.sh ces-deu 8 < input.txt > streamed.txt",
+            "cmp streamed.txt output.txt",
+        ),
+    ),
+    Step(
         "python -m evaluate.lines --model ART --lang-pair ces-deu --input FILE --output FILE",
         ("python -m evaluate.lines --model my.art --lang-pair ces-deu --input input.txt --output lines.txt",),
     ),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shlex
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +20,7 @@ import yaml
 import compress
 from compress.cli import run as run_command
 from compress.errors import UserError
+from evaluate import score, translate
 from results import export
 from results.rows.storage import Table
 from results.shipping import build as build_module
@@ -33,7 +35,7 @@ class Hub:
 
     address: str = ""
     token: str = "hf_secretsecretsecret"
-    repositories: dict[str, bool] = field(default_factory=dict)  # name → private
+    repositories: dict[str, bool | None] = field(default_factory=dict)  # name → private; None: the owner's default
     files: dict[str, bytes] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)  # of LFS, by SHA-256
     validated: list[str] = field(default_factory=list)
@@ -48,9 +50,11 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         def log_message(self, *_: Any) -> None:
             """Silent."""
 
-        def answer(self, content: Any, status: int = 200) -> None:
+        def answer(self, content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
             payload = json.dumps(content).encode()
             self.send_response(status)
+            for header, value in (headers or {}).items():
+                self.send_header(header, value)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(payload)))
             self.end_headers()
@@ -74,7 +78,13 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         def do_GET(self) -> None:
             if self.refused():
                 return
-            if not self.path.startswith("/api/whoami"):
+            if self.path.startswith("/api/models/"):
+                name = self.path.removeprefix("/api/models/")
+                if name not in made.repositories:
+                    self.answer({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
+                else:
+                    self.answer({"id": name, "private": bool(made.repositories[name])})
+            elif not self.path.startswith("/api/whoami"):
                 self.answer({"error": self.path}, 404)
             else:
                 self.answer({"name": "someone", "type": "user", "auth": {"accessToken": {"role": "write"}}})
@@ -94,8 +104,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
             elif self.path == "/api/repos/create":
                 asked = json.loads(content)
                 name = f"{asked['organization']}/{asked['name']}"
-                made.repositories[name] = bool(asked.get("private"))
-                self.answer({"url": f"{made.address}/{name}", "name": name})
+                status = 409 if name in made.repositories else 200  # what is there stays as it is
+                made.repositories.setdefault(name, asked.get("private"))
+                self.answer({"url": f"{made.address}/{name}", "name": name}, status)
             elif "/preupload/" in self.path:
                 files = json.loads(content)["files"]
                 modes = ["lfs" if each["path"].endswith("weights.bin") else "regular" for each in files]
@@ -189,6 +200,41 @@ def test_the_card_says_what_it_is_and_lies_beside_the_artifact(exporting: list[s
         export.main([*exporting, "--out", str(tmp_path / "my.art"), "--card"])
 
 
+def test_the_commands_in_the_card_give_the_score_again(
+    exporting: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    art = tmp_path / "my.art"
+    export.main([*exporting, "--out", str(art), "--card"])
+    text = card.path_for(art).read_text(encoding="utf-8")
+    translating, scoring = (shlex.split(line) for line in text.splitlines() if line.startswith("python -m evaluate."))
+    monkeypatch.chdir(tmp_path)
+    translate.main([str(art) if word == "ARTIFACT" else word for word in translating[3:]])
+    capsys.readouterr()
+    score.main([*scoring[3:], "--no-cache", "--json"])
+    (system,) = json.loads(capsys.readouterr().out)["systems"]
+    again = {each["metric"]: each["value"] for each in system["scores"]}
+    (result,) = front_matter(text)["model-index"][0]["results"]
+    promised = {metric["name"].partition(" ")[0]: metric["value"] for metric in result["metrics"]}
+    assert again["COMET"] == pytest.approx(promised["COMET"], abs=1e-4)
+
+
+def test_the_original_is_named_only_as_the_hub_does(
+    exporting: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "qwen").mkdir(parents=True)
+    assert card.hub_name("Qwen/Qwen2-Audio-7B") == "Qwen/Qwen2-Audio-7B"
+    for other in ("models/qwen", "/models/qwen", "embedded", "a/b/c", ""):
+        assert card.hub_name(other) is None, other
+    named = ["--base-model", "Qwen/Qwen2-Audio-7B", "--license", "apache-2.0"]
+    export.main([*exporting, "--out", "my.art", "--card", *named])
+    data = front_matter(card.path_for(Path("my.art")).read_text(encoding="utf-8"))
+    assert (data["base_model"], data["base_model_relation"]) == ("Qwen/Qwen2-Audio-7B", "quantized")
+    with pytest.raises(UserError, match="--base-model x: write OWNER/NAME"):
+        export.main([*exporting, "--out", "other.art", "--card", "--base-model", "x"])
+    assert not Path("other.art").exists()
+
+
 @pytest.mark.parametrize(
     "hostile", ["a\n---\nlicense: mit", "<script>x</script>", "![x](http://y)", "| a | `b`", "\x1b[2J"]
 )
@@ -196,7 +242,7 @@ def test_what_a_run_says_is_text_in_the_card(exporting: list[str], tmp_path: Pat
     art = tmp_path / "my.art"
     export.main([*exporting, "--out", str(art)])
     exported = card.read_provenance(art)
-    exported["tuned"][0] |= {"name": hostile, "split": hostile, "lang": f"{hostile}-zh"}
+    exported["tuned"][0] |= {"name": hostile, "split": hostile, "lang": f"{hostile}-zh", "data": hostile}
     exported["model"] = hostile
     row = replace(candidate("c00001", 1000, 0.5), signature=hostile)
     text = card.model_card(art, exported, row, None, "m\n---\nlicense: mit", "other")
@@ -204,6 +250,7 @@ def test_what_a_run_says_is_text_in_the_card(exporting: list[str], tmp_path: Pat
     body = text.split("---\n", 2)[2]
     for line in ("<script>", "![x]", "\x1b", "\nlicense:"):
         assert line not in body
+    assert "--data DATA --lang PAIR --split SPLIT" in body, "no command holds it"
 
 
 def test_everything_is_uploaded_to_the_last_byte_in_one_commit(
@@ -252,6 +299,37 @@ def test_a_failed_upload_is_one_line_and_the_artifact_stays(
     assert "hf upload someone/model" in error
     assert stand_in.token not in error
     assert compress.Artifact.open(art).nbytes > 0
+
+
+def test_nothing_that_is_meant_to_be_private_becomes_public(
+    exporting: list[str], tmp_path: Path, stand_in: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in.repositories["someone/public"] = False
+    arguments = [*exporting, "--out", str(tmp_path / "my.art")]
+    with pytest.raises(UserError, match="--push someone/public --private: it is there and public"):
+        export.main([*arguments, "--push", "someone/public", "--private"])
+    assert not (tmp_path / "my.art").exists(), "before any work"
+    stand_in.refuse = ("/commit/", 500)
+    assert run_command(export.main, [*arguments, "--push", "someone/hidden", "--private"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    commands = error.partition("`")[2].removesuffix("`").split(" && ")
+    assert [command.startswith("hf upload someone/hidden ") for command in commands] == [True] * 3
+    assert all(command.endswith(" --private") for command in commands), "the repository may not have been made"
+    assert {shlex.split(command)[4] for command in commands} == {"artifact", "README.md", "export.json"}
+    assert all(Path(shlex.split(command)[3]).exists() for command in commands)
+
+    stand_in.repositories["someone/hidden"] = False  # made public meanwhile
+    with pytest.raises(UserError, match="it is there and public"):
+        hub.push(tmp_path / "my.art", "someone/hidden", private=True)
+    assert stand_in.files == {}
+
+
+def test_an_owners_default_for_new_repositories_stands(exporting: list[str], tmp_path: Path, stand_in: Hub) -> None:
+    export.main([*exporting, "--out", str(tmp_path / "my.art"), "--push", "someone/model"])
+    assert stand_in.repositories == {"someone/model": None}
+    first = dict(stand_in.files)
+    export.main([*exporting, "--out", str(tmp_path / "again.art"), "--push", "someone/model"])
+    assert set(stand_in.files) == set(first), "a repository that is there is uploaded to"
 
 
 @pytest.mark.parametrize("name", ["model", "a/b/c", "some one/model", "someone/-model", "a/.."])

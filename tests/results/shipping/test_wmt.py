@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from importlib.metadata import requires
+from importlib.metadata import PackageNotFoundError, distribution, requires
 from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 from packaging.requirements import Requirement
 
 import compress
 from compress.errors import UserError
+from evaluate.data.open import open_data
 from results import submit
 from results.shipping import provenance
+from results.shipping.provenance import fingerprint
 from results.shipping.wmt import PACKAGES, write_folder
 from tests.results.shipped import packed
 
@@ -27,7 +31,8 @@ FROM_ELSEWHERE = ("/nowhere", "PYTHONPATH")
 def folder(tmp_path_factory: pytest.TempPathFactory, embedded_store: compress.Store) -> Path:
     place = tmp_path_factory.mktemp("wmt")
     artifact, policy = packed(place, embedded_store)
-    exported = {"policy": policy.digest, "artifact_bytes": 1, "tuned": [], "max_new_tokens": 12}
+    tuned = fingerprint("search", "embedded", open_data("embedded", "dev", "en-zh").first(2))
+    exported = {"policy": policy.digest, "artifact_bytes": 1, "tuned": [tuned], "max_new_tokens": 64}
     provenance.write(artifact, exported)
     submit.main(
         [
@@ -46,12 +51,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory, embedded_store: compress.St
     return place / "X--first"
 
 
-def shell(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def shell(
+    folder: Path, *arguments: str, given: str | None = None, cwd: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if name not in FROM_ELSEWHERE}
     return subprocess.run(
         ["bash", str(folder / "run.sh"), *arguments],
-        cwd=folder.parent,
-        env={**kept, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", **environment},
+        cwd=cwd or folder.parent,
+        env={
+            **kept,
+            "PYTHON": sys.executable,
+            "OMP_NUM_THREADS": "1",
+            "MODEL_MAX_NEW_TOKENS": "12",
+            **environment,
+        },
+        input=given,
         capture_output=True,
         text=True,
         check=False,
@@ -67,9 +81,14 @@ def test_it_holds_what_the_task_asks_for_and_the_artifact_to_the_byte(folder: Pa
     assert os.access(folder / "run.sh", os.X_OK)
     for script in ("setup.sh", "run.sh"):
         assert subprocess.run(["bash", "-n", str(folder / script)], check=False).returncode == 0
-    pins = (folder / "requirements.txt").read_text(encoding="utf-8").split()
-    assert [pin.partition("==")[0] for pin in pins] == list(PACKAGES)
-    assert all("+" not in pin for pin in pins), "builds for one machine are on no index"
+    pinned = dict(line.split("==") for line in (folder / "requirements.txt").read_text(encoding="utf-8").split())
+    assert set(PACKAGES) <= set(pinned)
+    assert {name for name in needed(PACKAGES) if installed(name)} == set(pinned), "with all that they require"
+    assert pinned["transformers"] == transformers.__version__
+    assert all("+" not in number for number in pinned.values()), "builds for one machine are on no index"
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    assert "Used in its search: speech, embedded (dev)." in readme
+    assert "tried with a small model on a CPU" in readme
 
 
 def test_it_translates_line_by_line_alike_at_every_time(folder: Path, tmp_path: Path) -> None:
@@ -99,6 +118,70 @@ def test_it_translates_line_by_line_alike_at_every_time(folder: Path, tmp_path: 
     assert len(translated) == len(lines)
     assert translated[1] == ""
     assert translated[0] == translated[3] != ""
+
+
+def test_the_form_of_2025_is_the_same_through_standard_input_and_output(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("Answers are small.\n\nLabels are late.", encoding="utf-8")
+    files = ("--input", str(tmp_path / "in.txt"), "--output", str(tmp_path / "out.txt"))
+    assert shell(folder, "--lang-pair", "eng-deu", "--batch-size", "2", *files).returncode == 0
+    streamed = shell(folder, "eng-deu", "2", given=(tmp_path / "in.txt").read_text(encoding="utf-8"))
+    assert streamed.returncode == 0, streamed.stderr
+    assert streamed.stdout == (tmp_path / "out.txt").read_text(encoding="utf-8")
+    assert streamed.stdout.count("\n") == 3
+    wrong = shell(folder, "xx-yy", "2", given="x\n")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("error: ")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 always looks into the current folder")
+def test_packages_of_the_folder_it_is_called_in_are_not_imported(folder: Path, tmp_path: Path) -> None:
+    for name in ("evaluate", "compress"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('another package')\n")
+    done = shell(folder, "--help", cwd=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "Translate a text line by line" in done.stderr
+
+
+def test_paragraphs_are_not_cut_where_sentences_of_the_search_were(folder: Path) -> None:
+    assert '"${MODEL_MAX_NEW_TOKENS:-1024}"' in (folder / "run.sh").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("has_uv", [True, False])
+def test_setup_makes_an_environment_with_uv_or_without(folder: Path, tmp_path: Path, has_uv: bool) -> None:
+    """Programs that note how they were called stand in for uv, python3 and pip."""
+    place, programs = tmp_path / "place", tmp_path / "bin"
+    (place / ".venv" / "left").mkdir(parents=True)
+    programs.mkdir()
+    for name in ("setup.sh", "requirements.txt"):
+        shutil.copyfile(folder / name, place / name)
+    note = f'#!/bin/bash\necho "$(basename "$0") $*" >> {tmp_path}/calls\n'
+    makes = (
+        "for last; do :; done\n"
+        'if [[ $* == *venv* && $* != *pip* ]]; then mkdir -p "$last/bin"; cp "$0" "$last/bin/python"; fi\n'
+    )
+    for name in ("python3", *(["uv"] if has_uv else [])):
+        (programs / name).write_text(note + makes)
+        (programs / name).chmod(0o755)
+    for name in ("bash", "dirname", "basename", "rm", "mkdir", "cp"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    done = subprocess.run(
+        ["bash", str(place / "setup.sh")], env={"PATH": str(programs)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    where, wanted = f"{place}/.venv", f"--requirement {place}/requirements.txt"
+    assert (tmp_path / "calls").read_text().splitlines() == (
+        [
+            f"uv venv --quiet --python {version} {where}",
+            f"uv pip install --quiet --python {where}/bin/python {wanted}",
+        ]
+        if has_uv
+        else [f"python3 -m venv {where}", f"python -m pip install --quiet {wanted}"]
+    )
+    assert not (place / ".venv" / "left").exists(), "nothing of an earlier try"
+    wrong = subprocess.run(["bash", str(place / "setup.sh"), "x"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stderr) == (2, "error: setup.sh takes no arguments\n")
 
 
 @pytest.mark.parametrize("arguments", [(), ("--lang-pair", "xx-yy"), ("--batch-size", "no")])
@@ -137,6 +220,14 @@ def needed(names: tuple[str, ...]) -> set[str]:
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 waiting.append(requirement.name)
     return found
+
+
+def installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def test_nothing_is_imported_that_is_not_required(folder: Path, tmp_path: Path) -> None:
