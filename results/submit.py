@@ -46,6 +46,8 @@ def main(arguments: list[str]) -> None:
         parser.add_argument(f"--{name}", default="", help="for the declaration")
     options = parser.parse_args(arguments)
 
+    if options.wmt26 and (unused := [name for name in ("data", "bin", "hyp") if getattr(options, name)]):
+        parser.error(f"--{unused[0]} has no meaning with --wmt26: leave it away")
     if options.wmt26:
         folder = write_folder(options.artifact, options.out, options.team, options.lang, options.condition)
         print(f"{folder}: try it with `bash setup.sh`, then `bash run.sh --lang-pair {options.lang} ...`")

@@ -159,14 +159,19 @@ def identity_of(folder: Path) -> str:
 def parse(text: str) -> tuple[str, ...]:
     """Names of trackers from the command line."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    for name in names:
-        if name not in KINDS:
-            raise UserError(f"--log {name}: known are {', '.join(KINDS)}")
+    check_names(names)
     return names
 
 
+def check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in KINDS:
+            raise UserError(f"--log {name}: known are {', '.join(KINDS)}")
+
+
 def check(names: Sequence[str]) -> None:
-    """Refuses, before anything starts, a tracker whose package is not there."""
+    """Refuses, before anything starts, an unknown tracker (a run's file may name one) and one that is not installed."""
+    check_names(names)
     for name in names:
         if importlib.util.find_spec(PACKAGES[name]) is None:
             raise UserError(

@@ -33,12 +33,12 @@ class Noted:
 
 
 def run_of_three(
-    tmp_path: Path, log: tuple[str, ...], said: list[str] | None = None, later: int = 0
+    tmp_path: Path, log: tuple[str, ...], messages: list[str] | None = None, later: int = 0
 ) -> tuple[Any, Trackers]:
     """Three candidates; so many are left for `resume`."""
     trials = manager(tmp_path, trials=3 + later, log=log)
     search = searcher(trials)
-    followed = Trackers(trials.config, trials.recorder, (said if said is not None else []).append)
+    followed = Trackers(trials.config, trials.recorder, (messages if messages is not None else []).append)
     followed.begin()
     trials.recorder.followers.append(followed.add)
     for trial, outcome in (("a", scored(0.5)), ("b", scored(0.4)), ("c", {"error": "boom"})):
@@ -88,31 +88,31 @@ def test_what_a_tracker_has_is_not_logged_again(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_tracker_that_fails_ends_itself_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken, said = Noted(), list[str]()
+    broken, messages = Noted(), list[str]()
 
     def log(step: int, values: dict[str, float], when: float) -> None:  # noqa: ARG001
         raise ConnectionError("the service is down\nand more")
 
     broken.log = log  # type: ignore[method-assign]
     monkeypatch.setitem(trackers.KINDS, "wandb", lambda *_: broken)
-    search, followed = run_of_three(tmp_path, ("wandb",), said)
+    search, followed = run_of_three(tmp_path, ("wandb",), messages)
     followed.close()
-    assert said == ["wandb is not logged to any more (the service is down)"]
+    assert messages == ["wandb is not logged to any more (the service is down)"]
     assert len(search.manager.recorder.searched()) == 3
     assert not broken.closed
 
 
 def events(folder: Path) -> list[tuple[int, str, float]]:
     """(step, name, value) of every scalar in TensorBoard's files."""
-    found = []
+    scalars = []
     for path in sorted(folder.glob("events.*")):
         content, at = path.read_bytes(), 0
         while at < len(content):
             length = int.from_bytes(content[at : at + 8], "little")
             event = Event.FromString(content[at + 12 : at + 12 + length])
             at += 12 + length + 4
-            found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
-    return found
+            scalars += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+    return scalars
 
 
 def test_tensorboard_reads_a_run_that_was_resumed_without_a_doubled_step(tmp_path: Path) -> None:
@@ -134,15 +134,15 @@ def steps_of_wandb(folder: Path) -> list[tuple[str, int]]:
     from wandb.proto.wandb_internal_pb2 import Record
     from wandb.sdk.internal.datastore import DataStore
 
-    found = []
+    steps = []
     for path in sorted(folder.glob("offline-run-*/*.wandb")):
         store = DataStore()
         store.open_for_scan(str(path))
         while (content := store.scan_data()) is not None:
             record = Record.FromString(content)
             if record.WhichOneof("record_type") == "history":
-                found.append((path.stem.removeprefix("run-"), record.history.step.num))
-    return found
+                steps.append((path.stem.removeprefix("run-"), record.history.step.num))
+    return steps
 
 
 def resume(search: Any, trial: str, outcome: dict[str, Any], say: Any) -> None:
@@ -224,6 +224,8 @@ def test_names_are_checked_and_so_are_packages(monkeypatch: pytest.MonkeyPatch) 
     assert trackers.parse("tensorboard, wandb,tensorboard") == ("tensorboard", "wandb")
     with pytest.raises(UserError, match="--log clearml: known are tensorboard, wandb, mlflow"):
         trackers.parse("clearml")
+    with pytest.raises(UserError, match="--log clearml: known are"):
+        trackers.check(("clearml",))  # as a run's file may have it
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(UserError, match="--log wandb: wandb is not installed; `pip install -c"):
         trackers.check(("wandb",))

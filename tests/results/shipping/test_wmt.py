@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, embedded_store: compress.St
 
 
 def shell(
-    folder: Path, *arguments: str, given: str | None = None, cwd: str = "", **environment: str
+    folder: Path, *arguments: str, stdin: str | None = None, cwd: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if name not in FROM_ELSEWHERE}
     return subprocess.run(
@@ -65,7 +65,7 @@ def shell(
             "MODEL_MAX_NEW_TOKENS": "12",
             **environment,
         },
-        input=given,
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
@@ -124,11 +124,11 @@ def test_the_form_of_2025_is_the_same_through_standard_input_and_output(folder: 
     (tmp_path / "in.txt").write_text("Answers are small.\n\nLabels are late.", encoding="utf-8")
     files = ("--input", str(tmp_path / "in.txt"), "--output", str(tmp_path / "out.txt"))
     assert shell(folder, "--lang-pair", "eng-deu", "--batch-size", "2", *files).returncode == 0
-    streamed = shell(folder, "eng-deu", "2", given=(tmp_path / "in.txt").read_text(encoding="utf-8"))
+    streamed = shell(folder, "eng-deu", "2", stdin=(tmp_path / "in.txt").read_text(encoding="utf-8"))
     assert streamed.returncode == 0, streamed.stderr
     assert streamed.stdout == (tmp_path / "out.txt").read_text(encoding="utf-8")
     assert streamed.stdout.count("\n") == 3
-    wrong = shell(folder, "xx-yy", "2", given="x\n")
+    wrong = shell(folder, "xx-yy", "2", stdin="x\n")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("error: ")
 
@@ -204,13 +204,13 @@ def test_another_model_is_used_where_one_is_named(folder: Path, tmp_path: Path) 
 
 def needed(names: tuple[str, ...]) -> set[str]:
     """The packages and, in turn, all that they require."""
-    found: set[str] = set()
+    packages: set[str] = set()
     waiting = list(names)
     while waiting:
         name = waiting.pop().lower().replace("_", "-")
-        if name in found:
+        if name in packages:
             continue
-        found.add(name)
+        packages.add(name)
         try:
             lines = requires(name) or []
         except ModuleNotFoundError:
@@ -219,7 +219,7 @@ def needed(names: tuple[str, ...]) -> set[str]:
             requirement = Requirement(line)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 waiting.append(requirement.name)
-    return found
+    return packages
 
 
 def installed(name: str) -> bool:
@@ -271,5 +271,11 @@ def test_mistakes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as ended:
         submit.main([str(artifact), "--lang", "en-de", "--team", "X", "--condition", "constrained"])
     assert ended.value.code == 2
-    assert "--data is missing" in capsys.readouterr().err
+    for flag in ("--data", "--bin", "--hyp"):
+        with pytest.raises(SystemExit):
+            submit.main(
+                [str(artifact), "--wmt26", "--lang", "en-de", "--team", "Y", "--condition", "constrained", flag, "x"]
+            )
+    assert "--data is missing" in (shown := capsys.readouterr().err)
+    assert "--hyp has no meaning with --wmt26" in shown
     assert list(tmp_path.iterdir()) == []
