@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from results.candidate import Candidate
+from results.runs import ORIGINAL
 
-SEARCH, ORIGINAL, PRUNING = "search", "original", "iterative-pruning"  # of every step of Moslem's pruning
+SEARCH = "search"  # the recipe of candidates that the sampler suggested
+PRUNING = "iterative-pruning"  # of every step of Moslem's pruning
 SINGLE_DROP = "drop:"  # what recipes of --score-drops begin with
 DROPS = "one layer dropped"  # their label
 

@@ -26,7 +26,8 @@ from results.formats import to_text
 from results.html.page import write_report
 from results.paper_table import paper_table
 from results.paper_table import to_text as to_paper
-from results.runs import RunView
+from results.runs import ORIGINAL, RunView
+from results.series import PRUNING
 from search import phases
 from search.baselines import single_drops, without
 from search.config import Config
@@ -56,7 +57,6 @@ from search.tuning.trials import TrialManager
 from search.tuning.tuner import run_search
 from search.workload import Workload
 
-ORIGINAL, PRUNING = "original", "iterative-pruning"  # recipes of the table
 FIRST_SHARE = 1 / 16  # of the candidates, how many are uniform policies and mixtures at most
 NEAR = (0.5, 2.0)  # uniform levels are scored from half a bin's lower bound to twice its upper one
 

@@ -21,10 +21,10 @@ from results.candidate import FAILED, HELD_OUT, PRUNED, SCORED, Candidate
 from results.formats import write_front
 from results.pareto import Front, hypervolume
 from results.rows.storage import Table
+from results.series import SEARCH
 from search.run_dir import RunDir
 
 NAN = math.nan
-SEARCH = "search"  # the recipe of candidates that the sampler suggested
 
 
 @dataclass(frozen=True)

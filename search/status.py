@@ -12,10 +12,11 @@ from cluster.metrics import Metrics, Snapshot
 from cluster.pool import Activity
 from results.candidate import FAILED, PRUNED, SCORED, Candidate
 from results.runs import ORIGINAL
+from results.series import SEARCH
 from search.phases import SEARCH as SEARCH_PHASE
 from search.phases import Phases
 from search.progress import Progress, View, clock
-from search.recorder import SEARCH, Recorder
+from search.recorder import Recorder
 
 METRICS_EVERY = 2.0  # seconds
 RECENT = 200  # candidates that the pace is taken from

@@ -13,7 +13,8 @@ from compress.sizes import Bin
 from results.candidate import HELD_OUT, PRUNED, Candidate
 from results.html.downsample import downsample, shown_comet
 from results.pareto import front
-from results.series import ORIGINAL, SEARCH, Series, recipe_series
+from results.runs import ORIGINAL
+from results.series import SEARCH, Series, recipe_series
 
 INK, FAINT, RECIPE, ORIGINAL_INK = "#1566b0", "#9fb0be", "#c2571a", "#1d2733"
 LABEL: dict[str, Any] = {"fontsize": 6, "color": RECIPE, "va": "bottom", "zorder": 7}

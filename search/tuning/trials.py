@@ -16,9 +16,10 @@ from cluster import jobs
 from cluster.jobs import Job
 from compress import Policy
 from results.candidate import FAILED, SCORED, Candidate
+from results.series import SEARCH
 from search.config import Config
 from search.pruning import AUDIT, PART_CHANCE, RungStats, paired_chance
-from search.recorder import SEARCH, EvaluatedPolicy, Recorder
+from search.recorder import EvaluatedPolicy, Recorder
 from search.sampling.base import distributions
 from search.sampling.bayesian import WARM, BayesianSampler
 from search.sampling.observations import Observation
