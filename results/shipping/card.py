@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import compress
+import embedded
 from compress.errors import UserError, printable
 from evaluate.data.languages import NAMES
 from evaluate.data.types import SPLITS
@@ -107,7 +108,7 @@ for translating {pair}. It was loaded in a fresh process and scored again before
 
 {_scores(row, original)}
 
-{measured} The search was made on these segments: scores on others may be lower.
+{measured} The search was made on these segments: scores on others may be lower.{_stand_in(searched)}
 Signature: {text_of(row.signature[:500])}
 
 To get them again:
@@ -124,6 +125,10 @@ To get them again:
 
 {_list(techniques(opened.policy, provenance))}
 """
+
+
+def _stand_in(searched: Mapping[str, Any]) -> str:
+    return f" COMET by default here: {embedded.LABEL}." if searched["data"] == "embedded" else ""
 
 
 def _loading(name: str) -> str:

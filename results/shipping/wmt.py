@@ -154,9 +154,8 @@ def _write(
 ) -> None:
     tokens = exported.get("max_new_tokens")
     tokens = max(tokens, LONGEST) if isinstance(tokens, int) else LONGEST
-    oldest = (
-        f"{sys.version_info.major}.{sys.version_info.minor}"  # the versions below may not be there for an older one
-    )
+    # For an older Python the pinned versions may not be there.
+    oldest = f"{sys.version_info.major}.{sys.version_info.minor}"
     source, target = split_pair(lang)
     lines = "\n".join(f"- {one_line(line)}" for line in techniques(opened.policy, exported))
     readme = README.format(
