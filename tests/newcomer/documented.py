@@ -24,17 +24,17 @@ class Documented(NamedTuple):
 def commands_of(text: str) -> list[str]:
     """In their order, each once; a line that ends with a backslash goes on in the next, comments are left out."""
     lines = re.sub(r"\\\n\s*", "", text).splitlines()
-    fenced, found = "", []
+    fenced, texts = "", []
     for line in lines:
         if line.startswith("```"):
             fenced = "" if fenced else line
             continue
         if fenced or line.startswith("    "):
             if fenced in ("", "```", "```bash", "```sh"):
-                found.append(re.sub(r"\s+#.*", "", line).strip())
+                texts.append(re.sub(r"\s+#.*", "", line).strip())
         else:
-            found += INLINE.findall(line.replace("\\|", "|"))
-    return list(dict.fromkeys(each for each in found if COMMAND.match(each)))
+            texts += INLINE.findall(line.replace("\\|", "|"))
+    return list(dict.fromkeys(each for each in texts if COMMAND.match(each)))
 
 
 def documented() -> list[Documented]:

@@ -106,3 +106,27 @@ def add_model(folder: Path, original_bytes: int = 20_000) -> None:
     sensed += [["drop", layer, "", 0.3] for layer in LAYERS[1:]]
     sensed += [["trim", "scripts:en,de", "", 0.001]]
     (folder / "sensitivities.json").write_text(json.dumps(sensed))
+
+
+def crowded(vocabulary: str = "full") -> list[Candidate]:
+    """Many recipes close together, single drops, and four steps of iterative pruning in each of three rounds."""
+    rows = [
+        candidate("original", 18_000, 0.9, recipe="original"),
+        candidate("c00001", 1_500, 0.6, vocabulary=vocabulary),
+    ]
+    rows += [
+        candidate(f"u{n}", 1_000 + 40 * n, 0.4 + 0.01 * n, recipe=f"uniform:grid@{n}:trellis") for n in range(1, 9)
+    ]
+    rows += [
+        candidate(
+            f"pruned-{n // 4 + 1}-lm.{n}",
+            17_000 - 500 * (n // 4),
+            0.85 - 0.01 * n,
+            recipe="iterative-pruning",
+            layers_dropped=n // 4 + 1,
+            chrf=60.0 - n,
+        )
+        for n in range(12)
+    ]
+    rows += [candidate(f"drop:lm.{n}", 17_600 + n, 0.8 - 0.01 * n, recipe=f"drop:lm.{n}") for n in range(6)]
+    return [*rows, candidate("fp16", 17_990, 0.9, recipe="fp16")]

@@ -13,6 +13,7 @@ from compress import Policy
 from results.html.page import write_report
 from tests.results.chromium import Tab, in_tab, needed
 from tests.results.examples import DIGEST, UNITS, add_model, candidate, make_run, policy
+from tests.results.examples import crowded as crowded_rows
 from tests.results.html.test_report import HOSTILE, some_run
 
 READY = "document.documentElement?.dataset.ready === 'yes'"
@@ -88,27 +89,7 @@ def test_hover_click_and_a_silent_console(report: str) -> None:
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A run with many recipes close together, the steps of iterative pruning, and several vocabularies."""
     needed()
-    rows = [candidate("original", 18_000, 0.9, recipe="original")]
-    rows += [
-        candidate(f"uniform:grid@{n}:trellis", 1_000 + 40 * n, 0.4 + 0.01 * n, recipe=f"uniform:grid@{n}:trellis")
-        for n in range(1, 9)
-    ]
-    rows += [
-        candidate(
-            f"pruned-{n // 4 + 1}-lm.{n}",
-            17_000 - 500 * (n // 4),
-            0.88 - 0.01 * n,
-            recipe="iterative-pruning",
-            layers_dropped=n // 4 + 1,
-            chrf=60.0 - n,
-        )
-        for n in range(12)
-    ]
-    rows += [candidate(f"drop:lm.{n}", 17_600 + n, 0.8 - 0.01 * n, recipe=f"drop:lm.{n}") for n in range(6)]
-    rows += [
-        candidate("fp16", 17_990, 0.9, recipe="fp16"),
-        candidate("c00001", 1_500, 0.6, vocabulary="top:512:0123456789abcdef"),
-    ]
+    rows = crowded_rows("top:512:0123456789abcdef")
     folder = make_run(tmp_path_factory.mktemp("runs") / "run", rows, [policy()])
     add_model(folder)
     entries = [["level", unit, level, 0.01] for unit in UNITS for level in ("grid@1.25:trellis", "grid@2:trellis")]

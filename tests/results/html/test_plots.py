@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results.candidate import Candidate
 from results.html.plots import canvas, draw, draw_two, encode
-from tests.results.examples import candidate
+from tests.results.examples import candidate, crowded
 
 
 def test_what_failed_before_it_was_weighed_takes_no_place() -> None:
@@ -31,27 +30,6 @@ def test_axes_of_any_sizes(sizes: list[int]) -> None:
     left, right = axes.get_xlim()
     pyplot.close(figure)
     assert 0 < left < right
-
-
-def crowded() -> list[Candidate]:
-    """Many recipes close together, single drops, and four steps of iterative pruning in each of three rounds."""
-    rows = [candidate("original", 18_000, 0.9, recipe="original"), candidate("c00001", 1_500, 0.6)]
-    rows += [
-        candidate(f"u{n}", 1_000 + 40 * n, 0.4 + 0.01 * n, recipe=f"uniform:grid@{n}:trellis") for n in range(1, 9)
-    ]
-    rows += [
-        candidate(
-            f"pruned-{n // 4 + 1}-lm.{n}",
-            17_000 - 500 * (n // 4),
-            0.85 - 0.01 * n,
-            recipe="iterative-pruning",
-            layers_dropped=n // 4 + 1,
-            chrf=60.0 - n,
-        )
-        for n in range(12)
-    ]
-    rows += [candidate(f"drop:lm.{n}", 17_600 + n, 0.8 - 0.01 * n, recipe=f"drop:lm.{n}") for n in range(6)]
-    return [*rows, candidate("fp16", 17_990, 0.9, recipe="fp16")]
 
 
 def names_in(axes: Any) -> list[Any]:

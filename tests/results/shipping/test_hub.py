@@ -102,10 +102,10 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
                 made.validated.append(json.loads(content)["content"])
                 self.answer({"errors": [], "warnings": []})
             elif self.path == "/api/repos/create":
-                asked = json.loads(content)
-                name = f"{asked['organization']}/{asked['name']}"
+                request = json.loads(content)
+                name = f"{request['organization']}/{request['name']}"
                 status = 409 if name in made.repositories else 200  # what is there stays as it is
-                made.repositories.setdefault(name, asked.get("private"))
+                made.repositories.setdefault(name, request.get("private"))
                 self.answer({"url": f"{made.address}/{name}", "name": name}, status)
             elif "/preupload/" in self.path:
                 files = json.loads(content)["files"]
@@ -195,6 +195,7 @@ def test_the_card_says_what_it_is_and_lies_beside_the_artifact(exporting: list[s
     assert "| the original | 0.9700 |" in text
     assert 'compress.load("my.art")' in text
     assert "Layers dropped: lm.5." in text
+    assert "stand-in, not comparable with wmt22-comet-da" in text
     assert "grid@1.5 " in text
     with pytest.raises(UserError, match="exists already"):
         export.main([*exporting, "--out", str(tmp_path / "my.art"), "--card"])
